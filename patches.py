@@ -1,0 +1,206 @@
+"""The 256×256×3 budget: where training patches come from, how windows become a whole image again.
+
+    python patches.py [IMAGE]     draws windows, cores and halos over an image → windows.png
+
+Everything here is geometry on NumPy arrays; no network is needed to read or to test it.
+"""
+import argparse
+import math
+import sys
+from typing import NamedTuple
+
+import numpy as np
+
+from data import PICTURES, BadInput, claim, read_image, sample
+
+MAX_SIDE = 256                   # no network input is ever wider or taller than this
+IGNORE = 255                     # the class index of pixels that have no truth: no loss, no score
+
+
+def within_budget(batch, budget=1):
+    """Return the batch (N, 3, H, W) unchanged, or raise BadInput if the memory it stands for is not there.
+
+    The rule: one 256×256×3 input is all that fits. So no side is above 256, and all images of a batch
+    together hold at most `budget`·256·256 pixels. Every network call of this project is
+    `model(within_budget(batch))`, so the rule is checked here and nowhere else.
+    """
+    count, channels, height, width = batch.shape
+    if channels != 3 or max(height, width) > MAX_SIDE or count * height * width > budget * MAX_SIDE**2:
+        raise BadInput(
+            f"a network input of {count} × {height}×{width}×{channels} is over the budget: at most "
+            f"{MAX_SIDE}×{MAX_SIDE}×3 each and {budget * MAX_SIDE**2} pixels together; "
+            "use fewer or smaller patches, or raise --budget if the memory is there")
+    return batch
+
+
+# ---------------------------------------------------------------------------------------------------
+# Prediction: image → windows → cores → image
+
+
+class Tile(NamedTuple):
+    """One window and the part of it that is kept, in pixels of the image; bottom and right are exclusive."""
+
+    y: int                       # the window's corner; its size is the same for all tiles of an image
+    x: int
+    top: int                     # the core: every pixel of the image is in exactly one
+    bottom: int
+    left: int
+    right: int
+
+
+def spans(length, halo, stride, window=None):
+    """Cover `length` pixels of one axis by windows of one side: (side, [(window start, core start, core stop), …]).
+
+    Windows overlap by at least 2·halo and start on multiples of the stride. Inside a core no window edge is
+    nearer than the halo, unless it is the image's own. Unless `window` sets the side, it is the smallest
+    with which no more windows are needed than with 256: two of 254 rather than two of 256, far apart.
+
+    >>> spans(600, halo=8, stride=2)
+    (212, [(0, 0, 204), (196, 204, 400), (388, 400, 600)])
+    >>> spans(600, halo=8, stride=2, window=256)        # the last window slides back to end with the image
+    (256, [(0, 0, 248), (240, 248, 488), (344, 488, 600)])
+    >>> spans(101, halo=8, stride=2)                    # one window, padded to a multiple of the stride
+    (102, [(0, 0, 102)])
+    """
+    limit = window or MAX_SIDE
+    if not 0 <= 2 * halo < limit <= MAX_SIDE or halo % stride or limit % stride:
+        raise BadInput(f"windows of {limit} pixels with a halo of {halo}; expected at most {MAX_SIDE}, less than half "
+                       f"of it halo, and multiples of the network's stride, {stride}")
+    length = round_up(length, stride)
+    if length <= limit:
+        return length, [(0, 0, length)]
+    if window is None:
+        count = math.ceil((length - 2 * halo) / (limit - 2 * halo))
+        window = round_up(math.ceil((length + (count - 1) * 2 * halo) / count), stride)
+    starts = [*range(0, length - window, window - 2 * halo), length - window]
+    stops = [start + window - halo for start in starts[:-1]] + [length]
+    return window, list(zip(starts, [0, *stops[:-1]], stops))
+
+
+def round_up(number, multiple):
+    return math.ceil(number / multiple) * multiple
+
+
+def tiles(height, width, halo, stride, window=None):
+    """Windows that cover an image, all of one shape: (window height, window width, [Tile, …]).
+
+    One shape, because the fastest kernel, and with it the last bit of a sum, depends on it. Starts on
+    multiples of the stride, so that pooling groups the same pixels as it would in the whole image.
+
+    >>> window_height, window_width, cover = tiles(601, 99, halo=8, stride=2)
+    >>> window_height, window_width                     # the image is padded to 602×100
+    (212, 100)
+    >>> cover[2]
+    Tile(y=390, x=0, top=400, bottom=601, left=0, right=99)
+    """
+    window_height, rows = spans(height, halo, stride, window)
+    window_width, columns = spans(width, halo, stride, window)
+    return window_height, window_width, [Tile(y, x, top, min(bottom, height), left, min(right, width))
+                                         for y, top, bottom in rows for x, left, right in columns]
+
+
+def stitch(forward, image, halo, stride, window=None):
+    """Run `forward` over an image of any size, a window at a time, as if over the whole image at once.
+
+    `forward` maps a uint8 window (h, w, 3) to an array (C, h, w), logits say; the result is that of the whole
+    image (C, H, W), exactly, where `halo` is the network's own: a kept pixel sees the same pixels in both.
+    One window at a time is no slower than several (`python -m benchmarks.windows`).
+    """
+    height, width = image.shape[:2]
+    window_height, window_width, cover = tiles(height, width, halo, stride, window)
+    # Pad as the network itself would: repeat the last row and column up to a multiple of the stride.
+    padded = np.pad(image, ((0, -height % stride), (0, -width % stride), (0, 0)), mode="edge")
+    stitched = None
+    for y, x, top, bottom, left, right in cover:
+        result = forward(padded[y:y + window_height, x:x + window_width])
+        if stitched is None:
+            stitched = np.empty((len(result), height, width), result.dtype)
+        stitched[:, top:bottom, left:right] = result[:, top - y:bottom - y, left - x:right - x]
+    return stitched
+
+
+# ---------------------------------------------------------------------------------------------------
+# Training: images → patches
+
+
+def class_pixels(masks, classes):
+    """For each class that occurs, where: a list of int32 arrays (n, 3) of (image number, y, x)."""
+    found = [[np.insert(np.argwhere(mask == index), 0, number, axis=1).astype(np.int32)
+              for number, mask in enumerate(masks)] for index in range(classes)]
+    return [pixels for pixels in map(np.concatenate, found) if len(pixels)]
+
+
+def sample_patch(images, masks, pixels, seed, epoch, index, size, balance):
+    """Patch number `index` of an epoch: a uint8 image (size, size, 3) and its mask (size, size).
+
+    A pure function of (seed, epoch, index): there is no generator state to save, so a resumed training
+    sees what the uninterrupted one would have seen, and it does not matter who computes which patch.
+
+    A share `balance` of the patches contains a pixel of a class drawn evenly from those in `pixels` (see
+    class_pixels), however rare it is; the rest contains a pixel drawn evenly from the images. Flips and
+    quarter turns follow. Images must be at least size×size.
+    """
+    # All the dice at once, each in [0, 1): a draw costs more than what is done with it.
+    balanced, kind, place, up, left, way = np.random.default_rng((seed, epoch, index)).random(6).tolist()
+    if balanced < balance:
+        candidates = pixels[int(kind * len(pixels))]
+        number, y, x = candidates[int(place * len(candidates))].tolist()
+    else:
+        number, place = 0, int(place * sum(mask.size for mask in masks))
+        while place >= masks[number].size:
+            number, place = number + 1, place - masks[number].size
+        y, x = divmod(place, masks[number].shape[1])
+    # The pixel may lie anywhere in the patch, the patch only inside the image.
+    height, width = masks[number].shape
+    top = min(max(y - int(up * size), 0), height - size)
+    left = min(max(x - int(left * size), 0), width - size)
+    # Two flips and a transposition make up all eight ways to lay a square.
+    way = int(way * 8)
+    down, across, axis = 1 - (way & 2), 1 - (way & 4) // 2, way & 1
+    return tuple(array[top:top + size, left:left + size][::down, ::across].swapaxes(0, axis)
+                 for array in (images[number], masks[number]))
+
+
+def sample_batch(images, masks, pixels, seed, epoch, step, count, size, balance):
+    """The batch of one training step: uint8 (count, size, size, 3) and (count, size, size)."""
+    batch = np.empty((count, size, size, 3), np.uint8)
+    truth = np.empty((count, size, size), np.uint8)
+    for number in range(count):
+        batch[number], truth[number] = sample_patch(
+            images, masks, pixels, seed, epoch, step * count + number, size, balance)
+    return batch, truth
+
+
+def photometric_jitter(seed, epoch, step, count, strength):
+    """Gain and offset (count, 3), in units of the full scale, for each patch and colour channel of a batch.
+
+    `pixel · gain + offset` changes contrast around mid-grey, then light, each by up to ±strength, then the tint
+    by a third of that. Being affine it costs nothing: `model.normalize` folds it into its own.
+    """
+    random = np.random.default_rng((seed, epoch, step, 1))            # a patch's key has three entries, so no clash
+    contrast, light = 1 + random.uniform(-strength, strength, (2, count, 1))
+    light = light * (1 + random.uniform(-strength, strength, (count, 3)) / 3)
+    return light * contrast, light * (1 - contrast) / 2
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("image", nargs="?", help="an image to draw on (the bundled sample)")
+    parser.add_argument("--halo", type=int, default=8, help="pixels the network sees around a pixel (8, the FCN's)")
+    parser.add_argument("--stride", type=int, default=2, help="its pooling grid (2, the FCN's)")
+    parser.add_argument("--window", type=int, help="side of a window (the least that needs no more windows than 256)")
+    parser.add_argument("--out", default="windows.png", help="the picture (windows.png)")
+    args = parser.parse_args()
+
+    from plots import draw_windows
+
+    try:
+        image = read_image(args.image) if args.image else sample()[0]
+        draw_windows(image, args.halo, args.stride, args.window, claim(args.out, endings=PICTURES))
+    except BadInput as error:
+        sys.exit(f"patches.py: {error}")
+    print(f"{args.out} shows the windows over {image.shape[1]}×{image.shape[0]} pixels")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""The pictures: loss curves, predictions, windows, training patches. Kind to colour-blind readers."""
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import LogLocator, MaxNLocator
+
+import metrics
+from data import write_image
+from patches import class_pixels, photometric_jitter, sample_batch, tiles
+
+BLUE, ORANGE, SKY = "#0072b2", "#d55e00", "#56b4e9"    # from the palette of Okabe & Ito (2008)
+
+
+def save(figure, path):
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    write_image(path, np.asarray(canvas.buffer_rgba())[:, :, :3].copy())
+
+
+def draw_curves(history, best, path):
+    """Training and validation loss against epochs, from the rows of history.csv."""
+    epochs = [row["epoch"] for row in history]
+    figure = Figure(figsize=(7, 4.2), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    for column, colour, label in [("train_loss", ORANGE, "training (augmented patches)"),
+                                  ("val_loss", BLUE, "validation (held-out strip)")]:
+        axes.plot(epochs, [row[column] for row in history], color=colour, linewidth=2, label=label,
+                  marker="o" if len(epochs) == 1 else None)
+    axes.axvline(best["epoch"], color="grey", linestyle=":",
+                 label=f"kept: epoch {best['epoch']}, IoU {metrics.text(best['val_iou'])}")
+    axes.set(xlabel="epoch", ylabel="cross-entropy (nats per pixel)", yscale="log", title="Loss against epochs")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("")
+    axes.grid(alpha=0.3)
+    axes.legend(edgecolor="none")
+    save(figure, path)
+
+
+def draw_prediction(image, truth, prediction, path):
+    """Side by side: an image (H, W, 3), its mask, the prediction (class indices) and, coloured, the errors."""
+    errors = np.repeat((truth * (180 / truth.max())).astype(np.uint8)[:, :, None], 3, axis=2)
+    errors[(prediction > truth)] = [int(ORANGE[at:at + 2], 16) for at in (1, 3, 5)]
+    errors[(prediction < truth)] = [int(BLUE[at:at + 2], 16) for at in (1, 3, 5)]
+    figure = Figure(figsize=(12, 3 * image.shape[0] / image.shape[1] + 0.3), dpi=100, layout="constrained")
+    shown = [(image, "image"), (truth, "mask"), (prediction, "prediction"), (errors, "missed: blue, invented: orange")]
+    for axes, (array, title) in zip(figure.subplots(1, 4), shown):
+        axes.imshow(array, cmap="gray")
+        axes.set_title(title, fontsize=11)
+        axes.set_axis_off()
+    save(figure, path)
+
+
+def draw_windows(image, halo, stride, window, path):
+    """The windows that `patches.stitch` uses for an image (H, W, 3): all cores, one window with its halo."""
+    def frame(x, y, width, height, **style):
+        axes.add_patch(Rectangle((x - 0.5, y - 0.5), width, height, **{"fill": False, **style}))
+
+    window_height, window_width, cover = tiles(*image.shape[:2], halo, stride, window)
+    figure = Figure(figsize=(6, 6 * image.shape[0] / image.shape[1] + 0.7), dpi=100, layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(image, alpha=0.6)
+    for number, tile in enumerate(cover, start=1):
+        frame(tile.left, tile.top, tile.right - tile.left, tile.bottom - tile.top, edgecolor="white", linewidth=1.5)
+        if len(cover) <= 100:    # more numbers than that could not be read
+            axes.text((tile.left + tile.right) / 2, (tile.top + tile.bottom) / 2, number, fontsize=13,
+                      ha="center", va="center", bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8})
+    one = cover[len(cover) // 2]
+    frame(one.x, one.y, window_width, window_height, fill=True, facecolor=BLUE, alpha=0.25)
+    frame(one.x, one.y, window_width, window_height, edgecolor=BLUE, linewidth=3,
+          label=f"window {len(cover) // 2 + 1}: {window_width}×{window_height} pixels in")
+    frame(one.left, one.top, one.right - one.left, one.bottom - one.top, edgecolor=ORANGE, linewidth=3,
+          label=f"its core: {one.right - one.left}×{one.bottom - one.top} pixels kept")
+    axes.set(xlabel="x (pixels)", ylabel="y (pixels)",
+             title=f"{len(cover)} windows overlap, their cores do not (halo {halo})")
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    save(figure, path)
+
+
+def draw_patches(image, mask, seed, jitter, path):
+    """Sixteen augmented training patches, one batch, the outline of the mask (class indices) drawn in."""
+    pixels = class_pixels([mask], mask.max() + 1)
+    patches, truths = sample_batch([image], [mask], pixels, seed, epoch=0, step=0, count=16, size=64, balance=0.5)
+    gain, offset = photometric_jitter(seed, epoch=0, step=0, count=16, strength=jitter)
+    relit = (patches / 255 * gain[:, None, None] + offset[:, None, None]).clip(0, 1)
+    figure = Figure(figsize=(9.6, 2.8), dpi=100, layout="constrained")
+    for axes, patch, truth in zip(figure.subplots(2, 8).flat, relit, truths):
+        axes.imshow(patch)
+        if truth.min() < truth.max():
+            axes.contour(truth, levels=np.arange(mask.max()) + 0.5, colors=SKY, linewidths=1.5)
+        axes.set_axis_off()
+    figure.suptitle("A batch of 16 training patches, 64×64: flipped, turned, relit; blue: the outline of the mask",
+                    fontsize=10)
+    save(figure, path)

@@ -1,0 +1,106 @@
+"""Segment one image with a trained network.
+
+    python predict.py                          rgb.png with model.pt → predictions.jpg and predictions.png
+    python predict.py photo.jpg --out photo_mask.png --overlay photo_outline.jpg
+    python predict.py rgb.png --mask gt.png    and how right it is
+"""
+import argparse
+import sys
+from pathlib import Path
+
+SHIPPED = Path(__file__).with_name("checkpoints") / "fcn.pt"     # trained on the bundled sample, see README
+
+
+def parse_arguments(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("image", nargs="?", default="rgb.png", help="the image to segment (rgb.png)")
+    add("--checkpoint", metavar="FILE", help="a trained network (model.pt here, else the one that ships)")
+    add("--out", default="predictions.jpg", metavar="FILE", help="the mask, .png or .jpg and .png (predictions.jpg)")
+    add("--mask", metavar="FILE", help="the true mask: print IoU, Dice and accuracy")
+    add("--overlay", metavar="FILE", help="also save the image with the predicted outline")
+    add("--tta", action="store_true", help="average over the eight flips and quarter turns (off: eight times the work)")
+    add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="auto: a GPU if there is one")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    ARGS = parse_arguments()     # before the imports below, which take two seconds: --help and typos answer at once
+
+import numpy as np
+
+import metrics
+from data import PICTURES, SAMPLE, BadInput, claim, read_image, read_pair, to_values, write_image, write_sample
+from model import load_checkpoint, pick_device, predictor
+from patches import stitch
+
+
+def for_the_eye(indices, classes):
+    """Class indices → a picture: the masks' own values where they span black to white, else evenly spaced greys."""
+    values = to_values(indices, classes)
+    if values.ndim == 3 or max(one["value"] for one in classes) == 255:
+        return values
+    return np.linspace(0, 255, len(classes)).astype(np.uint8)[indices]
+
+
+def outline(image, indices, colour=(255, 0, 255)):
+    """A copy of the image (H, W, 3) with a line two pixels wide where the class (H, W) changes."""
+    drawn = image.copy()
+    edge = np.zeros(indices.shape, bool)
+    across, down = indices[:, 1:] != indices[:, :-1], indices[1:] != indices[:-1]
+    edge[:, 1:] |= across
+    edge[:, :-1] |= across
+    edge[1:] |= down
+    edge[:-1] |= down
+    drawn[edge] = colour
+    return drawn
+
+
+def predict(args):
+    """Do what `args` ask for (see parse_arguments); returns the class indices uint8 (H, W)."""
+    checkpoint = args.checkpoint or ("model.pt" if Path("model.pt").exists() else SHIPPED)
+    device = pick_device(args.device)
+    model, facts = load_checkpoint(checkpoint)
+    classes = facts["classes"]
+    if args.image == SAMPLE[0] and not any(Path(path).exists() for path in SAMPLE):
+        write_sample()
+    if args.mask:
+        image, truth, _ = read_pair(args.image, args.mask, classes, facts["settings"]["threshold"])
+    else:
+        image = read_image(args.image)
+    inputs = [path for path in (args.image, args.mask, checkpoint) if path]
+    out = claim(args.out, *inputs, endings=PICTURES)
+    lossless = claim(out.with_suffix(".png"), *inputs)
+    overlay = claim(args.overlay, *inputs, endings=PICTURES) if args.overlay else None
+
+    logits = predictor(model, facts["mean"], facts["std"], device, args.tta)
+    classify = lambda window: logits(window).argmax(axis=0, keepdims=True).astype(np.uint8)   # (1, h, w)
+    indices = stitch(classify, image, model.halo, model.stride)[0]                            # (H, W)
+
+    write_image(lossless, to_values(indices, classes))
+    if out != lossless:
+        write_image(out, for_the_eye(indices, classes))
+    if overlay:
+        write_image(overlay, outline(image, indices))
+    shares = np.bincount(indices.ravel(), minlength=len(classes)) / indices.size
+    print(f"{args.image}, {image.shape[1]}×{image.shape[0]} pixels, by {checkpoint}: " +
+          ", ".join(f"{one['name']} {part:.1%}" for one, part in zip(classes, shares)) +
+          " → " + ", ".join(str(path) for path in dict.fromkeys((out, lossless, overlay)) if path))
+    if args.mask:
+        confusion = metrics.confusion_matrix(truth, indices, len(classes))
+        print(metrics.table(confusion, [one["name"] for one in classes]))
+        print(f"foreground IoU {metrics.text(metrics.foreground(metrics.iou(confusion), classes))}, "
+              f"Dice {metrics.text(metrics.foreground(metrics.dice(confusion), classes))}, "
+              f"accuracy {metrics.text(metrics.accuracy(confusion))}")
+    return indices
+
+
+def main(args):
+    try:
+        predict(args)
+    except BadInput as error:
+        sys.exit(f"predict.py: {error}")
+
+
+if __name__ == "__main__":
+    main(ARGS)

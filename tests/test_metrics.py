@@ -1,0 +1,64 @@
+"""The metrics against a plain loop and scikit-learn."""
+
+import numpy as np
+import pytest
+from sklearn import metrics as sklearn_metrics
+
+import metrics
+from patches import IGNORE
+
+
+def example(seed, classes=4):
+    random = np.random.default_rng(seed)
+    return random.integers(0, classes, (13, 17)).astype(np.uint8), random.integers(0, classes, (13, 17)).astype(
+        np.uint8
+    )
+
+
+def test_confusion_matrix_agrees_with_a_loop():
+    truth, prediction = example(0)
+    truth[2:5] = IGNORE
+    expected = np.zeros((4, 4), int)
+    for y, x in np.ndindex(*truth.shape):
+        if truth[y, x] != IGNORE:
+            expected[truth[y, x], prediction[y, x]] += 1
+    assert np.array_equal(metrics.confusion_matrix(truth, prediction, 4), expected)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_all_figures_agree_with_scikit_learn(seed):
+    truth, prediction = (array.ravel() for array in example(seed))
+    confusion = metrics.confusion_matrix(truth, prediction, 4)
+    assert metrics.accuracy(confusion) == pytest.approx(sklearn_metrics.accuracy_score(truth, prediction))
+    for ours, theirs in [
+        (metrics.iou, sklearn_metrics.jaccard_score),
+        (metrics.dice, sklearn_metrics.f1_score),
+        (metrics.precision, sklearn_metrics.precision_score),
+        (metrics.recall, sklearn_metrics.recall_score),
+    ]:
+        assert ours(confusion) == pytest.approx(theirs(truth, prediction, average=None))
+
+
+def test_a_perfect_prediction_scores_exactly_one_and_a_disjoint_one_zero():
+    truth, _ = example(0, classes=2)
+    perfect, wrong = (metrics.confusion_matrix(truth, other, 2) for other in (truth, 1 - truth))
+    for figure in (metrics.iou, metrics.dice, metrics.precision, metrics.recall):
+        assert figure(perfect) == [1.0, 1.0] and figure(wrong) == [0.0, 0.0]
+    assert metrics.accuracy(perfect) == 1.0 and metrics.accuracy(wrong) == 0.0
+
+
+def test_absent_classes_are_not_available_and_stay_out_of_means():
+    truth = np.array([[0, 0, 1, 1]], np.uint8)
+    confusion = metrics.confusion_matrix(truth, np.array([[0, 2, 1, 1]], np.uint8), 4)
+    assert metrics.iou(confusion) == [0.5, 1.0, 0.0, None]  # predicted but not there: 0; neither: none
+    assert metrics.recall(confusion) == [0.5, 1.0, None, None]
+    assert metrics.mean(metrics.iou(confusion)) == 0.5
+    assert metrics.mean([None, None]) is None
+    assert metrics.accuracy(np.zeros((2, 2), int)) is None
+    assert "n/a" in metrics.table(confusion, ["a", "b", "c", "d"]).splitlines()[-1]
+
+
+def test_foreground_is_found_by_name():
+    classes = [{"name": "foreground", "value": 0}, {"name": "background", "value": 255}]
+    assert metrics.foreground([0.1, 0.9], classes) == 0.1
+    assert metrics.foreground([0.1, 0.9, None], [{"name": name} for name in "abc"]) == 0.5

@@ -1,0 +1,189 @@
+"""predict.py as a user runs it."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, command, fails_in_one_line
+from PIL import Image
+
+import predict
+from data import read_image, read_mask
+from model import FCN, load_checkpoint, normalize, save_checkpoint
+
+CLASSES = [{"name": "background", "value": 0}, {"name": "foreground", "value": 255}]
+
+
+def checkpoint(path, classes=CLASSES, seed=0):
+    """An untrained network: its masks are noise, which is the hardest to write and to stitch."""
+    torch.manual_seed(seed)
+    model = FCN(len(classes)).eval()
+    save_checkpoint(
+        path, model, classes=classes, mean=[0.45, 0.4, 0.35], std=[0.1, 0.1, 0.1], settings={"threshold": None}
+    )
+    return model
+
+
+def oracle(path, image):
+    """Class indices by one pass over the whole image."""
+    model, facts = load_checkpoint(path)
+    with torch.inference_mode():
+        return model(normalize(image[None], facts["mean"], facts["std"]))[0].argmax(0).numpy()
+
+
+def test_a_new_image_of_any_size_in_windows_equals_the_whole_pass(tmp_path):
+    checkpoint(tmp_path / "model.pt")
+    random = np.random.default_rng(0)
+    for height, width in [(1, 1), (301, 777), (256, 256), (3, 1000)]:
+        image = random.integers(0, 256, (height, width, 3), np.uint8)
+        Image.fromarray(image).save(tmp_path / "new.png")
+        done = command("predict.py", "new.png", cwd=tmp_path)
+        assert done.returncode == 0 and "model.pt" in done.stdout, done.stderr
+        expected = oracle(tmp_path / "model.pt", image) * 255
+        assert np.array_equal(read_mask(tmp_path / "predictions.png"), expected)
+        assert np.array_equal(read_mask(tmp_path / "predictions.jpg", threshold=128), expected)
+
+
+def test_right_after_cloning_the_shipped_checkpoint_segments_the_sample(tmp_path):
+    done = command("predict.py", "rgb.png", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "wrote the bundled sample" in done.stdout and "fcn.pt" in done.stdout
+    scored = command("predict.py", "--mask", "gt.png", "--overlay", "outline.jpg", cwd=tmp_path)
+    figures = dict(
+        zip(
+            ("IoU", "Dice", "accuracy"),
+            map(float, [part.split()[-1] for part in scored.stdout.splitlines()[-1].split(", ")]),
+        )
+    )
+    assert figures["IoU"] > 0.97 and figures["Dice"] > 0.985 and figures["accuracy"] > 0.98
+    truth, found = read_mask(tmp_path / "gt.png") > 0, read_mask(tmp_path / "predictions.png") > 0
+    assert figures["IoU"] == pytest.approx((truth & found).sum() / (truth | found).sum(), abs=1e-4)
+    changed = (read_image(tmp_path / "outline.jpg").astype(int) != read_image(tmp_path / "rgb.png")).any(axis=2)
+    assert changed.any()
+    averaged = command("predict.py", "--mask", "gt.png", "--tta", "--out", "tta.png", cwd=tmp_path)
+    assert float(averaged.stdout.splitlines()[-1].split()[2].rstrip(",")) > 0.97
+    assert not (tmp_path / "tta.jpg").exists()
+
+
+@pytest.mark.parametrize("values", [[0, 1], [3, 7, 200], [0, 1000], [[0, 0, 0], [255, 0, 0]]])
+def test_predictions_carry_the_training_masks_own_values(tmp_path, values):
+    classes = [{"name": str(value), "value": value} for value in values]
+    checkpoint(tmp_path / "model.pt", classes)
+    image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+    Image.fromarray(image).save(tmp_path / "rgb.png")
+    assert command("predict.py", cwd=tmp_path).returncode == 0
+    assert np.array_equal(
+        read_mask(tmp_path / "predictions.png"), np.array(values)[oracle(tmp_path / "model.pt", image)]
+    )
+    assert np.ptp(read_image(tmp_path / "predictions.jpg")) > 200  # to be seen, whatever the values
+
+
+def test_a_mask_that_lacks_a_class_scores_not_available(tmp_path):
+    model = FCN()
+    with torch.no_grad():  # always says background
+        model.layers.conv4.weight.zero_()
+        model.layers.conv4.bias.copy_(torch.tensor([1.0, 0.0]))
+    save_checkpoint(
+        tmp_path / "model.pt", model, classes=CLASSES, mean=[0, 0, 0], std=[1, 1, 1], settings={"threshold": None}
+    )
+    Image.new("RGB", (50, 40), (9, 9, 9)).save(tmp_path / "rgb.png")
+    Image.new("L", (50, 40), 0).save(tmp_path / "mask.png")
+    done = command("predict.py", "--mask", "mask.png", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "foreground IoU n/a, Dice n/a, accuracy 1.0000"
+
+
+def test_the_mask_is_read_as_in_training(pair):
+    """A mask that needed --threshold to train with needs no flag to score with."""
+    folder, image, mask = pair
+    Image.open(mask).save(folder / "lossy.jpg", quality=60)
+    settings = ["--threshold", 100, "--epochs", 1, "--steps", 2]
+    assert command("train.py", image, "lossy.jpg", *settings, cwd=folder).returncode == 0
+    assert "foreground IoU 0." in command("predict.py", image, "--mask", "lossy.jpg", cwd=folder).stdout
+
+
+@pytest.mark.parametrize("words", [[], ["--tta"], ["--overlay", "o.png"]])
+def test_no_window_is_over_the_budget(tmp_path, monkeypatch, words):
+    checkpoint(tmp_path / "model.pt")
+    Image.new("RGB", (1111, 513), (9, 90, 9)).save(tmp_path / "rgb.png")
+    monkeypatch.chdir(tmp_path)
+    shapes, forward = [], FCN.forward
+    monkeypatch.setattr(FCN, "forward", lambda self, batch: shapes.append(tuple(batch.shape)) or forward(self, batch))
+    predict.predict(predict.parse_arguments(words))
+    assert len(shapes) == 15 * (8 if words == ["--tta"] else 1)
+    assert {shape[:2] for shape in shapes} == {(1, 3)} and max(max(shape[2:]) for shape in shapes) <= 256
+
+
+def test_nothing_is_imported_that_is_not_needed(tmp_path):
+    checkpoint(tmp_path / "model.pt")
+    Image.new("RGB", (50, 40)).save(tmp_path / "rgb.png")
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import predict\n"
+        "predict.predict(predict.parse_arguments([]))\n"
+        "print([name for name in ('matplotlib', 'skimage', 'scipy', 'sklearn') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, ROOT], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
+# ---------------------------------------------------------------------------------------------------
+
+
+def test_bad_inputs_are_one_line_and_leave_nothing(tmp_path):
+    checkpoint(tmp_path / "model.pt")
+    Image.new("RGB", (50, 40)).save(tmp_path / "a.png")
+    Image.new("L", (50, 41)).save(tmp_path / "taller.png")
+    Image.new("L", (50, 40), 77).save(tmp_path / "other.png")
+    Image.new("1", (1_000_000, 1)).save(tmp_path / "row.png")
+    (tmp_path / "text.png").write_text("hello")
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "text.pt").write_text("hello")
+    before = sorted(tmp_path.iterdir())
+    for words, expect in [
+        (["missing.png"], ["missing.png", "does not exist"]),
+        (["text.png"], ["text.png"]),
+        (["empty.png"], ["empty.png"]),
+        (["row.png"], ["row.png", "65500"]),
+        (["a.png", "--mask", "taller.png"], ["50×40", "50×41"]),
+        (["a.png", "--mask", "other.png"], ["other.png holds 77 at x=0, y=0", "0, 255"]),
+        (["a.png", "--mask", "nomask.png"], ["nomask.png"]),
+        (["a.png", "--checkpoint", "text.pt"], ["text.pt is no checkpoint"]),
+        (["a.png", "--checkpoint", "no.pt"], ["no.pt does not exist"]),
+        (["a.png", "--out", "a.png/x.png"], ["cannot be written"]),
+        (["a.png", "--out", "."], ["folder"]),
+        (["a.png", "--out", "x.gif"], ["x.gif", ".png or .jpg"]),
+        (["a.png", "--out", "a.png"], ["a.png is an input"]),
+        (["a.png", "--out", "a.jpg"], ["a.png is an input"]),  # its lossless twin would be
+        (["a.png", "--out", "other.jpg"], ["other.png exists and was not written"]),
+        (["a.png", "--overlay", "x.gif"], ["x.gif", ".png or .jpg"]),
+        (["a.png", "--overlay", "a.png"], ["a.png is an input"]),
+    ]:
+        fails_in_one_line(command("predict.py", *words, cwd=tmp_path), *expect)
+        assert sorted(tmp_path.iterdir()) == before, words
+
+
+def test_a_default_image_that_is_missing_beside_a_mask_is_an_error(tmp_path):
+    Image.new("L", (50, 40)).save(tmp_path / "gt.png")
+    fails_in_one_line(command("predict.py", cwd=tmp_path), "rgb.png does not exist")
+    assert [file.name for file in tmp_path.iterdir()] == ["gt.png"]
+
+
+def test_an_outline_follows_the_border():
+    image, indices = np.zeros((6, 6, 3), np.uint8), np.zeros((6, 6), np.uint8)
+    indices[:, 3:] = 1
+    drawn = predict.outline(image, indices).any(axis=2)
+    assert np.array_equal(np.flatnonzero(drawn[0]), [2, 3]) and not image.any()
+
+
+def test_demonstrations_write_their_pictures(tmp_path):
+    for script, picture in [("patches.py", "windows.png"), ("data.py", "patches.png")]:
+        done = command(script, cwd=tmp_path)
+        assert done.returncode == 0 and picture in done.stdout, done.stderr
+        assert read_image(tmp_path / picture).std() > 10
+    assert "10,514" in command("model.py", cwd=tmp_path).stdout
+    fails_in_one_line(command("patches.py", "missing.png", cwd=tmp_path), "missing.png")
+    fails_in_one_line(command("patches.py", "--halo", 200, cwd=tmp_path), "halo")
+    Image.new("RGB", (9, 9)).save(tmp_path / "rgb.png")
+    fails_in_one_line(command("data.py", cwd=tmp_path), "rgb.png", "not written by this program")

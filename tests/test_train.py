@@ -1,0 +1,311 @@
+"""train.py as a user runs it: files written, errors in one line, the same weights after a kill."""
+
+import csv
+import math
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, command, fails_in_one_line
+from PIL import Image
+
+import train
+from data import read_image
+from model import FCN, load_checkpoint
+
+QUICK = ["--epochs", 3, "--steps", 6, "--batch", 4, "--patch", 32]
+RESULTS = ["history.csv", "last.pt", "loss_vs_epochs.png", "model.pt"]
+
+
+def names(folder):
+    return sorted(file.name for file in folder.iterdir())
+
+
+def history(folder):
+    with open(folder / "history.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def same_weights(*files):
+    states = [torch.load(file, weights_only=True)["weights"] for file in files]
+    return all(torch.equal(states[0][name], other[name]) for other in states[1:] for name in states[0])
+
+
+def test_from_nothing_it_writes_the_sample_trains_and_resumes(tmp_path):
+    done = command("train.py", *QUICK, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "wrote the bundled sample" in done.stdout and "best of 3 epochs" in done.stdout.splitlines()[-1]
+    assert "val_iou" in done.stderr  # the progress bar
+    assert names(tmp_path) == sorted(["rgb.png", "gt.png", *RESULTS])
+    assert [row["epoch"] for row in history(tmp_path)] == ["1", "2", "3"]
+    assert read_image(tmp_path / "loss_vs_epochs.png").std() > 10
+    again = command("train.py", "--resume", "--epochs", 4, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "wrote the bundled sample" not in again.stdout
+    assert [row["epoch"] for row in history(tmp_path)] == ["1", "2", "3", "4"]
+
+
+def test_it_learns(pair):
+    folder, image, mask = pair
+    done = command("train.py", image, mask, "--epochs", 6, "--steps", 20, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    rows = history(folder)
+    assert float(rows[-1]["train_loss"]) < 0.3 * float(rows[0]["train_loss"])
+    assert max(float(row["val_iou"]) for row in rows) > 0.9
+    _, facts = load_checkpoint(folder / "model.pt")
+    best = max(rows, key=lambda row: (float(row["val_iou"]), -float(row["val_loss"])))
+    assert facts["metrics"]["epoch"] == int(best["epoch"])
+    assert facts["classes"] == [{"name": "background", "value": 0}, {"name": "foreground", "value": 255}]
+    assert facts["settings"]["image"] == str(image) and facts["versions"]["threads"] >= 1
+
+
+def test_same_seed_same_weights_another_seed_others(pair):
+    folder, image, mask = pair
+    for out, seed in [("a", 1), ("b", 1), ("c", 2)]:
+        assert command("train.py", image, mask, "--out", out, "--seed", seed, *QUICK, cwd=folder).returncode == 0
+    assert same_weights(folder / "a" / "model.pt", folder / "b" / "model.pt")
+    assert same_weights(folder / "a" / "last.pt", folder / "b" / "last.pt")
+    assert not same_weights(folder / "a" / "model.pt", folder / "c" / "model.pt")
+
+
+def test_killed_in_mid_epoch_and_resumed_it_ends_with_the_same_weights(pair):
+    folder, image, mask = pair
+    settings = [image, mask, "--epochs", "4", "--steps", "60", "--batch", "4", "--dropout", "0.1", "--batchnorm"]
+    assert command("train.py", *settings, "--out", "whole", cwd=folder).returncode == 0
+    killed = 0
+    for epoch in (1, 2):  # kill it twice, each time a little after an epoch's end
+        words = ["--resume"] if killed else settings
+        process = subprocess.Popen(
+            [sys.executable, ROOT / "train.py", *words, "--out", "killed"], cwd=folder, stderr=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + 120
+        while not ((folder / "killed" / "last.pt").exists() and len(history(folder / "killed")) >= epoch):
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.01)
+        time.sleep(0.1)
+        process.kill()
+        killed += process.wait() != 0
+    assert killed == 2  # it was not simply done
+    assert len(history(folder / "killed")) < 4
+    assert command("train.py", "--resume", "--out", "killed", cwd=folder).returncode == 0
+    for name in ("model.pt", "last.pt"):
+        assert same_weights(folder / "whole" / name, folder / "killed" / name)
+    columns = [name for name in train.HISTORY if name != "seconds"]
+    whole, resumed = ([[row[name] for name in columns] for row in history(folder / out)] for out in ("whole", "killed"))
+    assert whole == resumed and len(whole) == 4
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for a single child")
+def test_interrupted_by_hand_it_says_how_to_go_on(pair):
+    folder, image, mask = pair
+    process = subprocess.Popen(
+        [sys.executable, ROOT / "train.py", image, mask, "--steps", "20"], cwd=folder, stderr=subprocess.PIPE, text=True
+    )
+    while not (folder / "last.pt").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode != 0 and "--resume" in errors and "Traceback" not in errors
+
+
+def test_no_batch_is_over_the_budget(pair, monkeypatch):
+    folder, image, mask = pair
+    shapes, forward = [], FCN.forward
+    monkeypatch.setattr(FCN, "forward", lambda self, batch: shapes.append(tuple(batch.shape)) or forward(self, batch))
+    train.train(train.parse_arguments([str(image), str(mask), "--out", str(folder), "--epochs", "1", "--steps", "2"]))
+    assert shapes[0] == (16, 3, 64, 64)  # exactly one 256×256 input
+    assert all(max(shape[2:]) <= 256 and shape[0] * shape[2] * shape[3] <= 256 * 256 for shape in shapes)
+    assert len(shapes) > 2  # validation ran, too
+    fails_in_one_line(command("train.py", image, mask, "--batch", 17, cwd=folder), "budget", "65536")
+    for name, array in [("large.png", read_image(image)), ("large_mask.png", read_image(mask))]:
+        Image.fromarray(np.tile(array, (5, 2, 1))).save(folder / name)
+    words = ["large.png", "large_mask.png", "--batch", 1, "--budget", 9, "--patch"]
+    fails_in_one_line(command("train.py", *words, 257, cwd=folder), "257×257")
+    assert command("train.py", *words, 256, "--epochs", 1, "--steps", 1, cwd=folder).returncode == 0
+    assert (
+        command(
+            "train.py", image, mask, "--batch", 17, "--budget", 2, "--epochs", 1, "--steps", 1, cwd=folder
+        ).returncode
+        == 0
+    )
+
+
+def test_masks_of_several_classes_and_of_colours(tmp_path, pair):
+    folder, image, _ = pair
+    random = np.random.default_rng(0)
+    stripes = np.repeat(random.integers(0, 3, 10), 30)[None].repeat(120, 0)
+    for name, values in [
+        ("three", np.array([0, 1, 7], np.uint8)),
+        ("colours", np.array([(0, 0, 0), (255, 0, 0), (0, 0, 255)], np.uint8)),
+    ]:
+        Image.fromarray(values[stripes]).save(folder / f"{name}.png")
+        done = command(
+            "train.py", image, folder / f"{name}.png", "--out", name, "--epochs", 1, "--steps", 2, cwd=folder
+        )
+        assert done.returncode == 0, done.stderr
+        _, facts = load_checkpoint(folder / name / "model.pt")
+        assert [one["value"] for one in facts["classes"]] == sorted(values.tolist())
+
+
+def test_a_tiny_image_trains_and_says_what_it_cannot_do(tmp_path):
+    random = np.random.default_rng(0)
+    Image.fromarray(random.integers(0, 256, (17, 19, 3), np.uint8)).save(tmp_path / "i.png")
+    Image.fromarray(np.eye(17, 19, dtype=np.uint8) * 255).save(tmp_path / "m.png")
+    done = command("train.py", "i.png", "m.png", *QUICK, cwd=tmp_path)
+    assert done.returncode == 0 and "too small to hold out" in done.stdout
+
+
+# ---------------------------------------------------------------------------------------------------
+# Mistakes
+
+
+def test_bad_inputs_are_one_line_and_leave_nothing(pair):
+    folder, image, mask = pair
+    random = np.random.default_rng(0)
+    before = None
+
+    def fails(*words, expect):
+        fails_in_one_line(command("train.py", *words, "--out", "results", *QUICK, cwd=folder), *expect)
+
+    Image.fromarray(random.integers(0, 256, (120, 300), np.uint8)).save(folder / "greys.png")
+    Image.new("L", (300, 120), 9).save(folder / "one.png")
+    Image.new("L", (300, 121), 9).save(folder / "taller.png")
+    Image.new("RGB", (10, 300)).save(folder / "thin.png")
+    Image.fromarray(np.tile(np.array([[0, 255]], np.uint8), (300, 5))).save(folder / "thin_mask.png")
+    Image.new("1", (1_000_000, 1)).save(folder / "row.png")
+    (folder / "text.png").write_text("hello")
+    (folder / "empty.png").touch()
+    (folder / "cut.png").write_bytes(image.read_bytes()[:5000])
+    before = names(folder)
+    fails("missing.png", mask, expect=["missing.png", "does not exist"])
+    fails("empty.png", mask, expect=["empty.png", "expected"])
+    fails("text.png", mask, expect=["text.png", "expected"])
+    fails("cut.png", mask, expect=["cut.png", "expected"])
+    fails("row.png", "row.png", expect=["row.png", "1000000×1"])
+    fails(image, "taller.png", expect=["a.png is 300×120", "taller.png is 300×121"])
+    fails(image, "one.png", expect=["one.png", "single value, 9"])
+    fails(image, "greys.png", expect=["greys.png", "256 different values", "--threshold 128"])
+    fails("thin.png", "thin_mask.png", expect=["thin.png is 10×300", "at least 16"])
+    assert names(folder) == before
+    assert (
+        command("train.py", image, "greys.png", "--threshold", 128, "--out", "results", *QUICK, cwd=folder).returncode
+        == 0
+    )
+
+
+def test_one_of_the_two_default_files_is_an_error(tmp_path):
+    Image.new("RGB", (99, 99)).save(tmp_path / "rgb.png")
+    fails_in_one_line(command("train.py", cwd=tmp_path), "rgb.png is here, but not gt.png")
+    assert names(tmp_path) == ["rgb.png"]
+
+
+def test_files_of_the_user_are_never_overwritten(pair):
+    folder, image, mask = pair
+    for name in RESULTS:
+        (folder / name).write_text("the user's own")
+        fails_in_one_line(command("train.py", image, mask, *QUICK, cwd=folder), name, "not written by this program")
+        assert (folder / name).read_text() == "the user's own"
+        (folder / name).unlink()
+    fails_in_one_line(
+        command("train.py", image, mask, "--out", "a.png/results", *QUICK, cwd=folder), "cannot be written"
+    )
+    fails_in_one_line(command("train.py", image, mask, "--out", "a.png", *QUICK, cwd=folder), "cannot be written")
+
+
+def test_resuming_needs_a_run_of_the_same_data(pair):
+    folder, image, mask = pair
+    fails_in_one_line(command("train.py", "--resume", cwd=folder), "last.pt does not exist")
+    assert command("train.py", image, mask, *QUICK, cwd=folder).returncode == 0
+    Image.fromarray(255 - read_image(image)).save(image)
+    fails_in_one_line(
+        command("train.py", "--resume", "--epochs", 9, cwd=folder), "last.pt was trained on another image"
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--epochs", "0"],
+        ["--epochs", "-3"],
+        ["--epochs", "two"],
+        ["--lr", "-1"],
+        ["--lr", "nan"],
+        ["--batch", "0"],
+        ["--seed", "-1"],
+        ["--balance", "1.5"],
+        ["--patch", "0"],
+        ["--device", "tpu"],
+        ["only_one.png"],
+        ["--nonsense"],
+    ],
+)
+def test_bad_arguments(words, capsys):
+    with pytest.raises(SystemExit) as caught:
+        train.parse_arguments(words)
+    assert caught.value.code == 2
+    assert words[0].lstrip("-") in capsys.readouterr().err.lower() or words == ["only_one.png"]
+
+
+def test_a_loss_that_is_no_number_stops_the_run(pair):
+    folder, image, mask = pair
+    process = command("train.py", image, mask, "--lr", "1e30", "--warmup", 1, *QUICK, cwd=folder)
+    assert process.returncode != 0 and "Traceback" not in process.stderr
+    assert "lower --lr" in process.stderr.splitlines()[-1]
+    assert not (folder / "model.pt").exists() or all(
+        torch.isfinite(weight).all()
+        for weight in torch.load(folder / "model.pt", weights_only=True)["weights"].values()
+    )
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there(pair):
+    folder, image, mask = pair
+    fails_in_one_line(command("train.py", image, mask, "--device", "cuda", cwd=folder), "--device cuda", "--device cpu")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_on_a_gpu_it_learns_as_on_the_cpu(pair):
+    folder, image, mask = pair
+    for device in ("cpu", "cuda"):
+        assert (
+            command(
+                "train.py", image, mask, "--device", device, "--out", device, "--epochs", 6, "--steps", 20, cwd=folder
+            ).returncode
+            == 0
+        )
+    best = [max(float(row["val_iou"]) for row in history(folder / device)) for device in ("cpu", "cuda")]
+    assert abs(best[0] - best[1]) < 0.03
+
+
+# ---------------------------------------------------------------------------------------------------
+
+
+def test_the_learning_rate_rises_and_falls():
+    rates = [train.learning_rate(step, 1000, 0.01, 100) for step in range(1000)]
+    assert rates[0] == pytest.approx(0.0001) and max(rates) < 0.01 and 90 <= int(np.argmax(rates)) < 110
+    assert rates[550] == pytest.approx(0.01 * 0.5 * (1 + math.cos(math.pi * 0.55))) and rates[-1] < 1e-6
+
+
+def test_the_moving_average_is_the_closed_form():
+    torch.manual_seed(0)
+    average, first, second = FCN(), FCN(), FCN()
+    start = average.layers.conv1.weight.clone()
+    for model in (first, second):
+        train.update_average(zip(average.state_dict().values(), model.state_dict().values()), 0.9)
+    expected = 0.81 * start + 0.09 * first.layers.conv1.weight + 0.1 * second.layers.conv1.weight
+    torch.testing.assert_close(average.layers.conv1.weight, expected)
+
+
+def test_help_answers_at_once():
+    for script in ("train.py", "predict.py", "model.py", "patches.py", "data.py"):
+        seconds = []
+        for _ in range(5):  # the fastest of five: another program may disturb the others
+            began = time.perf_counter()
+            subprocess.run([sys.executable, ROOT / script, "--help"], check=True, capture_output=True)
+            seconds.append(time.perf_counter() - began)
+        assert min(seconds) < 0.3, script
