@@ -1,4 +1,4 @@
-"""Files ↔ arrays: images, masks, the bundled sample, and outputs written whole or not at all.
+"""Files and arrays: images, masks, the bundled sample, and outputs written whole or not at all.
 
     python data.py                writes the sample, rgb.png and gt.png, and augmented patches, patches.png
 """
@@ -34,7 +34,7 @@ def open_image(path):
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(path)
         if max(image.size) > MAX_LENGTH:
-            raise BadInput(f"{path} is {image.width}×{image.height} pixels; expected at most {MAX_LENGTH} a side")
+            raise BadInput(f"{path} is {image.width}x{image.height} pixels; expected at most {MAX_LENGTH} a side")
         return ImageOps.exif_transpose(image)           # decodes, too: a truncated file fails here
     except BadInput:
         raise
@@ -70,11 +70,13 @@ def read_image(path):
 
 
 def read_mask(path, threshold=None):
-    """A mask file's own values, never rescaled: int32 (H, W), or uint8 (H, W, 3) where it is really coloured.
+    """A mask file's own values: int32 (H, W), or uint8 (H, W, 3) where it is really coloured.
 
-    A palette gives its indices, a 1-bit file 0 and 255. With a threshold, brightness ≥ threshold becomes 255
-    and the rest 0. Raises BadInput.
+    A palette gives its indices, a 1-bit file 0 and 255, 16 bits what they hold. With a threshold, what is at
+    least as bright, on a scale of 0 to 255, becomes 255 and the rest 0. Raises BadInput.
     """
+    if threshold is not None:
+        return np.where(read_image(path).mean(axis=2) >= threshold, 255, 0).astype(np.int32)
     image = open_image(path)
     if image.mode in ("1", "L"):
         mask = np.asarray(image.convert("L"))
@@ -84,25 +86,25 @@ def read_mask(path, threshold=None):
         mask = read_image(path)
         if (mask == mask[:, :, :1]).all():              # grey, saved as colour
             mask = mask[:, :, 0]
-    if threshold is not None:
-        brightness = mask if mask.ndim == 2 else mask.mean(axis=2)
-        mask = np.where(brightness >= threshold, 255, 0)
     return mask.astype(np.int32) if mask.ndim == 2 else mask
 
 
 def find_classes(mask, path):
     """The classes of a mask as read_mask gives it: [{"name": "background", "value": 0}, …], ascending by value.
 
-    Of two classes the brighter is called foreground, unless it covers more than three quarters: then the mask
-    is taken to be black on white. Raises BadInput where the values cannot be classes.
+    Of two classes the one of the higher value is called foreground, unless it covers more than three quarters:
+    then the mask is taken to be black on white. Raises BadInput where the values cannot be classes.
     """
     codes = mask if mask.ndim == 2 else mask @ np.array([65536, 256, 1])         # a colour as one number
     values, counts = np.unique(codes, return_counts=True)
     if len(values) == 1:
         raise BadInput(f"{path} holds a single value, {mask[0, 0].tolist()}; expected one for each class, at least two")
-    if len(values) > MAX_VALUES:
-        raise BadInput(f"{path} holds {len(values)} different values; expected one a class, {MAX_VALUES} at most; "
-                       "if it is antialiased or a JPEG, --threshold 128 makes it two")
+    most = 2 if Path(path).suffix.lower() in (".jpg", ".jpeg") else MAX_VALUES     # a JPEG invents values at edges
+    if len(values) > most:
+        raise BadInput(f"{path} holds {len(values)} different values; expected one for each class, at most {most}; "
+                       "if it is antialiased or a JPEG, --threshold 128 makes two of them")
+    if values[0] < 0 or mask.ndim == 2 and values[-1] > 65535:
+        raise BadInput(f"{path} holds values from {values[0]} to {values[-1]}; expected 0 to 65535")
     values = [value if mask.ndim == 2 else [value >> 16, value >> 8 & 255, value & 255] for value in values.tolist()]
     if len(values) == 2:
         names = ["background", "foreground"][::1 if counts[1] <= 0.75 * counts.sum() else -1]
@@ -140,8 +142,8 @@ def read_pair(image_path, mask_path, classes=None, threshold=None):
     """
     image, mask = read_image(image_path), read_mask(mask_path, threshold)
     if image.shape[:2] != mask.shape[:2]:
-        raise BadInput(f"{image_path} is {image.shape[1]}×{image.shape[0]} pixels, but {mask_path} is "
-                       f"{mask.shape[1]}×{mask.shape[0]}; expected a mask of the image's size")
+        raise BadInput(f"{image_path} is {image.shape[1]}x{image.shape[0]} pixels, but {mask_path} is "
+                       f"{mask.shape[1]}x{mask.shape[0]}; expected a mask of the image's size")
     classes = classes or find_classes(mask, mask_path)
     return image, to_indices(mask, classes, mask_path), classes
 
@@ -149,10 +151,11 @@ def read_pair(image_path, mask_path, classes=None, threshold=None):
 def hold_out(image, mask, least, gap, share=0.2):
     """Cut a validation strip out of one image: ([(image, mask), …] to train on, [(image, mask)] to validate on).
 
-    The strip takes `share` of the longer side; of nine places, the one whose class shares are most like the
-    whole image's. `gap` pixels on either side of it are in neither part, so that a network with a halo of at
-    most `gap` is scored on one part without seeing a pixel of the other. Training parts narrower than `least`
-    are dropped. An image too short to be cut comes back whole, one list for both.
+    The strip takes `share` of the longer side. Of nine places it gets the one that leaves the most classes in
+    both parts and, among equals, whose class shares are most like the whole image's. `gap` pixels on either
+    side of it are in neither part, so that a network with a halo of at most `gap` is scored on one part without
+    seeing a pixel of the other. Training parts narrower than `least` are dropped. An image too short to be cut
+    comes back whole, one list for both.
     """
     wide = image.shape[1] > image.shape[0]
     length = max(mask.shape)
@@ -162,20 +165,23 @@ def hold_out(image, mask, least, gap, share=0.2):
         where = np.s_[:, start:stop] if wide else np.s_[start:stop]
         return image[where], mask[where]
 
-    def class_shares(mask):
-        return np.bincount(mask.ravel(), minlength=256) / mask.size
+    def class_shares(parts):
+        counts = sum(np.bincount(mask.ravel(), minlength=256) for _, mask in parts)
+        return counts / counts.sum()
 
-    def difference(start):
-        return np.abs(class_shares(cut(start, start + strip)[1]) - class_shares(mask)).sum()
+    whole = [(image, mask)]
 
-    starts = [start for start in np.linspace(0, length - strip, 9).astype(int).tolist()
-              if strip and max(start, length - start - strip) - gap >= least]
-    if not starts:
-        whole = [(image, mask)]
-        return whole, whole
-    start = min(starts, key=difference)
-    bounds = [(0, start - gap), (start + strip + gap, length)]
-    return [cut(*bound) for bound in bounds if bound[1] - bound[0] >= least], [cut(start, start + strip)]
+    def quality(choice):
+        training, held_out = map(class_shares, choice)
+        return np.count_nonzero(training * held_out), -np.abs(held_out - class_shares(whole)).sum()
+
+    choices = []
+    for start in np.linspace(0, length - strip, 9).astype(int).tolist():
+        bounds = [(0, start - gap), (start + strip + gap, length)]
+        training = [cut(*bound) for bound in bounds if bound[1] - bound[0] >= least]
+        if training and strip:
+            choices.append((training, [cut(start, start + strip)]))
+    return max(choices, key=quality, default=(whole, whole))
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -189,11 +195,11 @@ def claim(path, *inputs, endings=None, mark=MARK):
     head lacks `mark`), one that is also an input, and a folder in which no file can be made.
     """
     path = Path(path)
-    if path.is_dir() or not path.name:
-        raise BadInput(f"{path} is a folder; expected the name of a file to write")
-    if endings and path.suffix.lower() not in endings:
-        raise BadInput(f"{path} ends in {path.suffix or 'nothing'}; expected {' or '.join(endings)}")
     try:
+        if path.is_dir() or not path.name:
+            raise BadInput(f"{path} is a folder; expected the name of a file to write")
+        if endings and path.suffix.lower() not in endings:
+            raise BadInput(f"{path} ends in {path.suffix or 'nothing'}; expected {' or '.join(endings)}")
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
             if any(Path(source).exists() and path.samefile(source) for source in inputs):
@@ -215,11 +221,16 @@ def temporary_name(path):
 
 @contextlib.contextmanager
 def write_whole(path):
-    """`with write_whole(path) as temporary:` write there; `path` changes only when that went well."""
+    """`with write_whole(path) as temporary:` write there; `path` changes only when that went well.
+
+    Raises BadInput where the system refuses: no space, no permission, open in another program (Windows).
+    """
     temporary = temporary_name(Path(path))
     try:
         yield temporary
         os.replace(temporary, path)
+    except OSError as error:
+        raise BadInput(f"{path} cannot be written ({error.strerror or error}); free what is in the way") from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -274,25 +285,25 @@ def ensure_sample():
 
 
 def write_sample():
-    for path, array in zip(SAMPLE, sample()):
-        write_image(claim(path), array)
+    paths = [claim(path) for path in SAMPLE]            # both or neither
+    for path, array in zip(paths, sample()):
+        write_image(path, array)
     print(f"wrote the bundled sample: {' and '.join(SAMPLE)}, tissue under the microscope")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--seed", type=int, default=0, help="which patches to show (0)")
-    parser.add_argument("--jitter", type=float, default=0.07, help="change of light and colour (0.07, as in training)")
+    parser.error = lambda message: parser.exit(2, f"data.py: {message}\n")
     parser.add_argument("--out", default="patches.png", help="the picture (patches.png)")
     args = parser.parse_args()
 
     from plots import draw_patches
 
     try:
-        out = claim(args.out, endings=PICTURES)
         write_sample()
+        out = claim(args.out, *SAMPLE, endings=PICTURES)
         image, mask, _ = read_pair(*SAMPLE)
-        draw_patches(image, mask, args.seed, args.jitter, out)
+        draw_patches(image, mask, seed=0, jitter=0.07, path=out)     # as train.py's defaults
     except BadInput as error:
         sys.exit(f"data.py: {error}")
     print(f"{out} shows training patches of it")

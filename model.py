@@ -6,6 +6,7 @@ import argparse
 
 if __name__ == "__main__":       # before torch is imported, so that --help answers at once
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.error = lambda message: parser.exit(2, f"model.py: {message}\n")
     parser.add_argument("--size", type=int, default=256, help="side of the input, in pixels (256)")
     parser.add_argument("--classes", type=int, default=2, help="classes to tell apart (2)")
     parser.add_argument("--upsample", choices=["nearest", "bilinear"], default="nearest", help="(nearest)")
@@ -13,6 +14,8 @@ if __name__ == "__main__":       # before torch is imported, so that --help answ
     parser.add_argument("--dropout", type=float, default=0.0, help="share of channels dropped before Conv4 (0)")
     ARGS = parser.parse_args()
 
+import io
+import sys
 import zipfile
 from collections import OrderedDict
 
@@ -41,7 +44,7 @@ class FCN(nn.Module):
         super().__init__()
         self.arguments = {"classes": classes, "upsample": upsample, "batchnorm": batchnorm, "dropout": dropout}
         norm = nn.BatchNorm2d if batchnorm else lambda channels: None
-        layers = OrderedDict(
+        layers = dict(
             conv1=nn.Conv2d(3, 16, 3, padding=1), norm1=norm(16), relu1=nn.ReLU(),
             conv2=nn.Conv2d(16, 32, 3, padding=1), norm2=norm(32), relu2=nn.ReLU(),
             pool=nn.MaxPool2d(2),
@@ -50,7 +53,7 @@ class FCN(nn.Module):
             dropout=nn.Dropout2d(dropout) if dropout else None,
             conv4=nn.Conv2d(16, classes, 5, padding=2),
         )
-        self.layers = nn.Sequential(OrderedDict((name, layer) for name, layer in layers.items() if layer))
+        self.layers = nn.Sequential(OrderedDict((key, layer) for key, layer in layers.items() if layer))
 
     def forward(self, image):
         height, width = image.shape[2:]
@@ -79,7 +82,7 @@ def normalize(images, mean, std, device="cpu", gain=1.0, offset=0.0):
     shift = np.broadcast_to((offset - np.asarray(mean)) / std, (len(images), 3))
     scale, shift = (torch.from_numpy(array.astype(np.float32)).to(device)[:, :, None, None] for array in (scale, shift))
     pixels = torch.from_numpy(np.ascontiguousarray(images)).to(device)
-    # A permuted (N, H, W, 3) array is what PyTorch calls channels_last, the faster layout: nothing is copied.
+    # A permuted (N, H, W, 3) array already is what PyTorch calls channels_last, the faster layout.
     return torch.addcmul(shift, pixels.permute(0, 3, 1, 2).float(), scale)
 
 
@@ -119,9 +122,11 @@ def save_checkpoint(path, model, **facts):
 
     predict.py needs the facts `classes`, `mean`, `std` and `settings`.
     """
+    content = io.BytesIO()
+    torch.save({"format": FORMAT, "network": model.name, "arguments": model.arguments,
+                "weights": model.state_dict(), **facts}, content)
     with write_whole(path) as temporary:
-        torch.save({"format": FORMAT, "network": model.name, "arguments": model.arguments,
-                    "weights": model.state_dict(), **facts}, temporary)
+        temporary.write_bytes(content.getvalue())
 
 
 def load_checkpoint(path):
@@ -137,7 +142,8 @@ def load_checkpoint(path):
         facts = torch.load(path, map_location="cpu", weights_only=True)
         if facts["format"] != FORMAT:
             raise ValueError(f"format {facts['format']}, expected {FORMAT}")
-        if [len(facts["classes"]), len(facts["mean"]), len(facts["std"])] != [facts["arguments"]["classes"], 3, 3]:
+        values = [one["value"] for one in facts["classes"]]
+        if (len(values), len(facts["mean"]), len(facts["std"])) != (facts["arguments"]["classes"], 3, 3):
             raise ValueError("its parts do not fit together")
         model = NETWORKS[facts["network"]](**facts["arguments"])
         model.load_state_dict(facts["weights"])
@@ -181,7 +187,7 @@ def summary(model, size=256):
     A FLOP is an addition or a multiplication, so a multiply-add counts 2, as in PyTorch's own counter. Biases
     and layers other than convolutions are not counted, there neither.
     """
-    rows, layers, x = [], list(model.layers), torch.zeros(1, 3, size, size)
+    rows, layers, x = [], list(model.layers), within_budget(torch.zeros(1, 3, size, size))
     with torch.inference_mode():
         for number, (name, layer) in enumerate(model.layers.named_children()):
             x = layer(x)                                              # (1, channels, height, width)
@@ -196,14 +202,17 @@ def main(args):
     rows = summary(model, args.size)
     print(f"{'layer':<10}{'output':>16}{'parameters':>12}{'MFLOPs':>10}{'sees':>8}")
     for name, shape, parameters, flops, field in rows:
-        shape, field = "×".join(map(str, shape)), f"{field}×{field}"
+        shape, field = "x".join(map(str, shape)), f"{field}x{field}"
         print(f"{name:<10}{shape:>16}{parameters:>12,}{flops / 1e6:>10.1f}{field:>8}")
     print(f"{'together':<26}{sum(row[2] for row in rows):>12,}{sum(row[3] for row in rows) / 1e6:>10.1f}")
-    print(f"for one input of 3×{args.size}×{args.size}; halo {model.halo}, stride {model.stride}; "
+    print(f"for one input of 3x{args.size}x{args.size}; halo {model.halo}, stride {model.stride}; "
           "a multiply-add is 2 FLOPs")
 
 
 if __name__ == "__main__":
     if ARGS.size < 2 or ARGS.size % 2 or ARGS.classes < 1 or not 0 <= ARGS.dropout < 1:
         parser.error("expected an even --size, at least one of --classes and --dropout in [0, 1)")
-    main(ARGS)
+    try:
+        main(ARGS)
+    except BadInput as error:
+        sys.exit(f"model.py: {error}")

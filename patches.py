@@ -1,6 +1,6 @@
 """The 256×256×3 budget: where training patches come from, how windows become a whole image again.
 
-    python patches.py [IMAGE]     draws windows, cores and halos over an image → windows.png
+    python patches.py [IMAGE]     draws windows, cores and halos over an image: windows.png
 
 Everything here is geometry on NumPy arrays; no network is needed to read or to test it.
 """
@@ -27,8 +27,8 @@ def within_budget(batch, budget=1):
     count, channels, height, width = batch.shape
     if channels != 3 or max(height, width) > MAX_SIDE or count * height * width > budget * MAX_SIDE**2:
         raise BadInput(
-            f"a network input of {count} × {height}×{width}×{channels} is over the budget: at most "
-            f"{MAX_SIDE}×{MAX_SIDE}×3 each and {budget * MAX_SIDE**2} pixels together; "
+            f"a network input of {count} x {height}x{width}x{channels} is over the budget: at most "
+            f"{MAX_SIDE}x{MAX_SIDE}x3 each and {budget * MAX_SIDE**2} pixels together; "
             "use fewer or smaller patches, or raise --budget if the memory is there")
     return batch
 
@@ -53,7 +53,7 @@ def spans(length, halo, stride, window=None):
 
     Windows overlap by at least 2·halo and start on multiples of the stride. Inside a core no window edge is
     nearer than the halo, unless it is the image's own. Unless `window` sets the side, it is the smallest
-    with which no more windows are needed than with 256: two of 254 rather than two of 256, far apart.
+    with which no more windows are needed than with 256, so that the last one repeats no work of the others.
 
     >>> spans(600, halo=8, stride=2)
     (212, [(0, 0, 204), (196, 204, 400), (388, 400, 600)])
@@ -62,10 +62,10 @@ def spans(length, halo, stride, window=None):
     >>> spans(101, halo=8, stride=2)                    # one window, padded to a multiple of the stride
     (102, [(0, 0, 102)])
     """
-    limit = window or MAX_SIDE
-    if not 0 <= 2 * halo < limit <= MAX_SIDE or halo % stride or limit % stride:
-        raise BadInput(f"windows of {limit} pixels with a halo of {halo}; expected at most {MAX_SIDE}, less than half "
-                       f"of it halo, and multiples of the network's stride, {stride}")
+    limit = MAX_SIDE if window is None else window
+    if stride < 1 or not 0 <= 2 * halo < limit <= MAX_SIDE or halo % stride or limit % stride:
+        raise BadInput(f"windows of {limit} pixels with a halo of {halo}; expected at most {MAX_SIDE}, a halo below "
+                       f"half of that, and both multiples of the network's stride, {stride}")
     length = round_up(length, stride)
     if length <= limit:
         return length, [(0, 0, length)]
@@ -141,7 +141,8 @@ def sample_patch(images, masks, pixels, seed, epoch, index, size, balance):
     quarter turns follow. Images must be at least size×size.
     """
     # All the dice at once, each in [0, 1): a draw costs more than what is done with it.
-    balanced, kind, place, up, left, way = np.random.default_rng((seed, epoch, index)).random(6).tolist()
+    dice = np.random.default_rng((seed, epoch, index)).random(8).tolist()
+    balanced, kind, place, up, left, upside_down, mirrored, transposed = dice
     if balanced < balance:
         candidates = pixels[int(kind * len(pixels))]
         number, y, x = candidates[int(place * len(candidates))].tolist()
@@ -155,8 +156,7 @@ def sample_patch(images, masks, pixels, seed, epoch, index, size, balance):
     top = min(max(y - int(up * size), 0), height - size)
     left = min(max(x - int(left * size), 0), width - size)
     # Two flips and a transposition make up all eight ways to lay a square.
-    way = int(way * 8)
-    down, across, axis = 1 - (way & 2), 1 - (way & 4) // 2, way & 1
+    down, across, axis = (-1 if upside_down < 0.5 else 1), (-1 if mirrored < 0.5 else 1), int(transposed < 0.5)
     return tuple(array[top:top + size, left:left + size][::down, ::across].swapaxes(0, axis)
                  for array in (images[number], masks[number]))
 
@@ -177,7 +177,7 @@ def photometric_jitter(seed, epoch, step, count, strength):
     `pixel · gain + offset` changes contrast around mid-grey, then light, each by up to ±strength, then the tint
     by a third of that. Being affine it costs nothing: `model.normalize` folds it into its own.
     """
-    random = np.random.default_rng((seed, epoch, step, 1))            # a patch's key has three entries, so no clash
+    random = np.random.default_rng((seed, epoch, step, 1))            # the 1 sets it apart from a patch's key
     contrast, light = 1 + random.uniform(-strength, strength, (2, count, 1))
     light = light * (1 + random.uniform(-strength, strength, (count, 3)) / 3)
     return light * contrast, light * (1 - contrast) / 2
@@ -185,8 +185,9 @@ def photometric_jitter(seed, epoch, step, count, strength):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.error = lambda message: parser.exit(2, f"patches.py: {message}\n")
     parser.add_argument("image", nargs="?", help="an image to draw on (the bundled sample)")
-    parser.add_argument("--halo", type=int, default=8, help="pixels the network sees around a pixel (8, the FCN's)")
+    parser.add_argument("--halo", type=int, default=8, help="what the network sees around a pixel (8, the FCN's)")
     parser.add_argument("--stride", type=int, default=2, help="its pooling grid (2, the FCN's)")
     parser.add_argument("--window", type=int, help="side of a window (the least that needs no more windows than 256)")
     parser.add_argument("--out", default="windows.png", help="the picture (windows.png)")
@@ -196,10 +197,11 @@ def main():
 
     try:
         image = read_image(args.image) if args.image else sample()[0]
-        draw_windows(image, args.halo, args.stride, args.window, claim(args.out, endings=PICTURES))
+        out = claim(args.out, *filter(None, [args.image]), endings=PICTURES)
+        draw_windows(image, args.halo, args.stride, args.window, out)
     except BadInput as error:
         sys.exit(f"patches.py: {error}")
-    print(f"{args.out} shows the windows over {image.shape[1]}×{image.shape[0]} pixels")
+    print(f"{args.out} shows the windows over {image.shape[1]}x{image.shape[0]} pixels")
 
 
 if __name__ == "__main__":

@@ -23,8 +23,8 @@ def draw_curves(history, best, path):
     epochs = [row["epoch"] for row in history]
     figure = Figure(figsize=(7, 4.2), dpi=120, layout="constrained")
     axes = figure.subplots()
-    for column, colour, label in [("train_loss", ORANGE, "training (augmented patches)"),
-                                  ("val_loss", BLUE, "validation (held-out strip)")]:
+    for column, colour, label in [("train_loss", ORANGE, "training (on augmented patches)"),
+                                  ("val_loss", BLUE, "validation")]:
         axes.plot(epochs, [row[column] for row in history], color=colour, linewidth=2, label=label,
                   marker="o" if len(epochs) == 1 else None)
     axes.axvline(best["epoch"], color="grey", linestyle=":",
@@ -59,7 +59,7 @@ def draw_windows(image, halo, stride, window, path):
         axes.add_patch(Rectangle((x - 0.5, y - 0.5), width, height, **{"fill": False, **style}))
 
     window_height, window_width, cover = tiles(*image.shape[:2], halo, stride, window)
-    figure = Figure(figsize=(6, 6 * image.shape[0] / image.shape[1] + 0.7), dpi=100, layout="constrained")
+    figure = Figure(figsize=(6, 6 * min(image.shape[0] / image.shape[1], 4) + 0.7), dpi=100, layout="constrained")
     axes = figure.subplots()
     axes.imshow(image, alpha=0.6)
     for number, tile in enumerate(cover, start=1):

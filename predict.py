@@ -1,6 +1,6 @@
 """Segment one image with a trained network.
 
-    python predict.py                          rgb.png with model.pt → predictions.jpg and predictions.png
+    python predict.py                          rgb.png with model.pt, to predictions.jpg and predictions.png
     python predict.py photo.jpg --out photo_mask.png --overlay photo_outline.jpg
     python predict.py rgb.png --mask gt.png    and how right it is
 """
@@ -13,6 +13,7 @@ SHIPPED = Path(__file__).with_name("checkpoints") / "fcn.pt"     # trained on th
 
 def parse_arguments(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.error = lambda message: parser.exit(2, f"predict.py: {message}\n")
     add = parser.add_argument
     add("image", nargs="?", default="rgb.png", help="the image to segment (rgb.png)")
     add("--checkpoint", metavar="FILE", help="a trained network (model.pt here, else the one that ships)")
@@ -36,10 +37,10 @@ from patches import stitch
 
 
 def for_the_eye(indices, classes):
-    """Class indices → a picture: the masks' own values where they span black to white, else evenly spaced greys."""
-    values = to_values(indices, classes)
-    if values.ndim == 3 or max(one["value"] for one in classes) == 255:
-        return values
+    """Class indices → a picture: the masks' own values if they are black and white or colours, else even greys."""
+    values = [one["value"] for one in classes]
+    if values == [0, 255] or isinstance(values[0], list):
+        return to_values(indices, classes)
     return np.linspace(0, 255, len(classes)).astype(np.uint8)[indices]
 
 
@@ -65,13 +66,15 @@ def predict(args):
     if args.image == SAMPLE[0] and not any(Path(path).exists() for path in SAMPLE):
         write_sample()
     if args.mask:
-        image, truth, _ = read_pair(args.image, args.mask, classes, facts["settings"]["threshold"])
+        image, truth, _ = read_pair(args.image, args.mask, classes, facts["settings"].get("threshold"))
     else:
         image = read_image(args.image)
     inputs = [path for path in (args.image, args.mask, checkpoint) if path]
     out = claim(args.out, *inputs, endings=PICTURES)
-    lossless = claim(out.with_suffix(".png"), *inputs)
+    lossless = out if out.suffix.lower() == ".png" else claim(out.with_suffix(".png"), *inputs)
     overlay = claim(args.overlay, *inputs, endings=PICTURES) if args.overlay else None
+    if overlay and overlay.resolve() in (out.resolve(), lossless.resolve()):
+        raise BadInput(f"{overlay} is where the mask goes; expected another name after --overlay")
 
     logits = predictor(model, facts["mean"], facts["std"], device, args.tta)
     classify = lambda window: logits(window).argmax(axis=0, keepdims=True).astype(np.uint8)   # (1, h, w)
@@ -83,9 +86,9 @@ def predict(args):
     if overlay:
         write_image(overlay, outline(image, indices))
     shares = np.bincount(indices.ravel(), minlength=len(classes)) / indices.size
-    print(f"{args.image}, {image.shape[1]}×{image.shape[0]} pixels, by {checkpoint}: " +
+    print(f"{args.image}, {image.shape[1]}x{image.shape[0]} pixels, by {checkpoint}: " +
           ", ".join(f"{one['name']} {part:.1%}" for one, part in zip(classes, shares)) +
-          " → " + ", ".join(str(path) for path in dict.fromkeys((out, lossless, overlay)) if path))
+          "; see " + ", ".join(str(path) for path in dict.fromkeys((out, lossless, overlay)) if path))
     if args.mask:
         confusion = metrics.confusion_matrix(truth, indices, len(classes))
         print(metrics.table(confusion, [one["name"] for one in classes]))
@@ -100,6 +103,8 @@ def main(args):
         predict(args)
     except BadInput as error:
         sys.exit(f"predict.py: {error}")
+    except KeyboardInterrupt:
+        sys.exit("predict.py: interrupted")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Train a small network on one image and its mask, from scratch, on a laptop, in under a minute.
 
     python train.py                    on rgb.png and gt.png, or the bundled sample where neither is here
-    python train.py photo.png photo_mask.png --out results
+    python train.py photo.png photo_mask.png --out runs/photo
     python train.py --resume           go on from last.pt after an interruption
 
 Writes model.pt (the best epoch by validation), last.pt (to resume), loss_vs_epochs.png and history.csv.
@@ -14,34 +14,44 @@ import sys
 def parse_arguments(argv=None, **defaults):
     """The command line. Every knob of a training is here, once, with its default and the reason for it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.error = lambda message: parser.exit(2, f"train.py: {message}\n")
     add = parser.add_argument
     add("image", nargs="?", help="the image to learn from (rgb.png)")
     add("mask", nargs="?", help="its mask, one grey value or colour for each class (gt.png)")
     add("--out", default=".", metavar="DIR", help="where the results go (here)")
     add("--resume", action="store_true", help="go on from last.pt in --out; its settings hold where you give no others")
     add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="(auto: a GPU if there is one)")
-    add("--threshold", type=whole(1), metavar="N", help="mask values from N up are one class, the rest the other (off)")
+    add("--threshold", type=number(int, 1, 255), metavar="N",
+        help="mask pixels at least this bright are one class, the rest the other (off)")
     # The network
     add("--upsample", choices=["nearest", "bilinear"], default="nearest", help="(nearest: bilinear gains nothing)")
-    add("--batchnorm", action="store_true", help="add BatchNorm (off: it does worse on unseen images, see README)")
-    add("--dropout", type=share, default=0.0, metavar="P", help="drop a share of the channels (0: no gain, see README)")
-    # The patches: 16 of 64×64 are exactly one 256×256 input
-    add("--patch", type=whole(1), default=64, metavar="PIXELS", help="side of a patch (64: small ones differ more)")
-    add("--batch", type=whole(1), default=16, metavar="N", help="patches a step (16: all that the budget holds)")
-    add("--budget", type=whole(1), default=1, metavar="N", help="how many 256×256×3 inputs fit into memory at once (1)")
-    add("--balance", type=share, default=0.5, metavar="P",
-        help="share of patches placed on a class drawn evenly, so that rare ones are seen (0.5)")
-    add("--jitter", type=share, default=0.07, metavar="S",
-        help="change light and contrast by up to ±S, tint by a third of it (0.07: more costs IoU where colour matters)")
+    add("--batchnorm", action="store_true", help="add BatchNorm (off: it helps one data set and harms another)")
+    add("--dropout", type=number(float, 0, 0.99), default=0.0, metavar="P",
+        help="drop a share of the channels (0: it gains nothing, see README)")
+    # The patches
+    add("--patch", type=number(int, 8), default=64, metavar="PIXELS",
+        help="side of a patch (64: several small ones differ more than one large)")
+    add("--batch", type=number(int, 1), default=16, metavar="N",
+        help="patches a step (16: of 64x64, that is all the budget)")
+    add("--budget", type=number(int, 1), default=1, metavar="N",
+        help="how many 256x256x3 inputs fit into memory at once (1)")
+    add("--balance", type=number(float, 0, 1), default=0.5, metavar="P",
+        help="share of patches placed on a class drawn evenly (0.5: so rare ones are seen)")
+    add("--jitter", type=number(float, 0, 1), default=0.07, metavar="S",
+        help="change light and contrast by up to this share, tint by a third of it (0.07: more costs IoU)")
     # The optimization
-    add("--epochs", type=whole(1), default=40, metavar="N", help="(40: about a minute on two cores)")
-    add("--steps", type=whole(1), default=50, metavar="N", help="steps an epoch (50: one image has no natural epoch)")
-    add("--lr", type=positive, default=0.02, metavar="RATE", help="peak learning rate (0.02: it is a tiny network)")
-    add("--warmup", type=whole(1), default=100, metavar="STEPS", help="steps up to the peak (100), then a cosine to 0")
-    add("--weight-decay", type=share, default=0.01, metavar="D", help="AdamW's (0.01)")
-    add("--ema", type=share, default=0.99, metavar="D",
-        help="keep a moving average of the weights with this decay (0.99: steadier than the weights; 0 turns it off)")
-    add("--seed", type=whole(0), default=0, metavar="S", help="(0) same seed, machine, thread count: same weights")
+    add("--epochs", type=number(int, 1), default=40, metavar="N", help="(40: about 40 seconds on two cores)")
+    add("--steps", type=number(int, 1), default=50, metavar="N",
+        help="steps an epoch (50: one image has no natural epoch)")
+    add("--lr", type=number(float, 1e-9), default=0.02, metavar="RATE",
+        help="peak learning rate (0.02: high, as the network is tiny)")
+    add("--warmup", type=number(int, 1), default=100, metavar="STEPS",
+        help="steps up to the peak, from where a cosine leads down to 0 (100)")
+    add("--weight-decay", type=number(float, 0, 1), default=0.01, metavar="D", help="AdamW's (0.01)")
+    add("--ema", type=number(float, 0, 0.9999), default=0.99, metavar="D",
+        help="decay of the moving average of the weights that is kept (0.99: steadier; 0 is no average)")
+    add("--seed", type=number(int, 0, 2**32 - 1), default=0, metavar="S",
+        help="(0) on a CPU, the same seed, machine and thread count give the same weights")
     parser.set_defaults(**defaults)
     args = parser.parse_args(argv)
     if (args.image is None) != (args.mask is None):
@@ -51,24 +61,14 @@ def parse_arguments(argv=None, **defaults):
     return args
 
 
-def whole(least):
-    def number(text):
-        if int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text} is below {least}")
-        return int(text)
-    return number
-
-
-def positive(text):
-    if not 0 < float(text) < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
-    return float(text)
-
-
-def share(text):
-    if not 0 <= float(text) <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not in [0, 1]")
-    return float(text)
+def number(kind, least, most=1e30):
+    """An argparse type: an int or float within bounds."""
+    def parse(text):
+        if not least <= kind(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text} is not a number from {least} to {most:g}")
+        return kind(text)
+    parse.__name__ = kind.__name__           # argparse names it where the text is no number at all
+    return parse
 
 
 if __name__ == "__main__":
@@ -77,6 +77,7 @@ if __name__ == "__main__":
 import copy
 import csv
 import ctypes
+import hashlib
 import platform
 import time
 from pathlib import Path
@@ -104,7 +105,7 @@ def load_data(args):
     if (args.image, args.mask) == SAMPLE:
         ensure_sample()
     image, mask, classes = read_pair(args.image, args.mask, threshold=args.threshold)
-    size = f"{image.shape[1]}×{image.shape[0]} pixels"
+    size = f"{image.shape[1]}x{image.shape[0]} pixels"
     if min(mask.shape) < SMALLEST:
         raise BadInput(f"{args.image} is {size}; expected at least {SMALLEST} a side to train on")
     shares = np.bincount(mask.ravel(), minlength=len(classes)) / mask.size
@@ -113,6 +114,10 @@ def load_data(args):
     training, validation = hold_out(image, mask, least=min(args.patch, min(mask.shape) // 2), gap=FCN.halo)
     if training is validation:
         print("too small to hold out a strip for validation: validating on the training pixels, which flatters")
+    for part, name in [(training, "training"), (validation, "validation")]:
+        absent = set(range(len(classes))).difference(*(np.unique(mask).tolist() for _, mask in part))
+        if absent:
+            print(f"no pixel left for {name}: {', '.join(classes[index]['name'] for index in sorted(absent))}")
     return training, validation, classes
 
 
@@ -161,13 +166,13 @@ def train(args):
 
     # Data in, results out: whatever is wrong with either is said now, not after a minute.
     training, validation, classes = load_data(args)
+    images, masks = zip(*training)
+    size = min(args.patch, *(side for mask in masks for side in mask.shape))
+    within_budget(torch.empty(args.batch, 3, size, size, device="meta"), args.budget)
     out, inputs = Path(args.out), (args.image, args.mask)
     best_file, last_file = claim(out / "model.pt", *inputs), claim(out / "last.pt", *inputs)
     curves = claim(out / "loss_vs_epochs.png", *inputs)
     history_file = claim(out / "history.csv", *inputs, mark=",".join(HISTORY))
-    images, masks = zip(*training)
-    size = min(args.patch, *(side for mask in masks for side in mask.shape))
-    within_budget(torch.empty(args.batch, 3, size, size, device="meta"), args.budget)
     pixels = class_pixels(masks, len(classes))
     colours = np.concatenate([image.reshape(-1, 3) for image in images]) / 255
     mean, std = colours.mean(axis=0).tolist(), colours.std(axis=0).clip(min=0.01).tolist()
@@ -177,16 +182,30 @@ def train(args):
     model = FCN(len(classes), args.upsample, args.batchnorm, args.dropout).to(device, memory_format=torch.channels_last)
     average = copy.deepcopy(model)
     optimizer = torch.optim.AdamW(model.parameters(), args.lr, betas=(0.9, 0.99), weight_decay=args.weight_decay)
-    settings = {name: value for name, value in vars(args).items() if name not in ("out", "resume", "device")}
+    facts = {"classes": classes, "mean": mean, "std": std,
+             "settings": {name: value for name, value in vars(args).items() if name not in ("out", "resume", "device")},
+             "data": hashlib.sha256(b"".join(array.tobytes() for pair in training for array in pair)).hexdigest(),
+             "versions": {"python": platform.python_version(), "torch": str(torch.__version__),
+                          "device": device.type, "threads": torch.get_num_threads()}}
     history, best = [], None
+
+    def keep_last():             # all that --resume needs
+        save_checkpoint(last_file, average, **facts, resume={
+            "weights": model.state_dict(), "optimizer": optimizer.state_dict(), "history": history, "best": best})
+
     if args.resume:
-        _, last = load_checkpoint(last_file)
-        if (last["classes"], last["mean"], last["std"]) != (classes, mean, std):
+        saved, last = load_checkpoint(last_file)
+        if last["data"] != facts["data"]:
             raise BadInput(f"{last_file} was trained on another image or mask; name that one or leave --resume out")
+        if saved.arguments != model.arguments:
+            raise BadInput(f"{last_file} holds another network, {saved.arguments}; expected {model.arguments}")
         average.load_state_dict(last["weights"])
         model.load_state_dict(last["resume"]["weights"])
         optimizer.load_state_dict(last["resume"]["optimizer"])
         history, best = last["resume"]["history"], last["resume"]["best"]
+        began -= history[-1]["seconds"] if history else 0
+    else:
+        keep_last()              # so that a run killed in its first epoch can be resumed, not an earlier one
 
     averaged = list(zip(average.state_dict().values(), model.state_dict().values()))     # the weights, not copies
     progress = tqdm(total=args.epochs * args.steps, initial=len(history) * args.steps, unit="step", mininterval=0.5)
@@ -210,29 +229,26 @@ def train(args):
             loss_sum += loss.detach()
             progress.update()
         train_loss = loss_sum.item() / args.steps
-        if not math.isfinite(train_loss):
-            raise BadInput(f"the training loss became {train_loss} in epoch {epoch + 1}; lower --lr (now {args.lr})")
-
         val_loss, confusion = validate(average, validation, classes, mean, std, device)
-        row = dict(zip(HISTORY, [
-            epoch + 1, train_loss, val_loss, metrics.foreground(metrics.iou(confusion), classes),
-            metrics.accuracy(confusion), rate, round(time.perf_counter() - began, 2)]))
+        if not math.isfinite(train_loss + val_loss):
+            progress.close()
+            raise BadInput(f"the loss became {train_loss + val_loss} in epoch {epoch + 1}; lower --lr (now {args.lr})")
+        row = {"epoch": epoch + 1, "train_loss": train_loss, "val_loss": val_loss,
+               "val_iou": metrics.foreground(metrics.iou(confusion), classes),
+               "val_accuracy": metrics.accuracy(confusion),
+               "learning_rate": rate, "seconds": round(time.perf_counter() - began, 2)}
         history.append(row)
         progress.set_postfix(loss=f"{train_loss:.4f}", val_iou=metrics.text(row["val_iou"]))
 
-        # Keep. Each file appears whole or not at all; last.pt comes last, so a kill in between only repeats an epoch.
-        facts = {"classes": classes, "mean": mean, "std": std, "metrics": row, "settings": settings,
-                 "versions": {"python": platform.python_version(), "torch": str(torch.__version__),
-                              "device": device.type, "threads": torch.get_num_threads()}}
+        # Each file appears whole or not at all; last.pt comes last, so a kill in between only repeats an epoch.
         if best is None or (row["val_iou"] or 0, -val_loss) > (best["val_iou"] or 0, -best["val_loss"]):
             best = row
-            save_checkpoint(best_file, average, **facts)
+            save_checkpoint(best_file, average, **facts, metrics=best)
         with write_whole(history_file) as temporary, temporary.open("w", newline="") as file:
             writer = csv.DictWriter(file, HISTORY)
             writer.writeheader()
             writer.writerows(history)
-        save_checkpoint(last_file, average, **facts, resume={
-            "weights": model.state_dict(), "optimizer": optimizer.state_dict(), "history": history, "best": best})
+        keep_last()
     progress.close()
 
     from plots import draw_curves  # only now: matplotlib takes half a second
@@ -240,7 +256,7 @@ def train(args):
     draw_curves(history, best, curves)
     print(f"best of {len(history)} epochs: number {best['epoch']}, validation loss {best['val_loss']:.4f}, "
           f"IoU {metrics.text(best['val_iou'])}, accuracy {metrics.text(best['val_accuracy'])}; "
-          f"{time.perf_counter() - began:.0f} s on {device} → {best_file}, {curves}")
+          f"{time.perf_counter() - began:.0f} s on {device}; see {best_file}, {curves}")
     return best
 
 
@@ -248,12 +264,14 @@ def main(args):
     try:
         if args.resume:          # the interrupted run's settings hold where the command line gives no others
             _, last = load_checkpoint(Path(args.out) / "last.pt")
+            if "resume" not in last:
+                raise BadInput(f"{Path(args.out) / 'last.pt'} holds a network but no training; expected train.py's own")
             args = parse_arguments(**last["settings"])
         train(args)
     except BadInput as error:
         sys.exit(f"train.py: {error}")
     except KeyboardInterrupt:
-        sys.exit("\ntrain.py: interrupted; python train.py --resume goes on from the last whole epoch")
+        sys.exit(f"\ntrain.py: interrupted; python train.py --resume --out {args.out} goes on where it was")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import torch
 
 from model import FCN, normalize
 from patches import tiles, within_budget
+from train import keep_freed_memory
 
 MEAN, STD = [0.5] * 3, [0.25] * 3
 
@@ -36,7 +37,10 @@ def in_batches(model, image, window, count):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9, help="how often all take turns (9)")
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--keep-memory", action="store_true", help="with train.keep_freed_memory, as training has it")
+    args = parser.parse_args()
+    if args.keep_memory:
+        keep_freed_memory()
     torch.manual_seed(0)
     model = FCN().eval().to(memory_format=torch.channels_last)
     image = np.random.default_rng(0).integers(0, 256, (970, 1300, 3), np.uint8)
@@ -44,17 +48,17 @@ def main():
     seconds = {case: [] for case in cases}
     for case in cases:
         in_batches(model, image, *case)      # warm-up
-    for _ in range(rounds):
+    for _ in range(args.rounds):
         for case in cases:
             seconds[case].append(in_batches(model, image, *case))
     print(f"{date.today()}, {platform.machine()} with {torch.get_num_threads()} threads of {os.cpu_count()}, Python "
-          f"{platform.python_version()}, torch {torch.__version__}; median and range of {rounds}")
+          f"{platform.python_version()}, torch {torch.__version__}; median and range of {args.rounds}")
     for (side, count), times in seconds.items():
         height, width, cover = tiles(*image.shape[:2], model.halo, model.stride, side)
         work = len(cover) * height * width / image[:, :, 0].size
-        print(f"{len(cover):>4} windows of {height}×{width}, {count} at a time: {work:.2f} × the pixels, "
+        print(f"{len(cover):>4} windows of {height}x{width}, {count} at a time: {work:.2f} x the pixels, "
               f"{1e3 * statistics.median(times):>5.0f} ms ({1e3 * min(times):.0f} to {1e3 * max(times):.0f})"
-              f"{'   ← the default' if side is None else ''}")
+              f"{'  (the default)' if side is None else ''}")
 
 
 if __name__ == "__main__":

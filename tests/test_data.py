@@ -153,7 +153,7 @@ def test_files_that_are_no_images(tmp_path):
 
 def test_images_too_large_are_refused_before_they_are_decoded(tmp_path):
     Image.new("1", (1_000_000, 1)).save(tmp_path / "row.png")
-    with pytest.raises(BadInput, match="1000000×1 pixels; expected at most 65500"):
+    with pytest.raises(BadInput, match="1000000x1 pixels; expected at most 65500"):
         read_image(tmp_path / "row.png")
     Image.new("1", (20_000, 20_000)).save(tmp_path / "bomb.png")  # 400 megapixels in 50 kB
     with pytest.raises(BadInput, match="89478485 pixels"):
@@ -181,9 +181,16 @@ def test_mask_values_are_never_rescaled(tmp_path):
     assert read_mask(save(tmp_path / "colour.png", COLOURS)).shape == (6, 9, 3)
 
 
-def test_threshold(tmp_path):
-    path = save(tmp_path / "a.png", GREYS)
-    assert np.array_equal(read_mask(path, threshold=128), np.where(GREYS >= 128, 255, 0))
+def test_threshold_is_of_brightness_whatever_the_file(tmp_path):
+    expected = np.where(GREYS >= 128, 255, 0)
+    inverse = Image.frombytes("P", (9, 6), (255 - GREYS).tobytes())
+    inverse.putpalette(np.repeat(np.arange(255, -1, -1), 3).astype(np.uint8).tobytes())
+    inverse.save(tmp_path / "palette.png")
+    save(tmp_path / "grey.png", GREYS)
+    save(tmp_path / "deep.png", GREYS.astype(np.uint16) * 257)
+    save(tmp_path / "rgb.png", GREY_RGB)
+    for name in ("grey.png", "palette.png", "deep.png", "rgb.png"):
+        assert np.array_equal(read_mask(tmp_path / name, threshold=128), expected), name
 
 
 def test_classes_are_found_and_foreground_is_the_smaller_side_of_a_black_on_white_mask(tmp_path):
@@ -196,6 +203,11 @@ def test_classes_are_found_and_foreground_is_the_smaller_side_of_a_black_on_whit
     assert [one["value"] for one in find_classes(values, "m")] == [0, 7, 255]
     with pytest.raises(BadInput, match="single value, 3"):
         find_classes(np.full((4, 4), 3), "m")
+    with pytest.raises(BadInput, match="3 different values.*at most 2.*--threshold"):
+        find_classes(values, "m.jpg")
+    for wrong in (-1, 70_000):
+        with pytest.raises(BadInput, match="expected 0 to 65535"):
+            find_classes(np.array([[0, wrong]]), "m")
     with pytest.raises(BadInput, match="54 different values.*--threshold"):
         find_classes(np.arange(54).reshape(6, 9), "m")
 
@@ -223,7 +235,7 @@ def test_unknown_values_are_named_with_their_place():
 
 def test_pairs_must_be_of_one_size(tmp_path):
     image, mask = save(tmp_path / "a.png", COLOURS), save(tmp_path / "b.png", GREYS[:, :5])
-    with pytest.raises(BadInput, match="a.png is 9×6 pixels, but .*b.png is 5×6"):
+    with pytest.raises(BadInput, match="a.png is 9x6 pixels, but .*b.png is 5x6"):
         read_pair(image, mask)
 
 
@@ -254,6 +266,14 @@ def test_the_validation_strip_is_apart_from_the_training_parts(height, width):
         )
         for part, part_mask in [*training, (strip, strip_mask)]
     )
+
+
+def test_no_class_disappears_from_training_while_there_is_another_place_for_the_strip():
+    image, mask = np.zeros((300, 900, 3), np.uint8), np.zeros((300, 900), np.uint8)
+    mask[:, ::3] = 1
+    mask[140:160, 440:460] = 2  # a third class, in one place only
+    training, _ = hold_out(image, mask, least=64, gap=8)
+    assert 2 in np.concatenate([np.unique(part) for _, part in training])
 
 
 def test_the_validation_strip_looks_for_the_classes():
@@ -292,6 +312,9 @@ def test_a_failed_write_leaves_what_was_there(tmp_path):
         temporary.write_text("half")
         raise RuntimeError
     assert path.read_text() == "before" and list(tmp_path.iterdir()) == [path]
+    with pytest.raises(BadInput, match="cannot be written"), write_whole(path) as temporary:
+        raise OSError(28, "No space left on device")
+    assert path.read_text() == "before"
     with write_whole(path) as temporary:
         temporary.write_text("after")
     assert path.read_text() == "after" and list(tmp_path.iterdir()) == [path]
@@ -310,6 +333,8 @@ def test_claim(tmp_path):
     ]:
         with pytest.raises(BadInput, match=why):
             claim(tmp_path / taken)
+    with pytest.raises(BadInput, match="cannot be written"):
+        claim(tmp_path / ("a" * 300 + ".png"))
     with pytest.raises(BadInput, match="is an input"):
         claim(tmp_path / "ours.png", tmp_path / "absent.png", tmp_path / "new" / ".." / "ours.png")
     assert sorted(file.name for file in tmp_path.iterdir()) == ["new", "ours.jpg", "ours.png", "theirs.png"]

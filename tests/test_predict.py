@@ -67,7 +67,7 @@ def test_right_after_cloning_the_shipped_checkpoint_segments_the_sample(tmp_path
     assert not (tmp_path / "tta.jpg").exists()
 
 
-@pytest.mark.parametrize("values", [[0, 1], [3, 7, 200], [0, 1000], [[0, 0, 0], [255, 0, 0]]])
+@pytest.mark.parametrize("values", [[0, 1], [254, 255], [0, 1, 255], [3, 7, 200], [0, 1000], [[0, 0, 0], [255, 0, 0]]])
 def test_predictions_carry_the_training_masks_own_values(tmp_path, values):
     classes = [{"name": str(value), "value": value} for value in values]
     checkpoint(tmp_path / "model.pt", classes)
@@ -146,7 +146,7 @@ def test_bad_inputs_are_one_line_and_leave_nothing(tmp_path):
         (["text.png"], ["text.png"]),
         (["empty.png"], ["empty.png"]),
         (["row.png"], ["row.png", "65500"]),
-        (["a.png", "--mask", "taller.png"], ["50×40", "50×41"]),
+        (["a.png", "--mask", "taller.png"], ["50x40", "50x41"]),
         (["a.png", "--mask", "other.png"], ["other.png holds 77 at x=0, y=0", "0, 255"]),
         (["a.png", "--mask", "nomask.png"], ["nomask.png"]),
         (["a.png", "--checkpoint", "text.pt"], ["text.pt is no checkpoint"]),
@@ -159,6 +159,7 @@ def test_bad_inputs_are_one_line_and_leave_nothing(tmp_path):
         (["a.png", "--out", "other.jpg"], ["other.png exists and was not written"]),
         (["a.png", "--overlay", "x.gif"], ["x.gif", ".png or .jpg"]),
         (["a.png", "--overlay", "a.png"], ["a.png is an input"]),
+        (["a.png", "--out", "x.jpg", "--overlay", "x.png"], ["x.png is where the mask goes"]),
     ]:
         fails_in_one_line(command("predict.py", *words, cwd=tmp_path), *expect)
         assert sorted(tmp_path.iterdir()) == before, words
@@ -185,5 +186,21 @@ def test_demonstrations_write_their_pictures(tmp_path):
     assert "10,514" in command("model.py", cwd=tmp_path).stdout
     fails_in_one_line(command("patches.py", "missing.png", cwd=tmp_path), "missing.png")
     fails_in_one_line(command("patches.py", "--halo", 200, cwd=tmp_path), "halo")
-    Image.new("RGB", (9, 9)).save(tmp_path / "rgb.png")
-    fails_in_one_line(command("data.py", cwd=tmp_path), "rgb.png", "not written by this program")
+    fails_in_one_line(command("patches.py", "--window", 0, cwd=tmp_path), "halo")
+    fails_in_one_line(command("patches.py", "rgb.png", "--out", "rgb.png", cwd=tmp_path), "rgb.png is an input")
+    fails_in_one_line(command("data.py", "--out", "gt.png", cwd=tmp_path), "gt.png is an input")
+    fails_in_one_line(command("model.py", "--size", 258, cwd=tmp_path), "budget")
+    fails_in_one_line(command("model.py", "--size", 7, cwd=tmp_path), "even --size")
+    (tmp_path / "rgb.png").unlink()
+    Image.new("L", (9, 9)).save(tmp_path / "gt.png")
+    fails_in_one_line(command("data.py", cwd=tmp_path), "gt.png", "not written by this program")
+    assert not (tmp_path / "rgb.png").exists()  # no half of a pair
+
+
+def test_a_name_in_capitals_is_a_png_too(tmp_path):
+    checkpoint(tmp_path / "model.pt", [{"name": "a", "value": 3}, {"name": "b", "value": 7}])
+    image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+    Image.fromarray(image).save(tmp_path / "rgb.png")
+    assert command("predict.py", "--out", "mask.PNG", cwd=tmp_path).returncode == 0
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["mask.PNG", "model.pt", "rgb.png"]
+    assert np.array_equal(read_mask(tmp_path / "mask.PNG"), np.array([3, 7])[oracle(tmp_path / "model.pt", image)])
