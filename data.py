@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import os
 import sys
+import time
 import warnings
 from pathlib import Path
 
@@ -47,10 +48,10 @@ def open_image(path):
         raise BadInput(f"{path} is no readable image ({reason}); expected a whole PNG, JPEG, TIFF or BMP") from error
 
 
-def read_image(path):
+def read_image(path, ground="white"):
     """An image file as uint8 (H, W, 3): red, green, blue.
 
-    EXIF orientation is applied. Transparent pixels are composited on white, so that colours hidden below
+    EXIF orientation is applied. Transparent pixels are composited on a ground, so that colours hidden below
     them never show. 16-bit files are scaled to 8 bits (65535 → 255), never clipped; floats must lie in
     [0, 1]. Of several frames the first is read. Raises BadInput.
     """
@@ -63,7 +64,7 @@ def read_image(path):
     try:
         if image.has_transparency_data:
             image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+            image = Image.alpha_composite(Image.new("RGBA", image.size, ground), image)
         return np.asarray(image.convert("RGB"))
     except ValueError:
         raise BadInput(f"{path} has the colour mode {image.mode}; expected grey, RGB, palette or CMYK") from None
@@ -72,18 +73,19 @@ def read_image(path):
 def read_mask(path, threshold=None):
     """A mask file's own values: int32 (H, W), or uint8 (H, W, 3) where it is really coloured.
 
-    A palette gives its indices, a 1-bit file 0 and 255, 16 bits what they hold. With a threshold, what is at
-    least as bright, on a scale of 0 to 255, becomes 255 and the rest 0. Raises BadInput.
+    A palette gives its indices, a 1-bit file 0 and 255, 16 bits what they hold; what is transparent is black.
+    With a threshold, what is at least as bright, on a scale of 0 to 255, becomes 255 and the rest 0. Raises
+    BadInput.
     """
     if threshold is not None:
-        return np.where(read_image(path).mean(axis=2) >= threshold, 255, 0).astype(np.int32)
+        return np.where(read_image(path, ground="black").mean(axis=2) >= threshold, 255, 0).astype(np.int32)
     image = open_image(path)
     if image.mode in ("1", "L"):
         mask = np.asarray(image.convert("L"))
     elif image.mode == "P" or image.mode.startswith("I"):
         mask = np.asarray(image)
     else:
-        mask = read_image(path)
+        mask = read_image(path, ground="black")
         if (mask == mask[:, :, :1]).all():              # grey, saved as colour
             mask = mask[:, :, 0]
     return mask.astype(np.int32) if mask.ndim == 2 else mask
@@ -192,7 +194,8 @@ def claim(path, *inputs, endings=None, mark=MARK):
     """Check, before any work, that `path` may be written, and make its folder: returns it as a Path.
 
     Raises BadInput for a name without one of the `endings`, a file that is there and was not written by us (its
-    head lacks `mark`), one that is also an input, and a folder in which no file can be made.
+    head lacks `mark`, which other programs seldom copy), one that is also an input, and a folder in which no file
+    can be made.
     """
     path = Path(path)
     try:
@@ -228,9 +231,17 @@ def write_whole(path):
     temporary = temporary_name(Path(path))
     try:
         yield temporary
-        os.replace(temporary, path)
+        for attempt in range(20):
+            try:
+                os.replace(temporary, path)
+                break
+            except PermissionError:          # on Windows, a virus scanner or a reader has it open for a moment
+                if os.name != "nt" or attempt == 19:
+                    raise
+                time.sleep(0.1)
     except OSError as error:
-        raise BadInput(f"{path} cannot be written ({error.strerror or error}); free what is in the way") from error
+        raise BadInput(f"{path} cannot be written ({error.strerror or error}); make room for it, or close the program "
+                       "that has it open") from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -300,8 +311,9 @@ def main():
     from plots import draw_patches
 
     try:
+        out = claim(args.out, endings=PICTURES)
         write_sample()
-        out = claim(args.out, *SAMPLE, endings=PICTURES)
+        claim(out, *SAMPLE)
         image, mask, _ = read_pair(*SAMPLE)
         draw_patches(image, mask, seed=0, jitter=0.07, path=out)     # as train.py's defaults
     except BadInput as error:

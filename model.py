@@ -187,7 +187,7 @@ def summary(model, size=256):
     A FLOP is an addition or a multiplication, so a multiply-add counts 2, as in PyTorch's own counter. Biases
     and layers other than convolutions are not counted, there neither.
     """
-    rows, layers, x = [], list(model.layers), within_budget(torch.zeros(1, 3, size, size))
+    rows, layers, x = [], list(model.layers), within_budget(torch.zeros(1).expand(1, 3, size, size))
     with torch.inference_mode():
         for number, (name, layer) in enumerate(model.layers.named_children()):
             x = layer(x)                                              # (1, channels, height, width)
@@ -210,8 +210,8 @@ def main(args):
 
 
 if __name__ == "__main__":
-    if ARGS.size < 2 or ARGS.size % 2 or ARGS.classes < 1 or not 0 <= ARGS.dropout < 1:
-        parser.error("expected an even --size, at least one of --classes and --dropout in [0, 1)")
+    if ARGS.size < 2 or ARGS.size % 2 or not 0 < ARGS.classes < 256 or not 0 <= ARGS.dropout < 1:
+        parser.error("expected an even --size, 1 to 255 --classes and --dropout below 1")
     try:
         main(ARGS)
     except BadInput as error:

@@ -21,15 +21,16 @@ def within_budget(batch, budget=1):
     """Return the batch (N, 3, H, W) unchanged, or raise BadInput if the memory it stands for is not there.
 
     The rule: one 256×256×3 input is all that fits. So no side is above 256, and all images of a batch
-    together hold at most `budget`·256·256 pixels. Every network call of this project is
-    `model(within_budget(batch))`, so the rule is checked here and nowhere else.
+    together hold at most `budget`·256·256 pixels. Every batch passes here before it enters the network, so
+    the rule is checked here and nowhere else.
     """
     count, channels, height, width = batch.shape
-    if channels != 3 or max(height, width) > MAX_SIDE or count * height * width > budget * MAX_SIDE**2:
-        raise BadInput(
-            f"a network input of {count} x {height}x{width}x{channels} is over the budget: at most "
-            f"{MAX_SIDE}x{MAX_SIDE}x3 each and {budget * MAX_SIDE**2} pixels together; "
-            "use fewer or smaller patches, or raise --budget if the memory is there")
+    found = f"a network input of {count} x {height}x{width}x{channels} is over the budget"
+    if channels != 3 or max(height, width) > MAX_SIDE:
+        raise BadInput(f"{found}: at most {MAX_SIDE}x{MAX_SIDE}x3 each")
+    if count * height * width > budget * MAX_SIDE**2:
+        raise BadInput(f"{found}: at most {budget * MAX_SIDE**2} pixels together; take fewer or smaller patches, or "
+                       "raise --budget if the memory is there")
     return batch
 
 
@@ -103,7 +104,8 @@ def stitch(forward, image, halo, stride, window=None):
     """Run `forward` over an image of any size, a window at a time, as if over the whole image at once.
 
     `forward` maps a uint8 window (h, w, 3) to an array (C, h, w), logits say; the result is that of the whole
-    image (C, H, W), exactly, where `halo` is the network's own: a kept pixel sees the same pixels in both.
+    image (C, H, W) where `halo` is the network's own, since a kept pixel sees the same pixels in both. (The last
+    bit of a sum may differ, as kernels differ from one input shape to another.)
     One window at a time is no slower than several (`python -m benchmarks.windows`).
     """
     height, width = image.shape[:2]

@@ -64,6 +64,7 @@ def predict(args):
     model, facts = load_checkpoint(checkpoint)
     classes = facts["classes"]
     if args.image == SAMPLE[0] and not any(Path(path).exists() for path in SAMPLE):
+        claim(args.out, endings=PICTURES)
         write_sample()
     if args.mask:
         image, truth, _ = read_pair(args.image, args.mask, classes, facts["settings"].get("threshold"))

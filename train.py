@@ -204,52 +204,52 @@ def train(args):
         optimizer.load_state_dict(last["resume"]["optimizer"])
         history, best = last["resume"]["history"], last["resume"]["best"]
         began -= history[-1]["seconds"] if history else 0
-    else:
-        keep_last()              # so that a run killed in its first epoch can be resumed, not an earlier one
+    keep_last()                  # so that even a run killed in its first epoch can be resumed, and with its settings
 
     averaged = list(zip(average.state_dict().values(), model.state_dict().values()))     # the weights, not copies
     progress = tqdm(total=args.epochs * args.steps, initial=len(history) * args.steps, unit="step", mininterval=0.5)
-    for epoch in range(len(history), args.epochs):
-        model.train()
-        torch.manual_seed(args.seed + 1000 * (epoch + 1))     # for dropout: the same whether resumed or not
-        loss_sum = torch.zeros((), device=device)             # read once an epoch, since reading makes a GPU wait
-        for step in range(args.steps):
-            batch, truth = sample_batch(images, masks, pixels, args.seed, epoch, step, args.batch, size, args.balance)
-            gain, offset = photometric_jitter(args.seed, epoch, step, args.batch, args.jitter)
-            batch = normalize(batch, mean, std, device, gain, offset)            # (batch, 3, size, size)
-            logits = model(within_budget(batch, args.budget))                    # (batch, classes, size, size)
-            loss = cross_entropy(logits, torch.from_numpy(truth).to(device))
-            optimizer.zero_grad()
-            loss.backward()
-            rate = learning_rate(epoch * args.steps + step, args.epochs * args.steps, args.lr, args.warmup)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            optimizer.step()
-            update_average(averaged, args.ema)
-            loss_sum += loss.detach()
-            progress.update()
-        train_loss = loss_sum.item() / args.steps
-        val_loss, confusion = validate(average, validation, classes, mean, std, device)
-        if not math.isfinite(train_loss + val_loss):
-            progress.close()
-            raise BadInput(f"the loss became {train_loss + val_loss} in epoch {epoch + 1}; lower --lr (now {args.lr})")
-        row = {"epoch": epoch + 1, "train_loss": train_loss, "val_loss": val_loss,
-               "val_iou": metrics.foreground(metrics.iou(confusion), classes),
-               "val_accuracy": metrics.accuracy(confusion),
-               "learning_rate": rate, "seconds": round(time.perf_counter() - began, 2)}
-        history.append(row)
-        progress.set_postfix(loss=f"{train_loss:.4f}", val_iou=metrics.text(row["val_iou"]))
+    with progress:
+        for epoch in range(len(history), args.epochs):
+            model.train()
+            torch.manual_seed(args.seed + 1000 * (epoch + 1))     # for dropout: the same whether resumed or not
+            loss_sum = torch.zeros((), device=device)             # read once an epoch, since reading makes a GPU wait
+            for step in range(args.steps):
+                batch, truth = sample_batch(
+                    images, masks, pixels, args.seed, epoch, step, args.batch, size, args.balance)
+                gain, offset = photometric_jitter(args.seed, epoch, step, args.batch, args.jitter)
+                batch = normalize(batch, mean, std, device, gain, offset)            # (batch, 3, size, size)
+                logits = model(within_budget(batch, args.budget))                    # (batch, classes, size, size)
+                loss = cross_entropy(logits, torch.from_numpy(truth).to(device))
+                optimizer.zero_grad()
+                loss.backward()
+                rate = learning_rate(epoch * args.steps + step, args.epochs * args.steps, args.lr, args.warmup)
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+                optimizer.step()
+                update_average(averaged, args.ema)
+                loss_sum += loss.detach()
+                progress.update()
+            train_loss = loss_sum.item() / args.steps
+            val_loss, confusion = validate(average, validation, classes, mean, std, device)
+            if not math.isfinite(train_loss + val_loss):
+                raise BadInput(f"the loss became {train_loss + val_loss} in epoch {epoch + 1}; expected a number: "
+                               f"lower --lr, now {args.lr}")
+            row = {"epoch": epoch + 1, "train_loss": train_loss, "val_loss": val_loss,
+                   "val_iou": metrics.foreground(metrics.iou(confusion), classes),
+                   "val_accuracy": metrics.accuracy(confusion),
+                   "learning_rate": rate, "seconds": round(time.perf_counter() - began, 2)}
+            history.append(row)
+            progress.set_postfix(loss=f"{train_loss:.4f}", val_iou=metrics.text(row["val_iou"]))
 
-        # Each file appears whole or not at all; last.pt comes last, so a kill in between only repeats an epoch.
-        if best is None or (row["val_iou"] or 0, -val_loss) > (best["val_iou"] or 0, -best["val_loss"]):
-            best = row
-            save_checkpoint(best_file, average, **facts, metrics=best)
-        with write_whole(history_file) as temporary, temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, HISTORY)
-            writer.writeheader()
-            writer.writerows(history)
-        keep_last()
-    progress.close()
+            # Each file appears whole or not at all; last.pt comes last, so a kill between two repeats the epoch.
+            if best is None or (row["val_iou"] or 0, -val_loss) > (best["val_iou"] or 0, -best["val_loss"]):
+                best = row
+                save_checkpoint(best_file, average, **facts, metrics=best)
+            with write_whole(history_file) as temporary, temporary.open("w", newline="") as file:
+                writer = csv.DictWriter(file, HISTORY)
+                writer.writeheader()
+                writer.writerows(history)
+            keep_last()
 
     from plots import draw_curves  # only now: matplotlib takes half a second
 
@@ -271,7 +271,7 @@ def main(args):
     except BadInput as error:
         sys.exit(f"train.py: {error}")
     except KeyboardInterrupt:
-        sys.exit(f"\ntrain.py: interrupted; python train.py --resume --out {args.out} goes on where it was")
+        sys.exit(f"train.py: interrupted; from the last whole epoch on: python train.py --resume --out {args.out}")
 
 
 if __name__ == "__main__":

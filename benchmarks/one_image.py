@@ -10,6 +10,20 @@ darker, redder, and veiled. The forest (Breiman, 2001) has scikit-image's multi-
 the same pixels as the network: those left when the validation strip is cut out.
 """
 import argparse
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", metavar="DIR", help="a folder of NNN_rgb.png and NNN_gt.png")
+    parser.add_argument("--seeds", type=int, default=3, help="how many (3)")
+    parser.add_argument("--no-forest", action="store_true", help="only the network")
+    parser.add_argument("flags", nargs="*", help="after --: flags of train.py")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    ARGS = parse_arguments()     # before the imports that take seconds
+
 import contextlib
 import io
 import os
@@ -106,13 +120,7 @@ def folder_of_pairs(folder):
     return *files[0], [read_pair(*pair, classes)[:2] for pair in files[1:]]
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", metavar="DIR", help="a folder of NNN_rgb.png and NNN_gt.png")
-    parser.add_argument("--seeds", type=int, default=3, help="how many (3)")
-    parser.add_argument("--no-forest", action="store_true", help="only the network")
-    parser.add_argument("flags", nargs="*", help="after --: flags of train.py")
-    args = parser.parse_args()
+def main(args):
 
     print(f"{date.today()}, {platform.machine()} with {torch.get_num_threads()} threads of {os.cpu_count()}, Python "
           f"{platform.python_version()}, torch {torch.__version__}; train.py {' '.join(args.flags) or 'as it is'}")
@@ -135,4 +143,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main(ARGS)

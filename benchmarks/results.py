@@ -2,6 +2,11 @@
 
     python -m benchmarks.results
 """
+import argparse
+
+if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+
 import os
 import shutil
 import tempfile

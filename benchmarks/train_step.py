@@ -7,6 +7,17 @@ loss, backward, AdamW. train.py draws, augments and normalizes patches, averages
 validates and writes its files: all of that is counted. The two take turns; the medians over epochs are compared.
 """
 import argparse
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3, help="how often the two take turns (3)")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    ARGS = parse_arguments()     # before the imports that take seconds
+
 import contextlib
 import csv
 import io
@@ -24,6 +35,7 @@ import torch.nn.functional as F
 import train
 from data import sample, write_image
 from model import FCN
+from patches import within_budget
 
 STEPS = 50                       # an epoch's
 
@@ -38,7 +50,7 @@ def bare_loop(args):
     for _ in range(args.epochs):
         began = time.perf_counter()
         for _ in range(args.steps):
-            loss = F.cross_entropy(model(batch), truth)
+            loss = F.cross_entropy(model(within_budget(batch)), truth)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -55,21 +67,18 @@ def real_loop(args):
     return [after - before for before, after in zip(ends, ends[1:])]
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3, help="how often the two take turns (3)")
-    rounds = parser.parse_args().rounds
+def main(args):
     bare, real = [], []
     with tempfile.TemporaryDirectory() as folder:
         pair = [str(Path(folder) / name) for name in ("rgb.png", "gt.png")]
         for path, array in zip(pair, sample()):
             write_image(path, array)
         train.keep_freed_memory()
-        args = train.parse_arguments([*pair, "--out", folder, "--epochs", "6", "--steps", str(STEPS)])
-        bare_loop(args)          # warm-up
-        for _ in range(rounds):
-            bare += bare_loop(args)
-            real += real_loop(args)
+        settings = train.parse_arguments([*pair, "--out", folder, "--epochs", "6", "--steps", str(STEPS)])
+        bare_loop(settings)          # warm-up
+        for _ in range(args.rounds):
+            bare += bare_loop(settings)
+            real += real_loop(settings)
     print(f"{date.today()}, {platform.machine()} with {torch.get_num_threads()} threads of {os.cpu_count()}, "
           f"Python {platform.python_version()}, torch {torch.__version__}")
     for name, seconds in [("bare loop", bare), ("train.py", real)]:
@@ -80,4 +89,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main(ARGS)

@@ -6,6 +6,18 @@ Times all windows of an image of 1300×970 pixels, as `patches.tiles` lays them,
 and several at a time, which is over the default budget. All in one process, in turns.
 """
 import argparse
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=9, help="how often all take turns (9)")
+    parser.add_argument("--keep-memory", action="store_true", help="with train.keep_freed_memory, as training has it")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    ARGS = parse_arguments()     # before the imports that take seconds
+
 import os
 import platform
 import statistics
@@ -34,11 +46,7 @@ def in_batches(model, image, window, count):
     return time.perf_counter() - began
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=9, help="how often all take turns (9)")
-    parser.add_argument("--keep-memory", action="store_true", help="with train.keep_freed_memory, as training has it")
-    args = parser.parse_args()
+def main(args):
     if args.keep_memory:
         keep_freed_memory()
     torch.manual_seed(0)
@@ -62,4 +70,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main(ARGS)

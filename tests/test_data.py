@@ -179,6 +179,9 @@ def test_mask_values_are_never_rescaled(tmp_path):
     picture.save(tmp_path / "p.png")
     assert np.array_equal(read_mask(tmp_path / "p.png"), indices)
     assert read_mask(save(tmp_path / "colour.png", COLOURS)).shape == (6, 9, 3)
+    rgba = np.zeros((6, 9, 4), np.uint8)
+    rgba[2:4, 2:4] = 255  # white on transparent
+    assert np.array_equal(read_mask(save(tmp_path / "rgba.png", rgba)), rgba[:, :, 3])
 
 
 def test_threshold_is_of_brightness_whatever_the_file(tmp_path):

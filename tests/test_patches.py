@@ -156,7 +156,7 @@ def test_budget():
         ((1, 3, 8, 257), 9),
         ((1, 4, 8, 8), 1),
     ]:
-        with pytest.raises(BadInput, match="budget"):
+        with pytest.raises(BadInput, match="over the budget"):
             within_budget(torch.empty(shape), budget)
 
 

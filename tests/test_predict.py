@@ -171,6 +171,12 @@ def test_a_default_image_that_is_missing_beside_a_mask_is_an_error(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["gt.png"]
 
 
+def test_a_mistake_comes_before_the_sample(tmp_path):
+    for script in ("predict.py", "data.py"):
+        fails_in_one_line(command(script, "--out", "x.gif", cwd=tmp_path), "x.gif")
+        assert not list(tmp_path.iterdir())
+
+
 def test_an_outline_follows_the_border():
     image, indices = np.zeros((6, 6, 3), np.uint8), np.zeros((6, 6), np.uint8)
     indices[:, 3:] = 1
@@ -191,6 +197,7 @@ def test_demonstrations_write_their_pictures(tmp_path):
     fails_in_one_line(command("data.py", "--out", "gt.png", cwd=tmp_path), "gt.png is an input")
     fails_in_one_line(command("model.py", "--size", 258, cwd=tmp_path), "budget")
     fails_in_one_line(command("model.py", "--size", 7, cwd=tmp_path), "even --size")
+    fails_in_one_line(command("model.py", "--size", 10**6, cwd=tmp_path), "budget")
     (tmp_path / "rgb.png").unlink()
     Image.new("L", (9, 9)).save(tmp_path / "gt.png")
     fails_in_one_line(command("data.py", cwd=tmp_path), "gt.png", "not written by this program")

@@ -69,51 +69,85 @@ def test_it_learns(pair):
 def test_same_seed_same_weights_another_seed_others(pair):
     folder, image, mask = pair
     for out, seed in [("a", 1), ("b", 1), ("c", 2)]:
-        assert command("train.py", image, mask, "--out", out, "--seed", seed, *QUICK, cwd=folder).returncode == 0
+        assert (
+            command(
+                "train.py", image, mask, "--out", out, "--seed", seed, "--device", "cpu", *QUICK, cwd=folder
+            ).returncode
+            == 0
+        )
     assert same_weights(folder / "a" / "model.pt", folder / "b" / "model.pt")
     assert same_weights(folder / "a" / "last.pt", folder / "b" / "last.pt")
     assert not same_weights(folder / "a" / "model.pt", folder / "c" / "model.pt")
 
 
+def start(folder, *words, **options):
+    return subprocess.Popen(
+        [sys.executable, ROOT / "train.py", *map(str, words)], cwd=folder, stderr=subprocess.PIPE, text=True, **options
+    )
+
+
+def wait_until(condition, process):
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.02)
+
+
 def test_killed_in_mid_epoch_and_resumed_it_ends_with_the_same_weights(pair):
     folder, image, mask = pair
-    settings = [image, mask, "--epochs", "4", "--steps", "60", "--batch", "4", "--dropout", "0.1", "--batchnorm"]
-    assert command("train.py", *settings, "--out", "whole", cwd=folder).returncode == 0
-    killed = 0
-    for epoch in (0, 1, 2):  # kill it in its first epoch and, twice, a little after an epoch's end
-        words = ["--resume"] if killed else settings
-        process = subprocess.Popen(
-            [sys.executable, ROOT / "train.py", *words, "--out", "killed"], cwd=folder, stderr=subprocess.DEVNULL
-        )
-        deadline = time.monotonic() + 120
-        while not ((folder / "killed" / "last.pt").exists() and len(history(folder / "killed")) >= epoch):
-            assert time.monotonic() < deadline and process.poll() is None
-            time.sleep(0.01)
-        time.sleep(0.1)
-        process.kill()
-        killed += process.wait() != 0
-    assert killed == 3  # it was not simply done
-    assert len(history(folder / "killed")) < 4
-    assert command("train.py", "--resume", "--out", "killed", cwd=folder).returncode == 0
+    settings = [image, mask, "--epochs", 6, "--steps", 60, "--batch", 4, "--dropout", 0.1, "--batchnorm"]
+    assert command("train.py", *settings, "--out", "whole", "--device", "cpu", cwd=folder).returncode == 0
+    rows, last = [], folder / "killed" / "last.pt"
+    for number in range(3):  # kill it in its first epoch and, twice, a little after another
+        words = ["--resume"] if number else settings
+        target = len(history(folder / "killed")) + bool(number)
+        process = start(folder, *words, "--out", "killed", "--device", "cpu")
+        try:
+            wait_until(lambda target=target: last.exists() and len(history(folder / "killed")) >= target, process)
+            time.sleep(0.1)
+        finally:
+            process.kill()
+            process.communicate()
+        assert process.returncode != 0
+        rows.append(len(history(folder / "killed")))
+    assert rows[0] < 6 and rows[2] < 6 and rows[2] >= 2  # it was never simply done
+    assert command("train.py", "--resume", "--out", "killed", "--device", "cpu", cwd=folder).returncode == 0
     for name in ("model.pt", "last.pt"):
         assert same_weights(folder / "whole" / name, folder / "killed" / name)
     columns = [name for name in train.HISTORY if name != "seconds"]
     whole, resumed = ([[row[name] for name in columns] for row in history(folder / out)] for out in ("whole", "killed"))
-    assert whole == resumed and len(whole) == 4
+    assert whole == resumed and len(whole) == 6
+    seconds = [float(row["seconds"]) for row in history(folder / "killed")]
+    assert seconds == sorted(seconds)
+
+
+def test_settings_given_on_resuming_hold_for_the_next_resume_too(pair):
+    folder, image, mask = pair
+    assert command("train.py", image, mask, *QUICK, cwd=folder).returncode == 0
+    before = (folder / "last.pt").stat().st_mtime_ns
+    process = start(folder, "--resume", "--epochs", 5, "--steps", 400)
+    try:
+        wait_until(lambda: (folder / "last.pt").stat().st_mtime_ns != before, process)
+    finally:
+        process.kill()  # in its first epoch
+        process.communicate()
+    assert torch.load(folder / "last.pt", weights_only=True)["settings"]["epochs"] == 5
+    assert len(history(folder)) == 3
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for a single child")
 def test_interrupted_by_hand_it_says_how_to_go_on(pair):
     folder, image, mask = pair
-    process = subprocess.Popen(
-        [sys.executable, ROOT / "train.py", image, mask, "--steps", "20"], cwd=folder, stderr=subprocess.PIPE, text=True
-    )
-    while not (folder / "last.pt").exists():
-        assert process.poll() is None
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode != 0 and "--resume" in errors and "Traceback" not in errors
+    # A shell starts what runs in the background with SIGINT ignored, and children inherit that.
+    process = start(folder, image, mask, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    try:
+        wait_until(lambda: len(history(folder)) > 0, process)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode != 0 and "Traceback" not in errors
+    assert errors.split("\n")[-2].endswith("python train.py --resume --out .")
 
 
 def test_no_batch_is_over_the_budget(pair, monkeypatch):
@@ -270,7 +304,7 @@ def test_a_loss_that_is_no_number_stops_the_run(pair):
     folder, image, mask = pair
     process = command("train.py", image, mask, "--lr", "1e30", "--warmup", 1, *QUICK, cwd=folder)
     assert process.returncode != 0 and "Traceback" not in process.stderr
-    assert process.stderr.split("\n")[-2].startswith("train.py: the loss became nan in epoch 1; lower --lr")
+    assert process.stderr.split("\n")[-2].startswith("train.py: the loss became nan in epoch 1; expected a number")
     assert not (folder / "model.pt").exists() or all(
         torch.isfinite(weight).all()
         for weight in torch.load(folder / "model.pt", weights_only=True)["weights"].values()
