@@ -104,9 +104,9 @@ def stitch(forward, image, halo, stride, window=None):
     """Run `forward` over an image of any size, a window at a time, as if over the whole image at once.
 
     `forward` maps a uint8 window (h, w, 3) to an array (C, h, w), logits say; the result is that of the whole
-    image (C, H, W) where `halo` is the network's own, since a kept pixel sees the same pixels in both. (The last
-    bit of a sum may differ, as kernels differ from one input shape to another.)
-    One window at a time is no slower than several (`python -m benchmarks.windows`).
+    image (C, H, W) where `halo` is the network's own, since a kept pixel sees the same pixels in both; sums may
+    differ in their last bit, since kernels differ from one input shape to another. One window at a time is no
+    slower than several (`python -m benchmarks.windows`).
     """
     height, width = image.shape[:2]
     window_height, window_width, cover = tiles(height, width, halo, stride, window)
@@ -126,10 +126,10 @@ def stitch(forward, image, halo, stride, window=None):
 
 
 def class_pixels(masks, classes):
-    """For each class that occurs, where: a list of int32 arrays (n, 3) of (image number, y, x)."""
-    found = [[np.insert(np.argwhere(mask == index), 0, number, axis=1).astype(np.int32)
-              for number, mask in enumerate(masks)] for index in range(classes)]
-    return [pixels for pixels in map(np.concatenate, found) if len(pixels)]
+    """The pixels of each class that occurs: arrays (n,) of places, counted through all masks one after another."""
+    labels = np.concatenate([mask.ravel() for mask in masks])
+    found = [np.flatnonzero(labels == index) for index in range(classes)]
+    return [places for places in found if len(places)]
 
 
 def sample_patch(images, masks, pixels, seed, epoch, index, size, balance):
@@ -147,12 +147,13 @@ def sample_patch(images, masks, pixels, seed, epoch, index, size, balance):
     balanced, kind, place, up, left, upside_down, mirrored, transposed = dice
     if balanced < balance:
         candidates = pixels[int(kind * len(pixels))]
-        number, y, x = candidates[int(place * len(candidates))].tolist()
+        place = int(candidates[int(place * len(candidates))])
     else:
-        number, place = 0, int(place * sum(mask.size for mask in masks))
-        while place >= masks[number].size:
-            number, place = number + 1, place - masks[number].size
-        y, x = divmod(place, masks[number].shape[1])
+        place = int(place * sum(mask.size for mask in masks))
+    number = 0
+    while place >= masks[number].size:
+        number, place = number + 1, place - masks[number].size
+    y, x = divmod(place, masks[number].shape[1])
     # The pixel may lie anywhere in the patch, the patch only inside the image.
     height, width = masks[number].shape
     top = min(max(y - int(up * size), 0), height - size)

@@ -125,7 +125,7 @@ def keep_freed_memory():
     """On Linux, let the C library keep freed memory for the next step (mallopt(3)); elsewhere, do nothing.
 
     By default it hands the large blocks of every step back to the system and gets them back page by page, all
-    zeroed: a step then takes half as long again.
+    zeroed, which takes time in every step.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt:
