@@ -1,27 +1,19 @@
-"""Files and arrays: images, masks, the bundled sample, and outputs written whole or not at all.
+"""Files and arrays: images, masks and their classes, the validation strip.
 
     python data.py                writes the sample, rgb.png and gt.png, and augmented patches, patches.png
 """
 import argparse
-import contextlib
-import os
 import sys
-import time
 import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, PngImagePlugin
+from PIL import Image, ImageOps
 
-MARK = "segmentation-from-scratch"  # stands in every file we write; a file without it is not ours to overwrite
+from files import PICTURES, BadInput, claim
+
 MAX_LENGTH = 65_500              # pixels a side: the most that a JPEG can hold
 MAX_VALUES = 16                  # distinct values in a mask; what holds more is not a mask but a picture of one
-PICTURES = (".png", ".jpg", ".jpeg")
-SAMPLE = ("rgb.png", "gt.png")   # what train.py and predict.py read when nothing else is asked for
-
-
-class BadInput(ValueError):
-    """A user's mistake. Its text is one line: which file, what was found, what was expected, what to do."""
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -186,122 +178,6 @@ def hold_out(image, mask, least, gap, share=0.2):
     return max(choices, key=quality, default=(whole, whole))
 
 
-# ---------------------------------------------------------------------------------------------------
-# Writing
-
-
-def claim(path, *inputs, endings=None, mark=MARK):
-    """Check, before any work, that `path` may be written, and make its folder: returns it as a Path.
-
-    Raises BadInput for a name without one of the `endings`, a file that is there and was not written by us (its
-    head lacks `mark`, which other programs seldom copy), one that is also an input, and a folder in which no file
-    can be made.
-    """
-    path = Path(path)
-    try:
-        if path.is_dir() or not path.name:
-            raise BadInput(f"{path} is a folder; expected the name of a file to write")
-        if endings and path.suffix.lower() not in endings:
-            raise BadInput(f"{path} ends in {path.suffix or 'nothing'}; expected {' or '.join(endings)}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists():
-            if any(Path(source).exists() and path.samefile(source) for source in inputs):
-                raise BadInput(f"{path} is an input and would be overwritten; write elsewhere")
-            with path.open("rb") as file:
-                if mark.encode() not in file.read(4096):
-                    raise BadInput(f"{path} exists and was not written by this program; move it, or write elsewhere")
-        temporary_name(path).touch()
-        temporary_name(path).unlink()
-    except OSError as error:
-        raise BadInput(f"{path} cannot be written ({error.strerror}); write elsewhere") from error
-    return path
-
-
-def temporary_name(path):
-    """Where a file is written until it is whole: in the same folder, so that renaming it is a single step."""
-    return path.with_name(f".{path.name}.part")
-
-
-@contextlib.contextmanager
-def write_whole(path):
-    """`with write_whole(path) as temporary:` write there; `path` changes only when that went well.
-
-    Raises BadInput where the system refuses: no space, no permission, open in another program (Windows).
-    """
-    temporary = temporary_name(Path(path))
-    try:
-        yield temporary
-        for attempt in range(20):
-            try:
-                os.replace(temporary, path)
-                break
-            except PermissionError:          # on Windows, a virus scanner or a reader has it open for a moment
-                if os.name != "nt" or attempt == 19:
-                    raise
-                time.sleep(0.1)
-    except OSError as error:
-        raise BadInput(f"{path} cannot be written ({error.strerror or error}); make room for it, or close the program "
-                       "that has it open") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_image(path, array):
-    """Save uint8 or uint16 (H, W), or uint8 (H, W, 3), as PNG if the name ends in .png, else as JPEG."""
-    if Path(path).suffix.lower() == ".png":
-        note = PngImagePlugin.PngInfo()
-        note.add_text("Software", MARK)
-        options = {"format": "PNG", "pnginfo": note}
-    else:                        # full colour resolution, little loss: a 0/255 mask is exact when thresholded at half
-        options = {"format": "JPEG", "quality": 95, "subsampling": 0, "comment": MARK}
-    with write_whole(path) as temporary:
-        Image.fromarray(array).save(temporary, **options)
-
-
-# ---------------------------------------------------------------------------------------------------
-# The bundled sample
-
-
-def sample():
-    """A real photograph and its mask: uint8 (512, 512, 3) and (512, 512) of 0 and 255 (epithelium).
-
-    scikit-image installs the photograph: human colon under the microscope, the glands' epithelium stained
-    brown (DAB), all nuclei blue (`skimage.data.immunohistochemistry`). The mask is derived here, the same on
-    every machine: the brown stain, separated from the blue (Ruifrok & Johnston, 2001), is smoothed and
-    thresholded (Otsu, 1979). A closing covers the blue nuclei inside the glands, but not bare glass, and holes
-    and specks below 300 pixels are removed. So a blue nucleus inside a gland counts as gland and one outside
-    does not: colour alone cannot tell them apart.
-    """
-    from skimage import color, data, filters, morphology
-
-    image = data.immunohistochemistry()
-    brown = filters.gaussian(color.rgb2hed(image)[:, :, 2], sigma=2)
-    bare = filters.gaussian(image.min(axis=2) / 255, sigma=2) > 0.72     # bright in all channels: no stain
-    mask = morphology.closing(brown > filters.threshold_otsu(brown), morphology.disk(10)) & ~bare
-    mask = morphology.area_closing(morphology.area_opening(mask, 300), 300)
-    return image, np.where(mask, 255, 0).astype(np.uint8)
-
-
-def ensure_sample():
-    """Where neither of the two default files is there, write the bundled sample, and say so.
-
-    Raises BadInput where one is there without the other.
-    """
-    there = [Path(path).exists() for path in SAMPLE]
-    if not any(there):
-        write_sample()
-    elif not all(there):
-        present, missing = SAMPLE if there[0] else SAMPLE[::-1]
-        raise BadInput(f"{present} is here, but not {missing}; expected both, or neither for the bundled sample")
-
-
-def write_sample():
-    paths = [claim(path) for path in SAMPLE]            # both or neither
-    for path, array in zip(paths, sample()):
-        write_image(path, array)
-    print(f"wrote the bundled sample: {' and '.join(SAMPLE)}, tissue under the microscope")
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.error = lambda message: parser.exit(2, f"data.py: {message}\n")
@@ -309,6 +185,7 @@ def main():
     args = parser.parse_args()
 
     from plots import draw_patches
+    from sample import SAMPLE, write_sample
 
     try:
         out = claim(args.out, endings=PICTURES)

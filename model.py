@@ -1,4 +1,4 @@
-"""The prescribed network, what one of its pixels sees, and the file that keeps it.
+"""The prescribed network: what it is, what one of its pixels sees, what it costs.
 
     python model.py               the network as a table
 """
@@ -14,9 +14,7 @@ if __name__ == "__main__":       # before torch is imported, so that --help answ
     parser.add_argument("--dropout", type=float, default=0.0, help="share of channels dropped before Conv4 (0)")
     ARGS = parser.parse_args()
 
-import io
 import sys
-import zipfile
 from collections import OrderedDict
 
 import numpy as np
@@ -24,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from data import MARK, BadInput, write_whole
+from files import BadInput
 from patches import within_budget
 
 
@@ -108,51 +106,6 @@ def predictor(model, mean, std, device="cpu", tta=False):
         return total / 8
 
     return forward_averaged if tta else forward
-
-
-# ---------------------------------------------------------------------------------------------------
-# The checkpoint: one file that rebuilds its own network
-
-
-FORMAT = f"{MARK} 1"
-
-
-def save_checkpoint(path, model, **facts):
-    """Write the network and the `facts` that belong to it: tensors, numbers, strings, lists and dicts of them.
-
-    predict.py needs the facts `classes`, `mean`, `std` and `settings`.
-    """
-    content = io.BytesIO()
-    torch.save({"format": FORMAT, "network": model.name, "arguments": model.arguments,
-                "weights": model.state_dict(), **facts}, content)
-    with write_whole(path) as temporary:
-        temporary.write_bytes(content.getvalue())
-
-
-def load_checkpoint(path):
-    """(network in eval mode, all facts saved with it). Raises BadInput for anything but a checkpoint of ours.
-
-    A stranger's file can do no harm: `weights_only` lets no code run, and compressed archives, which could
-    unfold to any size, are refused before they are read.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-                raise ValueError("a compressed archive")
-        facts = torch.load(path, map_location="cpu", weights_only=True)
-        if facts["format"] != FORMAT:
-            raise ValueError(f"format {facts['format']}, expected {FORMAT}")
-        values = [one["value"] for one in facts["classes"]]
-        if (len(values), len(facts["mean"]), len(facts["std"])) != (facts["arguments"]["classes"], 3, 3):
-            raise ValueError("its parts do not fit together")
-        model = NETWORKS[facts["network"]](**facts["arguments"])
-        model.load_state_dict(facts["weights"])
-    except FileNotFoundError:
-        raise BadInput(f"{path} does not exist; expected a checkpoint, as train.py writes it to model.pt") from None
-    except Exception as error:   # unpickling a foreign file fails in many ways, all of which mean this:
-        reason = " ".join(str(error).split())[:100] or type(error).__name__
-        raise BadInput(f"{path} is no checkpoint of ours ({reason}); expected one that train.py wrote") from error
-    return model.eval(), facts
 
 
 # ---------------------------------------------------------------------------------------------------

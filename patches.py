@@ -11,7 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data import PICTURES, BadInput, claim, read_image, sample
+from data import read_image
+from files import PICTURES, BadInput, claim
+from sample import sample
 
 MAX_SIDE = 256                   # no network input is ever wider or taller than this
 IGNORE = 255                     # the class index of pixels that have no truth: no loss, no score

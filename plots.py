@@ -6,7 +6,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, MaxNLocator
 
 import metrics
-from data import write_image
+from files import write_image
 from patches import class_pixels, photometric_jitter, sample_batch, tiles
 
 BLUE, ORANGE, SKY = "#0072b2", "#d55e00", "#56b4e9"    # from the palette of Okabe & Ito (2008)

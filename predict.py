@@ -31,9 +31,12 @@ if __name__ == "__main__":
 import numpy as np
 
 import metrics
-from data import PICTURES, SAMPLE, BadInput, claim, read_image, read_pair, to_values, write_image, write_sample
-from model import load_checkpoint, pick_device, predictor
+from checkpoint import load_checkpoint
+from data import read_image, read_pair, to_values
+from files import PICTURES, BadInput, claim, write_image
+from model import pick_device, predictor
 from patches import stitch
+from sample import SAMPLE, write_sample
 
 
 def for_the_eye(indices, classes):

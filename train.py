@@ -87,10 +87,13 @@ import torch
 from tqdm import tqdm
 
 import metrics
-from data import SAMPLE, BadInput, claim, ensure_sample, hold_out, read_pair, write_whole
+from checkpoint import load_checkpoint, save_checkpoint
+from data import hold_out, read_pair
+from files import BadInput, claim, write_whole
 from losses import cross_entropy
-from model import FCN, load_checkpoint, normalize, pick_device, predictor, save_checkpoint
+from model import FCN, normalize, pick_device, predictor
 from patches import class_pixels, photometric_jitter, sample_batch, stitch, within_budget
+from sample import SAMPLE, ensure_sample
 
 M_MMAP_MAX, M_TRIM_THRESHOLD = -4, -1         # of glibc's malloc.h
 SMALLEST = 2 * FCN.halo          # pixels a side of an image to train on

@@ -38,9 +38,12 @@ import torch
 
 import metrics
 import train
-from data import read_pair, sample, write_image
-from model import FCN, load_checkpoint, predictor
+from checkpoint import load_checkpoint
+from data import read_pair
+from files import write_image
+from model import FCN, predictor
 from patches import stitch
+from sample import sample
 
 RELIT = {                        # uint8 (H, W, 3) → float (H, W, 3)
     "brighter": lambda image: image * 1.15,

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import predict
 import train
-from data import SAMPLE, read_pair
+from data import read_pair
 from model import FCN
 from plots import draw_patches, draw_prediction, draw_windows
+from sample import SAMPLE
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"

@@ -33,9 +33,10 @@ import torch
 import torch.nn.functional as F
 
 import train
-from data import sample, write_image
+from files import write_image
 from model import FCN
 from patches import within_budget
+from sample import sample
 
 STEPS = 50                       # an epoch's
 

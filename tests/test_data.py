@@ -4,20 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import data
-from data import (
-    BadInput,
-    claim,
-    find_classes,
-    hold_out,
-    read_image,
-    read_mask,
-    read_pair,
-    to_indices,
-    to_values,
-    write_image,
-    write_whole,
-)
+from data import find_classes, hold_out, read_image, read_mask, read_pair, to_indices, to_values
+from files import PICTURES, BadInput, claim, write_image, write_whole
+from sample import sample
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), np.uint8)
 GREYS = np.random.default_rng(1).integers(0, 256, (6, 9), np.uint8)
@@ -342,11 +331,11 @@ def test_claim(tmp_path):
         claim(tmp_path / "ours.png", tmp_path / "absent.png", tmp_path / "new" / ".." / "ours.png")
     assert sorted(file.name for file in tmp_path.iterdir()) == ["new", "ours.jpg", "ours.png", "theirs.png"]
     with pytest.raises(BadInput, match="ends in .gif; expected .png or .jpg"):
-        claim(tmp_path / "a.gif", endings=data.PICTURES)
+        claim(tmp_path / "a.gif", endings=PICTURES)
 
 
 def test_the_sample_is_what_it_says():
-    image, mask = data.sample()
+    image, mask = sample()
     assert image.shape == (512, 512, 3) and image.dtype == mask.dtype == np.uint8
     assert set(np.unique(mask)) == {0, 255} and 0.5 < (mask > 0).mean() < 0.65
     assert mask[100, 100] == mask[400, 320] == 255  # in two glands

@@ -9,8 +9,9 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from data import BadInput
-from model import FCN, field_of_view, load_checkpoint, normalize, predictor, save_checkpoint, summary
+from checkpoint import load_checkpoint, save_checkpoint
+from files import BadInput
+from model import FCN, field_of_view, normalize, predictor, summary
 
 FACTS = {
     "classes": [{"name": "background", "value": 0}, {"name": "foreground", "value": 255}],

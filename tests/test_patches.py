@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import patches
-from data import BadInput
+from files import BadInput
 from model import FCN, normalize, predictor
 from patches import IGNORE, class_pixels, photometric_jitter, sample_batch, sample_patch, stitch, tiles, within_budget
 

@@ -10,8 +10,9 @@ from conftest import ROOT, command, fails_in_one_line
 from PIL import Image
 
 import predict
+from checkpoint import load_checkpoint, save_checkpoint
 from data import read_image, read_mask
-from model import FCN, load_checkpoint, normalize, save_checkpoint
+from model import FCN, normalize
 
 CLASSES = [{"name": "background", "value": 0}, {"name": "foreground", "value": 255}]
 

@@ -15,8 +15,9 @@ from conftest import ROOT, command, fails_in_one_line
 from PIL import Image
 
 import train
+from checkpoint import load_checkpoint
 from data import read_image
-from model import FCN, load_checkpoint
+from model import FCN
 
 QUICK = ["--epochs", 3, "--steps", 6, "--batch", 4, "--patch", 32]
 RESULTS = ["history.csv", "last.pt", "loss_vs_epochs.png", "model.pt"]

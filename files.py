@@ -1,0 +1,82 @@
+"""Files written whole or not at all, never over a user's own; and how mistakes are told."""
+import contextlib
+import os
+import time
+from pathlib import Path
+
+from PIL import Image, PngImagePlugin
+
+MARK = "segmentation-from-scratch"  # stands in every file we write; a file without it is not ours to overwrite
+PICTURES = (".png", ".jpg", ".jpeg")
+
+
+class BadInput(ValueError):
+    """A user's mistake. Its text is one line: which file, what was found, what was expected, what to do."""
+
+
+def claim(path, *inputs, endings=None, mark=MARK):
+    """Check, before any work, that `path` may be written, and make its folder: returns it as a Path.
+
+    Raises BadInput for a name without one of the `endings`, a file that is there and was not written by us (its
+    head lacks `mark`, which other programs seldom copy), one that is also an input, and a folder in which no file
+    can be made.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir() or not path.name:
+            raise BadInput(f"{path} is a folder; expected the name of a file to write")
+        if endings and path.suffix.lower() not in endings:
+            raise BadInput(f"{path} ends in {path.suffix or 'nothing'}; expected {' or '.join(endings)}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            if any(Path(source).exists() and path.samefile(source) for source in inputs):
+                raise BadInput(f"{path} is an input and would be overwritten; write elsewhere")
+            with path.open("rb") as file:
+                if mark.encode() not in file.read(4096):
+                    raise BadInput(f"{path} exists and was not written by this program; move it, or write elsewhere")
+        temporary_name(path).touch()
+        temporary_name(path).unlink()
+    except OSError as error:
+        raise BadInput(f"{path} cannot be written ({error.strerror}); write elsewhere") from error
+    return path
+
+
+def temporary_name(path):
+    """Where a file is written until it is whole: in the same folder, so that renaming it is a single step."""
+    return path.with_name(f".{path.name}.part")
+
+
+@contextlib.contextmanager
+def write_whole(path):
+    """`with write_whole(path) as temporary:` write there; `path` changes only when that went well.
+
+    Raises BadInput where the system refuses: no space, no permission, open in another program (Windows).
+    """
+    temporary = temporary_name(Path(path))
+    try:
+        yield temporary
+        for attempt in range(20):
+            try:
+                os.replace(temporary, path)
+                break
+            except PermissionError:          # on Windows, a virus scanner or a reader has it open for a moment
+                if os.name != "nt" or attempt == 19:
+                    raise
+                time.sleep(0.1)
+    except OSError as error:
+        raise BadInput(f"{path} cannot be written ({error.strerror or error}); make room for it, or close the program "
+                       "that has it open") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_image(path, array):
+    """Save uint8 or uint16 (H, W), or uint8 (H, W, 3), as PNG if the name ends in .png, else as JPEG."""
+    if Path(path).suffix.lower() == ".png":
+        note = PngImagePlugin.PngInfo()
+        note.add_text("Software", MARK)
+        options = {"format": "PNG", "pnginfo": note}
+    else:                        # full colour resolution, little loss: a 0/255 mask is exact when thresholded at half
+        options = {"format": "JPEG", "quality": 95, "subsampling": 0, "comment": MARK}
+    with write_whole(path) as temporary:
+        Image.fromarray(array).save(temporary, **options)
