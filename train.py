@@ -187,7 +187,8 @@ def train(args):
     optimizer = torch.optim.AdamW(model.parameters(), args.lr, betas=(0.9, 0.99), weight_decay=args.weight_decay)
     facts = {"classes": classes, "mean": mean, "std": std,
              "settings": {name: value for name, value in vars(args).items() if name not in ("out", "resume", "device")},
-             "data": hashlib.sha256(b"".join(array.tobytes() for pair in training for array in pair)).hexdigest(),
+             "data": hashlib.sha256(b"".join(
+                 array.tobytes() for pair in [*training, *validation] for array in pair)).hexdigest(),
              "versions": {"python": platform.python_version(), "torch": str(torch.__version__),
                           "device": device.type, "threads": torch.get_num_threads()}}
     history, best = [], None
