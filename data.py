@@ -47,7 +47,11 @@ def read_image(path, ground="white"):
     them never show. 16-bit files are scaled to 8 bits (65535 → 255), never clipped; floats must lie in
     [0, 1]. Of several frames the first is read. Raises BadInput.
     """
-    image = open_image(path)
+    return to_rgb(open_image(path), path, ground)
+
+
+def to_rgb(image, path, ground):
+    """What read_image promises, for an image that open_image has decoded."""
     if image.mode.startswith(("I", "F")):               # a single channel of 16 or 32 bits
         values, full = np.asarray(image).astype(np.float64), 1 if image.mode == "F" else 65535
         if not (values.min() >= 0 and values.max() <= full):
@@ -77,7 +81,7 @@ def read_mask(path, threshold=None):
     elif image.mode == "P" or image.mode.startswith("I"):
         mask = np.asarray(image)
     else:
-        mask = read_image(path, ground="black")
+        mask = to_rgb(image, path, ground="black")
         if (mask == mask[:, :, :1]).all():              # grey, saved as colour
             mask = mask[:, :, 0]
     return mask.astype(np.int32) if mask.ndim == 2 else mask
@@ -164,10 +168,11 @@ def hold_out(image, mask, least, gap, share=0.2):
         return counts / counts.sum()
 
     whole = [(image, mask)]
+    shares = class_shares(whole)
 
     def quality(choice):
         training, held_out = map(class_shares, choice)
-        return np.count_nonzero(training * held_out), -np.abs(held_out - class_shares(whole)).sum()
+        return np.count_nonzero(training * held_out), -np.abs(held_out - shares).sum()
 
     choices = []
     for start in np.linspace(0, length - strip, 9).astype(int).tolist():

@@ -1,6 +1,7 @@
 """The pictures: loss curves, predictions, windows, training patches. Kind to colour-blind readers."""
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, MaxNLocator
@@ -42,8 +43,8 @@ def draw_curves(history, best, path):
 def draw_prediction(image, truth, prediction, path):
     """Side by side: an image (H, W, 3), its mask, the prediction (class indices) and, coloured, the errors."""
     errors = np.repeat((truth * (180 / truth.max())).astype(np.uint8)[:, :, None], 3, axis=2)
-    errors[(prediction > truth)] = [int(ORANGE[at:at + 2], 16) for at in (1, 3, 5)]
-    errors[(prediction < truth)] = [int(BLUE[at:at + 2], 16) for at in (1, 3, 5)]
+    for wrong, colour in [(prediction > truth, ORANGE), (prediction < truth, BLUE)]:
+        errors[wrong] = [round(255 * part) for part in to_rgb(colour)]
     figure = Figure(figsize=(12, 3 * image.shape[0] / image.shape[1] + 0.3), dpi=100, layout="constrained")
     shown = [(image, "image"), (truth, "mask"), (prediction, "prediction"), (errors, "missed: blue, invented: orange")]
     for axes, (array, title) in zip(figure.subplots(1, 4), shown):

@@ -26,18 +26,15 @@ if __name__ == "__main__":
 
 import contextlib
 import io
-import os
-import platform
 import tempfile
 import time
-from datetime import date
 from pathlib import Path
 
 import numpy as np
-import torch
 
 import metrics
 import train
+from benchmarks.machine import machine
 from checkpoint import load_checkpoint
 from data import read_pair
 from files import write_image
@@ -124,9 +121,7 @@ def folder_of_pairs(folder):
 
 
 def main(args):
-
-    print(f"{date.today()}, {platform.machine()} with {torch.get_num_threads()} threads of {os.cpu_count()}, Python "
-          f"{platform.python_version()}, torch {torch.__version__}; train.py {' '.join(args.flags) or 'as it is'}")
+    print(f"{machine()}; train.py {' '.join(args.flags) or 'as it is'}")
     print(f"{'tested on':<34}{'by':<10}{'IoU':>18}{'relit':>18}{'seconds':>9}")
     with tempfile.TemporaryDirectory() as temporary:
         tasks = {"the sample's unseen part": tissue(Path(temporary))}

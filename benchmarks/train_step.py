@@ -21,18 +21,16 @@ if __name__ == "__main__":
 import contextlib
 import csv
 import io
-import os
-import platform
 import statistics
 import tempfile
 import time
-from datetime import date
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
 import train
+from benchmarks.machine import machine
 from files import write_image
 from model import FCN
 from patches import within_budget
@@ -76,12 +74,11 @@ def main(args):
             write_image(path, array)
         train.keep_freed_memory()
         settings = train.parse_arguments([*pair, "--out", folder, "--epochs", "6", "--steps", str(STEPS)])
-        bare_loop(settings)          # warm-up
+        bare_loop(settings)      # warm-up
         for _ in range(args.rounds):
             bare += bare_loop(settings)
             real += real_loop(settings)
-    print(f"{date.today()}, {platform.machine()} with {torch.get_num_threads()} threads of {os.cpu_count()}, "
-          f"Python {platform.python_version()}, torch {torch.__version__}")
+    print(machine())
     for name, seconds in [("bare loop", bare), ("train.py", real)]:
         slow, median, fast = (STEPS / statistics.quantiles(seconds, n=10)[i] for i in (8, 4, 0))
         print(f"{name:<10}{median:>6.1f} steps a second, median of {len(seconds)} epochs; "

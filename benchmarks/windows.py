@@ -18,15 +18,13 @@ def parse_arguments():
 if __name__ == "__main__":
     ARGS = parse_arguments()     # before the imports that take seconds
 
-import os
-import platform
 import statistics
 import time
-from datetime import date
 
 import numpy as np
 import torch
 
+from benchmarks.machine import machine
 from model import FCN, normalize
 from patches import tiles, within_budget
 from train import keep_freed_memory
@@ -59,8 +57,7 @@ def main(args):
     for _ in range(args.rounds):
         for case in cases:
             seconds[case].append(in_batches(model, image, *case))
-    print(f"{date.today()}, {platform.machine()} with {torch.get_num_threads()} threads of {os.cpu_count()}, Python "
-          f"{platform.python_version()}, torch {torch.__version__}; median and range of {args.rounds}")
+    print(f"{machine()}; median and range of {args.rounds}")
     for (side, count), times in seconds.items():
         height, width, cover = tiles(*image.shape[:2], model.halo, model.stride, side)
         work = len(cover) * height * width / image[:, :, 0].size
