@@ -7,13 +7,13 @@ import torch
 from files import MARK, BadInput, write_whole
 from model import NETWORKS
 
-FORMAT = f"{MARK} 1"
+FORMAT = f"{MARK} 2"
 
 
 def save_checkpoint(path, model, **facts):
     """Write the network and the `facts` that belong to it: tensors, numbers, strings, lists and dicts of them.
 
-    predict.py needs the facts `classes`, `mean`, `std` and `settings`.
+    predict.py needs the facts `classes`, `ignore`, `mean`, `std` and `settings`.
     """
     content = io.BytesIO()
     torch.save({"format": FORMAT, "network": model.name, "arguments": model.arguments,
@@ -33,10 +33,13 @@ def load_checkpoint(path):
             if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
                 raise ValueError("a compressed archive")
         facts = torch.load(path, map_location="cpu", weights_only=True)
-        if facts["format"] != FORMAT:
+        if facts["format"] == f"{MARK} 1":              # which knew neither ignored values nor this way to resume
+            facts["ignore"], _ = [], facts.pop("resume", None)
+        elif facts["format"] != FORMAT:
             raise ValueError(f"format {facts['format']}, expected {FORMAT}")
         values = [one["value"] for one in facts["classes"]]
-        if (len(values), len(facts["mean"]), len(facts["std"])) != (facts["arguments"]["classes"], 3, 3):
+        if (len(values), len(facts["mean"]), len(facts["std"])) != (facts["arguments"]["classes"], 3, 3) or not (
+                isinstance(facts["ignore"], list) and isinstance(facts["settings"], dict)):
             raise ValueError("its parts do not fit together")
         model = NETWORKS[facts["network"]](**facts["arguments"])
         model.load_state_dict(facts["weights"])

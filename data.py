@@ -1,43 +1,111 @@
-"""Files and arrays: images, masks and their classes, the validation strip.
+"""Files and arrays: images, masks and their classes.
 
     python data.py                writes the sample, rgb.png and gt.png, and augmented patches, patches.png
 """
-import argparse
+import contextlib
+import json
 import sys
 import warnings
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
+from arguments import Parser
 from files import PICTURES, BadInput, claim
 
 MAX_LENGTH = 65_500              # pixels a side: the most that a JPEG can hold
 MAX_VALUES = 16                  # distinct values in a mask; what holds more is not a mask but a picture of one
+MAX_CLASSES = 255                # class indices are bytes, and the last one, 255, means: no truth here
+IGNORE = 255                     # the class index of pixels that have no truth: no loss, no score
+READABLE = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")   # what counts as an image in a folder
+
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)     # open_image refuses such files itself
+
+
+# ---------------------------------------------------------------------------------------------------
+# Finding
+
+
+def find_images(folder):
+    """The paths of all images in a folder and its sub-folders, in order. Raises BadInput where there is none."""
+    if not Path(folder).is_dir():
+        raise BadInput(f"{folder} is no folder; expected one of images")
+    found = sorted(path for path in Path(folder).rglob("*")
+                   if path.suffix.lower() in READABLE and not path.name.startswith(".") and path.is_file())
+    if not found:
+        raise BadInput(f"{folder} holds no image; expected files that end in {', '.join(READABLE)}")
+    return found
+
+
+def images_by_name(folder):
+    """{name: path} of all images in a folder; a name is the path below the folder, without extension, with /."""
+    found = {}
+    for path in find_images(folder):
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        if name in found:
+            raise BadInput(f"{found[name]} and {path} differ in nothing but the extension; expected one of them")
+        found[name] = path
+    return found
+
+
+def read_names(path, known=None):
+    """The names in a text file, one a line, as a list. Raises BadInput where one is not among the `known`."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()     # -sig: Notepad puts a mark in front
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text"
+        raise BadInput(f"{path} cannot be read ({reason}); expected names without extension, one a line") from None
+    names = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
+    unknown = [] if known is None else [name for name in names if name not in known]
+    if unknown or not names:
+        raise BadInput(f"{path} names {some(unknown) or 'nothing'}; expected names without extension, one a line" +
+                       (f", such as {next(iter(known))}" if known else ""))
+    return names
+
+
+def some(names, most=5):
+    """The first of several names as text."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 # ---------------------------------------------------------------------------------------------------
 # Reading
 
 
-def open_image(path):
-    """A decoded, upright PIL image, or BadInput. Nothing above Pillow's own limit of 89 megapixels is decoded."""
+@contextlib.contextmanager
+def told_as_bad_input(path):
+    """Whatever goes wrong with an image file inside `with told_as_bad_input(path):` becomes a BadInput."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(path)
-        if max(image.size) > MAX_LENGTH:
-            raise BadInput(f"{path} is {image.width}x{image.height} pixels; expected at most {MAX_LENGTH} a side")
-        return ImageOps.exif_transpose(image)           # decodes, too: a truncated file fails here
+        yield
     except BadInput:
         raise
     except FileNotFoundError:
         raise BadInput(f"{path} does not exist; expected an image file") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+    except Image.DecompressionBombError:
         raise BadInput(f"{path} is too large; expected at most {Image.MAX_IMAGE_PIXELS} pixels") from None
     except Exception as error:   # a decoder raises nearly anything on a damaged file: struct.error, zlib.error, …
         reason = " ".join(str(error).split()) or type(error).__name__
         raise BadInput(f"{path} is no readable image ({reason}); expected a whole PNG, JPEG, TIFF or BMP") from error
+
+
+def open_image(path):
+    """A decoded, upright PIL image, or BadInput. Nothing above Pillow's own limit of 89 megapixels is decoded."""
+    with told_as_bad_input(path):
+        image = Image.open(path)
+        if image.width * image.height > Image.MAX_IMAGE_PIXELS:
+            raise BadInput(f"{path} is too large; expected at most {Image.MAX_IMAGE_PIXELS} pixels")
+        if max(image.size) > MAX_LENGTH:
+            raise BadInput(f"{path} is {image.width}x{image.height} pixels; expected at most {MAX_LENGTH} a side")
+        return ImageOps.exif_transpose(image)           # decodes, too: a truncated file fails here
+
+
+def image_size(path):
+    """(height, width) of an image file, upright, from its header alone. Raises BadInput."""
+    with told_as_bad_input(path), Image.open(path) as image:
+        lying = image.getexif().get(ExifTags.Base.Orientation, 1) > 4       # 5 to 8 are quarter turns
+        return image.size if lying else image.size[::-1]
 
 
 def read_image(path, ground="white"):
@@ -87,44 +155,105 @@ def read_mask(path, threshold=None):
     return mask.astype(np.int32) if mask.ndim == 2 else mask
 
 
-def find_classes(mask, path):
-    """The classes of a mask as read_mask gives it: [{"name": "background", "value": 0}, …], ascending by value.
+def codes(mask):
+    """A mask's values as one number a pixel, (H, W): a grey value as it is, a colour as 65536·R + 256·G + B."""
+    return mask if mask.ndim == 2 else mask @ np.array([65536, 256, 1])
+
+
+def find_classes(masks):
+    """The classes of (mask as read_mask gives it, its path), …: [{"name": "background", "value": 0}, …], ascending.
 
     Of two classes the one of the higher value is called foreground, unless it covers more than three quarters:
-    then the mask is taken to be black on white. Raises BadInput where the values cannot be classes.
+    then the masks are taken to be black on white. Raises BadInput where the values cannot be classes.
     """
-    codes = mask if mask.ndim == 2 else mask @ np.array([65536, 256, 1])         # a colour as one number
-    values, counts = np.unique(codes, return_counts=True)
+    counts, coloured, path, files = Counter(), False, None, 0
+    for mask, path in masks:
+        values, number = np.unique(codes(mask), return_counts=True)
+        most = 2 if Path(path).suffix.lower() in (".jpg", ".jpeg") else MAX_VALUES     # a JPEG invents values at edges
+        if len(values) > most:
+            raise BadInput(f"{path} holds {len(values)} different values; expected one for each class, at most {most}; "
+                           "if it is antialiased or a JPEG, --threshold 128 makes two of them, if it has so many "
+                           "classes, list them in a classes.json")
+        if values[0] < 0 or mask.ndim == 2 and values[-1] > 65535:
+            raise BadInput(f"{path} holds values from {values[0]} to {values[-1]}; expected 0 to 65535")
+        if mask.ndim == 3 and not coloured:      # until now all was grey; from now on a grey is a colour like others
+            counts, coloured = Counter({grey * 0x010101: count for grey, count in counts.items()}), True
+        values = values * 0x010101 if coloured and mask.ndim == 2 else values
+        counts.update(dict(zip(values.tolist(), number.tolist())))
+        files += 1
+    values = [[code >> 16, code >> 8 & 255, code & 255] if coloured else code for code in sorted(counts)]
     if len(values) == 1:
-        raise BadInput(f"{path} holds a single value, {mask[0, 0].tolist()}; expected one for each class, at least two")
-    most = 2 if Path(path).suffix.lower() in (".jpg", ".jpeg") else MAX_VALUES     # a JPEG invents values at edges
-    if len(values) > most:
-        raise BadInput(f"{path} holds {len(values)} different values; expected one for each class, at most {most}; "
-                       "if it is antialiased or a JPEG, --threshold 128 makes two of them")
-    if values[0] < 0 or mask.ndim == 2 and values[-1] > 65535:
-        raise BadInput(f"{path} holds values from {values[0]} to {values[-1]}; expected 0 to 65535")
-    values = [value if mask.ndim == 2 else [value >> 16, value >> 8 & 255, value & 255] for value in values.tolist()]
+        raise BadInput(f"{path} holds a single value, {values[0]}" + f", and so do all {files} masks" * (files > 1) +
+                       "; expected one for each class, at least two")
+    if len(values) > MAX_VALUES:
+        raise BadInput(f"{path} and the other masks hold {len(values)} different values together; expected one for "
+                       f"each class, at most {MAX_VALUES}; if they have so many classes, list them in a classes.json")
     if len(values) == 2:
-        names = ["background", "foreground"][::1 if counts[1] <= 0.75 * counts.sum() else -1]
+        most = max(counts, key=counts.get)
+        inverted = most == max(counts) and counts[most] > 0.75 * counts.total()
+        names = ["background", "foreground"][::-1 if inverted else 1]
     else:
         names = [f"class {value}" for value in values]
     return [{"name": name, "value": value} for name, value in zip(names, values)]
 
 
-def to_indices(mask, classes, path):
-    """A mask's own values → class indices, uint8 (H, W). Raises BadInput at a value that no class has."""
-    if mask.ndim == 2 and any(isinstance(one["value"], list) for one in classes):
-        mask = np.repeat(mask[:, :, None], 3, axis=2)   # only black, grey and white in it, among coloured ones
-    indices, known = np.zeros(mask.shape[:2], np.uint8), np.zeros(mask.shape[:2], bool)
-    for index, one in enumerate(classes):
-        here = mask == one["value"] if mask.ndim == 2 else (mask == one["value"]).all(axis=2)
-        indices[here] = index
-        known |= here
-    if not known.all():
-        y, x = np.argwhere(~known)[0]
+def read_classes(path):
+    """A class table from a JSON file: (classes as find_classes gives them, values to ignore). Raises BadInput.
+
+    {"classes": [{"name": "background", "value": 0}, {"name": "road", "value": [128, 64, 128]}], "ignore": [7]}
+    """
+    def wrong(what):
+        return BadInput(f"{path}: {what}; expected "
+                        '{"classes": [{"name": "background", "value": 0}, ...], "ignore": [255]}')
+
+    try:
+        table = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadInput(f"{path} does not exist; expected a class table") from None
+    except (OSError, ValueError) as error:              # ValueError: neither JSON nor, before that, UTF-8
+        raise wrong(f"it cannot be read ({error})") from None
+    if not isinstance(table, dict) or not isinstance(table.get("classes"), list):
+        raise wrong('it has no list "classes"')
+    classes, ignore = table["classes"], table.get("ignore", [])
+    if not 2 <= len(classes) <= MAX_CLASSES:
+        raise wrong(f"it has {len(classes)} classes, not 2 to {MAX_CLASSES}")
+    if not all(isinstance(one, dict) and isinstance(one.get("name"), str) and "value" in one for one in classes):
+        raise wrong('not every class has a "name" and a "value"')
+    if not isinstance(ignore, list):
+        raise wrong('"ignore" is no list')
+    values, names = [one["value"] for one in classes], [one["name"] for one in classes]
+    for value in values + ignore:
+        parts, most = (value, 255) if isinstance(value, list) and len(value) == 3 else ([value], 65535)
+        if not all(type(part) is int and 0 <= part <= most for part in parts):
+            raise wrong(f"{value} is neither a grey value from 0 to 65535 nor a colour [red, green, blue]")
+    if len({type(value) for value in values + ignore}) > 1:
+        raise wrong("it mixes grey values and colours")
+    for kind, found in [("value", values + ignore), ("name", names)]:
+        twice = [one for one in found if found.count(one) > 1]
+        if twice:
+            raise wrong(f"the {kind} {twice[0]} occurs twice")
+    return [{"name": one["name"], "value": one["value"]} for one in classes], ignore
+
+
+def to_indices(mask, classes, path, ignore=()):
+    """A mask's own values → class indices, uint8 (H, W), IGNORE where the value is one of those to ignore.
+
+    Raises BadInput at any other value that no class has.
+    """
+    known = [one["value"] for one in classes] + list(ignore)
+    number, coloured = codes(mask), isinstance(known[0], list)
+    if coloured and mask.ndim == 2:                     # only black, grey and white in it, among coloured ones
+        number = number * 0x010101
+    elif mask.ndim == 3 and not coloured:               # really coloured, among grey ones: no code stands for that
+        number = np.where((mask == mask[:, :, :1]).all(axis=2), mask[:, :, 0], -1)
+    index = np.zeros(2**24 + 1, np.uint16)              # code → index + 1; 0, as in the last one, is unknown
+    index[codes(np.array([known]))[0]] = [*range(1, len(classes) + 1), *[IGNORE + 1] * len(ignore)]
+    found = index[np.clip(number, -1, 2**24)]           # what no code can be falls on the last one
+    if not found.all():
+        y, x = np.argwhere(found == 0)[0]
         raise BadInput(f"{path} holds {mask[y, x].tolist()} at x={x}, y={y}; "
-                       f"expected one of {', '.join(str(one['value']) for one in classes)}")
-    return indices
+                       f"expected one of {', '.join(str(value) for value in known)}")
+    return (found - 1).astype(np.uint8)
 
 
 def to_values(indices, classes):
@@ -133,70 +262,33 @@ def to_values(indices, classes):
     return values.astype(np.uint8 if values.max() < 256 else np.uint16)[indices]
 
 
-def read_pair(image_path, mask_path, classes=None, threshold=None):
-    """An image uint8 (H, W, 3), its mask as class indices uint8 (H, W), and the classes: those given, or found.
-
-    Raises BadInput.
-    """
+def read_pair(image_path, mask_path, classes, ignore=(), threshold=None):
+    """An image uint8 (H, W, 3) and its mask as class indices uint8 (H, W). Raises BadInput."""
     image, mask = read_image(image_path), read_mask(mask_path, threshold)
-    if image.shape[:2] != mask.shape[:2]:
-        raise BadInput(f"{image_path} is {image.shape[1]}x{image.shape[0]} pixels, but {mask_path} is "
-                       f"{mask.shape[1]}x{mask.shape[0]}; expected a mask of the image's size")
-    classes = classes or find_classes(mask, mask_path)
-    return image, to_indices(mask, classes, mask_path), classes
+    same_size(image_path, image.shape[:2], mask_path, mask.shape[:2])
+    return image, to_indices(mask, classes, mask_path, ignore)
 
 
-def hold_out(image, mask, least, gap, share=0.2):
-    """Cut a validation strip out of one image: ([(image, mask), …] to train on, [(image, mask)] to validate on).
-
-    The strip takes `share` of the longer side. Of nine places it gets the one that leaves the most classes in
-    both parts and, among equals, whose class shares are most like the whole image's. `gap` pixels on either
-    side of it are in neither part, so that a network with a halo of at most `gap` is scored on one part without
-    seeing a pixel of the other. Training parts narrower than `least` are dropped. An image too short to be cut
-    comes back whole, one list for both.
-    """
-    wide = image.shape[1] > image.shape[0]
-    length = max(mask.shape)
-    strip = round(share * length)
-
-    def cut(start, stop):
-        where = np.s_[:, start:stop] if wide else np.s_[start:stop]
-        return image[where], mask[where]
-
-    def class_shares(parts):
-        counts = sum(np.bincount(mask.ravel(), minlength=256) for _, mask in parts)
-        return counts / counts.sum()
-
-    whole = [(image, mask)]
-    shares = class_shares(whole)
-
-    def quality(choice):
-        training, held_out = map(class_shares, choice)
-        return np.count_nonzero(training * held_out), -np.abs(held_out - shares).sum()
-
-    choices = []
-    for start in np.linspace(0, length - strip, 9).astype(int).tolist():
-        bounds = [(0, start - gap), (start + strip + gap, length)]
-        training = [cut(*bound) for bound in bounds if bound[1] - bound[0] >= least]
-        if training and strip:
-            choices.append((training, [cut(start, start + strip)]))
-    return max(choices, key=quality, default=(whole, whole))
+def same_size(image_path, image_size, mask_path, mask_size):
+    """Raise BadInput unless the two (height, width) are the same."""
+    if image_size != mask_size:
+        raise BadInput(f"{image_path} is {image_size[1]}x{image_size[0]} pixels, but {mask_path} is "
+                       f"{mask_size[1]}x{mask_size[0]}; expected a mask of the image's size")
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.error = lambda message: parser.exit(2, f"data.py: {message}\n")
+    parser = Parser(__doc__)
     parser.add_argument("--out", default="patches.png", help="the picture (patches.png)")
     args = parser.parse_args()
 
     from plots import draw_patches
-    from sample import SAMPLE, write_sample
+    from sample import BLACK_AND_WHITE, SAMPLE, write_sample
 
     try:
         out = claim(args.out, endings=PICTURES)
         write_sample()
         claim(out, *SAMPLE)
-        image, mask, _ = read_pair(*SAMPLE)
+        image, mask = read_pair(*SAMPLE, BLACK_AND_WHITE)
         draw_patches(image, mask, seed=0, jitter=0.07, path=out)     # as train.py's defaults
     except BadInput as error:
         sys.exit(f"data.py: {error}")

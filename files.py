@@ -17,9 +17,9 @@ class BadInput(ValueError):
 def claim(path, *inputs, endings=None, mark=MARK):
     """Check, before any work, that `path` may be written, and make its folder: returns it as a Path.
 
-    Raises BadInput for a name without one of the `endings`, a file that is there and was not written by us (its
-    head lacks `mark`, which other programs seldom copy), one that is also an input, and a folder in which no file
-    can be made.
+    Raises BadInput for a name without one of the `endings`, a file that is there and was not written by us (it
+    lacks `mark`, which other programs seldom copy, near its start and its end), one that is also an input, and a
+    folder in which no file can be made.
     """
     path = Path(path)
     try:
@@ -32,7 +32,9 @@ def claim(path, *inputs, endings=None, mark=MARK):
             if any(Path(source).exists() and path.samefile(source) for source in inputs):
                 raise BadInput(f"{path} is an input and would be overwritten; write elsewhere")
             with path.open("rb") as file:
-                if mark.encode() not in file.read(4096):
+                start = file.read(4096)
+                file.seek(max(len(start), path.stat().st_size - 4096))
+                if mark.encode() not in start and mark.encode() not in file.read():
                     raise BadInput(f"{path} exists and was not written by this program; move it, or write elsewhere")
         temporary_name(path).touch()
         temporary_name(path).unlink()
@@ -71,12 +73,21 @@ def write_whole(path):
 
 
 def write_image(path, array):
-    """Save uint8 or uint16 (H, W), or uint8 (H, W, 3), as PNG if the name ends in .png, else as JPEG."""
-    if Path(path).suffix.lower() == ".png":
-        note = PngImagePlugin.PngInfo()
-        note.add_text("Software", MARK)
-        options = {"format": "PNG", "pnginfo": note}
-    else:                        # full colour resolution, little loss: a 0/255 mask is exact when thresholded at half
-        options = {"format": "JPEG", "quality": 95, "subsampling": 0, "comment": MARK}
+    """Save uint8 or uint16 (H, W), or uint8 (H, W, 3), in the format that the name ends in; 16 bits as PNG or TIFF.
+
+    Lossless, but for JPEG: that has full colour resolution and little loss, a 0/255 mask is exact when
+    thresholded at half.
+    """
+    note = PngImagePlugin.PngInfo()
+    note.add_text("Software", MARK)
+    options = {".png": {"format": "PNG", "pnginfo": note},
+               ".jpg": {"format": "JPEG", "quality": 95, "subsampling": 0, "comment": MARK},
+               ".tif": {"format": "TIFF", "compression": "tiff_deflate", "software": MARK},
+               ".bmp": {"format": "BMP"},
+               ".webp": {"format": "WEBP", "lossless": True, "exact": True, "xmp": MARK.encode()}}
+    ending = {".jpeg": ".jpg", ".tiff": ".tif"}.get(Path(path).suffix.lower(), Path(path).suffix.lower())
     with write_whole(path) as temporary:
-        Image.fromarray(array).save(temporary, **options)
+        Image.fromarray(array).save(temporary, **options[ending])
+        if ending == ".bmp":     # which has no place for remarks; readers stop before what follows the pixels
+            with temporary.open("ab") as file:
+                file.write(MARK.encode())

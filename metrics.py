@@ -5,7 +5,7 @@ and prints as "n/a"; it is left out of means, where a 0 or a NaN would spoil the
 """
 import numpy as np
 
-from patches import IGNORE
+from data import IGNORE
 
 
 def confusion_matrix(truth, prediction, classes):
@@ -74,3 +74,20 @@ def table(confusion, names):
     for name, row in zip(names, zip(*(column(confusion) for column in columns))):
         lines.append(f"{name:<{width}}" + "".join(f"{text(figure):>11}" for figure in row))
     return "\n".join(lines)
+
+
+def by_class(confusion, classes):
+    """Each class with its figures: [{"name", "value", "pixels", "iou", "dice", "precision", "recall"}, …]."""
+    columns = {column.__name__: column(confusion) for column in (iou, dice, precision, recall)}
+    return [{**one, "pixels": int(confusion[index].sum()), **{name: column[index] for name, column in columns.items()}}
+            for index, one in enumerate(classes)]
+
+
+def overall(confusion, image_ious):
+    """What a whole data set scores: by its summed confusion matrix, and by the mean of one IoU an image.
+
+    Scorers disagree about images whose IoU does not exist: some leave them out, others count them as 1.
+    """
+    return {"accuracy": accuracy(confusion), "mean_iou": mean(iou(confusion)), "mean_f1": mean(dice(confusion)),
+            "image_iou": mean(image_ious),
+            "image_iou_empty_as_1": mean([1.0 if figure is None else figure for figure in image_ious])}

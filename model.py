@@ -1,29 +1,37 @@
-"""The prescribed network: what it is, what one of its pixels sees, what it costs.
+"""The networks: the prescribed FCN and a U-Net; what each is, what one of its pixels sees, what it costs.
 
-    python model.py               the network as a table
+    python model.py               the FCN as a table
+    python model.py --model unet --width 64 --depth 4
 """
-import argparse
+from arguments import Parser, number
 
 if __name__ == "__main__":       # before torch is imported, so that --help answers at once
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.error = lambda message: parser.exit(2, f"model.py: {message}\n")
-    parser.add_argument("--size", type=int, default=256, help="side of the input, in pixels (256)")
-    parser.add_argument("--classes", type=int, default=2, help="classes to tell apart (2)")
-    parser.add_argument("--upsample", choices=["nearest", "bilinear"], default="nearest", help="(nearest)")
-    parser.add_argument("--batchnorm", action="store_true", help="with BatchNorm after the first three convolutions")
-    parser.add_argument("--dropout", type=float, default=0.0, help="share of channels dropped before Conv4 (0)")
+    parser = Parser(__doc__)
+    parser.add_argument("--model", choices=["fcn", "unet"], default="fcn", help="(fcn)")
+    parser.add_argument("--size", type=number(int, 2, 256), default=256, help="side of the input, in pixels (256)")
+    parser.add_argument("--classes", type=number(int, 1, 255), default=2, help="classes to tell apart (2)")
+    parser.add_argument("--upsample", choices=["nearest", "bilinear", "transposed"],
+        help="(fcn: nearest, unet: transposed)")
+    parser.add_argument("--batchnorm", action="store_true", help="fcn: BatchNorm after the first three convolutions")
+    parser.add_argument("--width", type=number(int, 1, 256), default=16, help="unet: channels at full resolution (16)")
+    parser.add_argument("--depth", type=number(int, 1, 6), default=3, help="unet: how many poolings (3)")
+    parser.add_argument("--dropout", type=number(float, 0, 0.99), default=0.0, help="share of channels dropped (0)")
     ARGS = parser.parse_args()
 
+import copy
 import sys
+import time
 from collections import OrderedDict
 
 import numpy as np
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import nn
 
 from files import BadInput
-from patches import within_budget
+from patches import MAX_SIDE, within_budget
+from processes import told_by_first, total
 
 
 class FCN(nn.Module):
@@ -41,7 +49,7 @@ class FCN(nn.Module):
     def __init__(self, classes=2, upsample="nearest", batchnorm=False, dropout=0.0):
         super().__init__()
         self.arguments = {"classes": classes, "upsample": upsample, "batchnorm": batchnorm, "dropout": dropout}
-        norm = nn.BatchNorm2d if batchnorm else lambda channels: None
+        norm = BatchNorm if batchnorm else lambda channels: None
         layers = dict(
             conv1=nn.Conv2d(3, 16, 3, padding=1), norm1=norm(16), relu1=nn.ReLU(),
             conv2=nn.Conv2d(16, 32, 3, padding=1), norm2=norm(32), relu2=nn.ReLU(),
@@ -55,13 +63,120 @@ class FCN(nn.Module):
 
     def forward(self, image):
         height, width = image.shape[2:]
-        if height % 2 or width % 2:  # repeat the last row or column, so that pooling drops nothing
-            image = F.pad(image, (0, width % 2, 0, height % 2), mode="replicate")
-        logits = self.layers(image)                     # (N, classes, H, W), each side even
+        logits = self.layers(pad_to_multiple(image, self.stride))     # (N, classes, H, W), each side even
         return logits[:, :, :height, :width]
 
 
-NETWORKS = {FCN.name: FCN}
+class UNet(nn.Module):
+    """The U-Net (Ronneberger, Fischer & Brox, 2015): (N, 3, H, W) → logits (N, classes, H, W), any H and W.
+
+    On the way down, `depth` times: two convolutions, then half the resolution at twice the channels. On the way up,
+    the reverse: twice the resolution, beside it what the way down had there (the skip), two convolutions. So it
+    sees far and stays sharp. `width` 64 and `depth` 4 are the paper's, 31.0 million parameters; what differs
+    from the paper: convolutions are padded, so that the output has the input's size, and followed by BatchNorm.
+    """
+
+    name = "unet"
+
+    def __init__(self, classes=2, width=16, depth=3, upsample="transposed", dropout=0.0):
+        super().__init__()
+        self.arguments = {"classes": classes, "width": width, "depth": depth, "upsample": upsample, "dropout": dropout}
+        self.stride = 2**depth
+        # Cores end on the pooling grid. Two pixels beyond that edge matter to the last two convolutions; in pixels of
+        # half the resolution that is one, and two more for the convolutions there, 3; then 2 + 2 = 4, and so on: at
+        # the bottom 4 · 2^depth pixels. The convolutions on the way down add 2 + 4 + … = 2 · 2^depth - 2. Bilinear
+        # upsampling needs one more at each level, 5 at the bottom.
+        self.halo = (7 if upsample == "bilinear" else 6) * 2**depth
+        channels = [width * 2**level for level in range(depth + 1)]           # at level 0, 1, …
+        self.down = nn.ModuleList(two_convolutions(before, after) for before, after in zip([3] + channels, channels))
+        self.pool = nn.MaxPool2d(2)
+        self.dropout = nn.Dropout2d(dropout)                                  # at the bottom, as in the paper
+        self.up = nn.ModuleList(doubled(2 * after, after, upsample) for after in channels[:-1])
+        self.merge = nn.ModuleList(two_convolutions(2 * after, after) for after in channels[:-1])
+        self.classify = nn.Conv2d(width, classes, 1)
+
+    def forward(self, image):
+        height, width = image.shape[2:]
+        x, skips = self.down[0](pad_to_multiple(image, self.stride)), []      # (N, width, H, W), H and W padded
+        for two_convolutions in self.down[1:]:
+            skips.append(x)
+            x = two_convolutions(self.pool(x))                                 # half the sides, twice the channels
+        x = self.dropout(x)
+        for up, merge, skip in list(zip(self.up, self.merge, skips))[::-1]:
+            x = merge(torch.cat([skip, up(x)], dim=1))                        # twice the sides, half the channels
+        return self.classify(x)[:, :, :height, :width]
+
+
+def two_convolutions(before, after):
+    """(N, before, H, W) → (N, after, H, W)."""
+    return nn.Sequential(
+        nn.Conv2d(before, after, 3, padding=1, bias=False), BatchNorm(after), nn.ReLU(inplace=True),
+        nn.Conv2d(after, after, 3, padding=1, bias=False), BatchNorm(after), nn.ReLU(inplace=True))
+
+
+def doubled(before, after, upsample):
+    """(N, before, H, W) → (N, after, 2H, 2W)."""
+    if upsample == "transposed":
+        return nn.ConvTranspose2d(before, after, 2, stride=2)
+    # The convolution first: on a quarter of the pixels, and with the same result, as neither mixes with the other.
+    return nn.Sequential(nn.Conv2d(before, after, 1), nn.Upsample(scale_factor=2, mode=upsample))
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """Batch normalization (Ioffe & Szegedy, 2015), over the patches of all processes of a distributed run.
+
+    PyTorch's own SyncBatchNorm does the same, on GPUs only.
+    """
+
+    def forward(self, x):
+        if not (self.training and dist.is_initialized()):
+            return super().forward(x)
+        values = x.float()
+        count = total(torch.tensor(float(x[:, 0].numel()), device=x.device))
+        mean = total(values.sum((0, 2, 3))) / count                           # (channels,)
+        centred = values - mean[:, None, None]
+        variance = total((centred * centred).sum((0, 2, 3))) / count
+        with torch.no_grad():
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+
+
+def pad_to_multiple(image, stride):
+    """Repeat the last row and column up to a multiple of the stride, so that pooling drops nothing."""
+    height, width = image.shape[2:]
+    if height % stride or width % stride:
+        image = F.pad(image, (0, -width % stride, 0, -height % stride), mode="replicate")
+    return image
+
+
+NETWORKS = {FCN.name: FCN, UNet.name: UNet}
+
+
+def build(name, classes, upsample=None, batchnorm=False, width=16, depth=3, dropout=0.0):
+    """A network by its name and the settings that belong to it; those of the other one must be left alone."""
+    if name == "unet":
+        return UNet(classes, width, depth, upsample or "transposed", dropout)
+    if upsample == "transposed":
+        raise BadInput("--upsample transposed belongs to --model unet; expected nearest or bilinear for the FCN")
+    return FCN(classes, upsample or "nearest", batchnorm, dropout)
+
+
+def context(model, wanted=None):
+    """The halo to stitch with: the network's own, with which stitching is exact, or what is `wanted` instead.
+
+    Where the network sees so far that a window of 256 would have no core left, a quarter of the window: no longer
+    exact. On the pooling grid in any case. Raises BadInput.
+    """
+    if wanted is None:
+        halo = model.halo if 2 * model.halo < MAX_SIDE else MAX_SIDE // 4
+    else:
+        halo = -(-wanted // model.stride) * model.stride
+    if not 0 <= 2 * halo < MAX_SIDE or halo % model.stride:
+        raise BadInput(f"--halo {wanted}: expected 0 to {(MAX_SIDE - 1) // 2 // model.stride * model.stride}")
+    return halo
 
 
 def pick_device(name):
@@ -69,6 +184,38 @@ def pick_device(name):
     if name == "cuda" and not torch.cuda.is_available():
         raise BadInput("--device cuda: PyTorch finds no CUDA GPU here; use --device cpu or auto")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def pick_precision(amp, model, device):
+    """What to multiply in, and whether that is "on" or "off" (see --amp of train.py): (torch.dtype, word).
+
+    "auto" tries on a CPU: one training step of two small patches in each, the fastest of three. Without bfloat16 in
+    hardware the CPU imitates it, many times slower. GPUs with tensor cores (since 2018) take 16 bits.
+    """
+    if device.type == "cuda":
+        half = torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+        on = amp == "on" or amp == "auto" and torch.cuda.get_device_capability(device) >= (7, 0)
+    else:
+        half, on = torch.bfloat16, amp == "on"
+        if amp == "auto":
+            seconds = {dtype: step_seconds(copy.deepcopy(model), dtype) for dtype in (torch.float32, half)}
+            # All processes of a distributed run go by the first one's clock.
+            ratio = told_by_first(seconds[torch.float32] / seconds[half])
+            on = ratio > 1.1
+            print(f"--amp auto: a step in 16 bits is {ratio:.1f} times as fast on this CPU: {'on' if on else 'off'}")
+    return half if on else torch.float32, "on" if on else "off"
+
+
+def step_seconds(model, dtype):
+    """Seconds of a forward and backward pass in this precision on a CPU, the fastest of three. Trains the model."""
+    images, seconds = torch.zeros(2, 3, 128, 128).to(memory_format=torch.channels_last), []
+    for _ in range(4):           # the first is a warm-up
+        began = time.perf_counter()
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            logits = model.train()(images)
+        logits.float().square().mean().backward()
+        seconds.append(time.perf_counter() - began)
+    return min(seconds[1:])
 
 
 def normalize(images, mean, std, device="cpu", gain=1.0, offset=0.0):
@@ -84,10 +231,11 @@ def normalize(images, mean, std, device="cpu", gain=1.0, offset=0.0):
     return torch.addcmul(shift, pixels.permute(0, 3, 1, 2).float(), scale)
 
 
-def predictor(model, mean, std, device="cpu", tta=False):
+def predictor(model, mean, std, device="cpu", views="none"):
     """The network as a plain function for `patches.stitch`: uint8 window (h, w, 3) → float32 logits (classes, h, w).
 
-    With `tta` (test-time augmentation) the logits are the mean over the eight flips and quarter turns.
+    The logits are the mean over `views` (test-time augmentation): "none", the window as it is; "mirror", also
+    left to right; "all", its eight flips and quarter turns.
     """
     model = model.to(device, memory_format=torch.channels_last).eval()
 
@@ -97,74 +245,72 @@ def predictor(model, mean, std, device="cpu", tta=False):
         return model(within_budget(images))[0].cpu().numpy()
 
     def forward_averaged(window):
-        total = 0
-        for turns in range(4):
+        seen = []
+        for turns in range(4 if views == "all" else 1):
             turned = np.rot90(window, turns)
             for view in (lambda array, axis: array), np.flip:
                 logits = view(forward(view(turned, 1)), 2)            # undo the flip, then the turns
-                total = total + np.rot90(logits, -turns, axes=(1, 2))
-        return total / 8
+                seen.append(np.rot90(logits, -turns, axes=(1, 2)))
+        return sum(seen) / len(seen)
 
-    return forward_averaged if tta else forward
+    return forward if views == "none" else forward_averaged
 
 
 # ---------------------------------------------------------------------------------------------------
 # The network as a table
 
 
-def field_of_view(layers):
-    """Side of the square of input pixels that can change one output pixel of a stack of layers.
-
-    Followed backwards as an interval: what the last layer needs, then what the layer before needs for that, …
-    With pooling the interval depends on where in its 2×2 cell the output pixel lies; the longest counts.
-    """
-    longest = 0
-    for pixel in (0, 1):
-        first, last = pixel, pixel
-        for layer in reversed(layers):
-            if isinstance(layer, nn.Conv2d):
-                first, last = first - layer.padding[0], last + layer.padding[0]
-            elif isinstance(layer, nn.MaxPool2d):
-                first, last = 2 * first, 2 * last + 1
-            elif isinstance(layer, nn.Upsample):
-                # Nearest copies a pixel into two; bilinear mixes each with the neighbour that it is nearer to.
-                spread = layer.mode == "bilinear"
-                first, last = (first - spread) // 2, (last + spread) // 2
-        longest = max(longest, last - first + 1)
-    return longest
-
-
 def summary(model, size=256):
-    """Rows (layer, output shape, parameters, FLOPs, field of view) for one input of size×size×3.
+    """Rows (stage, output shape, parameters, FLOPs, field of view) for one input of size×size×3, in order.
 
     A FLOP is an addition or a multiplication, so a multiply-add counts 2, as in PyTorch's own counter. Biases
-    and layers other than convolutions are not counted, there neither.
+    and layers other than convolutions are not counted, there neither. The field of view is the side of the square
+    of input pixels that can change one output pixel; with poolings it depends on the pixel, the longest counts.
     """
-    rows, layers, x = [], list(model.layers), within_budget(torch.zeros(1).expand(1, 3, size, size))
-    with torch.inference_mode():
-        for number, (name, layer) in enumerate(model.layers.named_children()):
-            x = layer(x)                                              # (1, channels, height, width)
+    rows, field, jump = [], 1, 1                        # jump: input pixels from one output pixel to the next
+
+    def watch(stage, layer):
+        def seen(layer, inputs, output):
+            nonlocal field, jump
+            flops = 0
+            if isinstance(layer, nn.Conv2d):
+                field += (layer.kernel_size[0] - 1) * jump
+                flops = 2 * layer.weight[0].numel() * output.numel()
+            elif isinstance(layer, nn.MaxPool2d):
+                field, jump = field + jump, 2 * jump
+            elif isinstance(layer, nn.ConvTranspose2d):              # 2×2 with stride 2: no two outputs overlap
+                flops, jump = 2 * layer.in_channels * output.numel(), jump // 2
+            elif isinstance(layer, nn.Upsample):                     # bilinear mixes with the nearer neighbour
+                field, jump = field + (layer.mode == "bilinear") * jump, jump // 2
             parameters = sum(parameter.numel() for parameter in layer.parameters())
-            flops = 2 * layer.weight[0].numel() * x.numel() if isinstance(layer, nn.Conv2d) else 0
-            rows.append((name, tuple(x.shape[1:]), parameters, flops, field_of_view(layers[:number + 1])))
+            if rows and rows[-1][0] == stage:
+                _, _, parameters_before, flops_before, _ = rows.pop()
+                parameters, flops = parameters + parameters_before, flops + flops_before
+            rows.append((stage, tuple(output.shape[1:]), parameters, flops, field))
+        return layer.register_forward_hook(seen)
+
+    hooks = [watch(".".join(name.split(".")[:2]).removeprefix("layers."), layer)
+             for name, layer in model.named_modules() if not list(layer.children())]
+    with torch.inference_mode():
+        model(within_budget(torch.zeros(1, 3, size, size)))
+    for hook in hooks:
+        hook.remove()
     return rows
 
 
 def main(args):
-    model = FCN(args.classes, args.upsample, args.batchnorm, args.dropout).eval()
+    model = build(args.model, args.classes, args.upsample, args.batchnorm, args.width, args.depth, args.dropout).eval()
     rows = summary(model, args.size)
-    print(f"{'layer':<10}{'output':>16}{'parameters':>12}{'MFLOPs':>10}{'sees':>8}")
+    print(f"{'layer':<10}{'output':>16}{'parameters':>12}{'MFLOPs':>10}{'sees':>9}")
     for name, shape, parameters, flops, field in rows:
         shape, field = "x".join(map(str, shape)), f"{field}x{field}"
-        print(f"{name:<10}{shape:>16}{parameters:>12,}{flops / 1e6:>10.1f}{field:>8}")
+        print(f"{name:<10}{shape:>16}{parameters:>12,}{flops / 1e6:>10.1f}{field:>9}")
     print(f"{'together':<26}{sum(row[2] for row in rows):>12,}{sum(row[3] for row in rows) / 1e6:>10.1f}")
     print(f"for one input of 3x{args.size}x{args.size}; halo {model.halo}, stride {model.stride}; "
           "a multiply-add is 2 FLOPs")
 
 
 if __name__ == "__main__":
-    if ARGS.size < 2 or ARGS.size % 2 or not 0 < ARGS.classes < 256 or not 0 <= ARGS.dropout < 1:
-        parser.error("expected an even --size, 1 to 255 --classes and --dropout below 1")
     try:
         main(ARGS)
     except BadInput as error:

@@ -4,19 +4,19 @@
 
 Everything here is geometry on NumPy arrays; no network is needed to read or to test it.
 """
-import argparse
 import math
 import sys
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
-from data import read_image
+from arguments import Parser
+from data import IGNORE, read_image
 from files import PICTURES, BadInput, claim
 from sample import sample
 
 MAX_SIDE = 256                   # no network input is ever wider or taller than this
-IGNORE = 255                     # the class index of pixels that have no truth: no loss, no score
 
 
 def within_budget(batch, budget=1):
@@ -127,53 +127,101 @@ def stitch(forward, image, halo, stride, window=None):
 # Training: images → patches
 
 
-def class_pixels(masks, classes):
-    """The pixels of each class that occurs: arrays (n,) of places, counted through all masks one after another."""
-    labels = np.concatenate([mask.ravel() for mask in masks])
-    found = [np.flatnonzero(labels == index) for index in range(classes)]
-    return [places for places in found if len(places)]
+class Drawing(NamedTuple):
+    """How the patches of a training are drawn. The defaults, and the reasons for them, are train.py's."""
+
+    seed: int
+    size: int                    # side of a patch, in pixels
+    batch: int                   # patches a step
+    balance: float               # share of the patches that is placed on a class drawn evenly
+    scale: tuple = (1.0, 1.0)    # a patch shows the image at a scale between these two
+    flips: str = "all"           # "all" eight ways to lay a square, left-right "mirror" or "none"
+    reuse: int = 1               # steps in a row that cut their patches from the same images
 
 
-def sample_patch(images, masks, pixels, seed, epoch, index, size, balance):
-    """Patch number `index` of an epoch: a uint8 image (size, size, 3) and its mask (size, size).
+def class_rows(mask, classes):
+    """Pixels of each class above and in each row, cumulatively: int64 (classes, H). What has no truth is no class."""
+    rows = np.arange(len(mask))[:, None] * 256
+    return np.bincount((mask + rows).ravel(), minlength=256 * len(mask)).reshape(-1, 256)[:, :classes].cumsum(axis=0).T
 
-    A pure function of (seed, epoch, index): there is no generator state to save, so a resumed training
-    sees what the uninterrupted one would have seen, and it does not matter who computes which patch.
 
-    A share `balance` of the patches contains a pixel of a class drawn evenly from those in `pixels` (see
-    class_pixels), however rare it is; the rest contains a pixel drawn evenly from the images. Flips and
-    quarter turns follow. Images must be at least size×size.
+def draw_place(ends, drawing, epoch, step, slot):
+    """Where patch `slot` of a step lies: (number of the image, class or None, which of its pixels, six more dice).
+
+    `ends`, (images, classes + 1), counts pixels: of each class, and of all, in the images up to and with each. A
+    pure function of seed, epoch, step and slot: there is no generator state to save, so a resumed training sees
+    what the uninterrupted one would have seen, and it does not matter who computes which patch.
+
+    A share `balance` of the patches contains a pixel of a class drawn evenly from those that occur, however rare
+    it is; the rest contains a pixel drawn evenly from all images. With `reuse`, class and image stay the same for
+    so many steps in a row, so that an image has to be decoded only once for them.
     """
-    # All the dice at once, each in [0, 1): a draw costs more than what is done with it.
-    dice = np.random.default_rng((seed, epoch, index)).random(8).tolist()
-    balanced, kind, place, up, left, upside_down, mirrored, transposed = dice
-    if balanced < balance:
-        candidates = pixels[int(kind * len(pixels))]
-        place = int(candidates[int(place * len(candidates))])
+    def dice(step):              # all at once, each in [0, 1): a draw costs more than what is done with it
+        return np.random.default_rng((drawing.seed, epoch, step * drawing.batch + slot)).random(9).tolist()
+
+    first = step - step % drawing.reuse
+    balanced, kind, place, *more = dice(first)
+    label = None
+    if balanced < drawing.balance:
+        existing = np.flatnonzero(ends[-1, :-1])
+        label = int(existing[int(kind * len(existing))])
+    column = ends[:, -1 if label is None else label]
+    place = int(place * int(column[-1]))
+    number = int(np.searchsorted(column, place, side="right"))
+    before = int(column[number - 1]) if number else 0
+    if step == first:
+        return number, label, place - before, more
+    _, _, place, *more = dice(step)
+    return number, label, int(place * (int(column[number]) - before)), more
+
+
+def cut_patch(image, mask, rows, label, place, dice, drawing):
+    """The patch around one pixel, flipped and scaled as the dice say: uint8 (size, size, 3) and (size, size).
+
+    The pixel is number `place` of class `label`, by `rows` (see class_rows), or of all where that is None. It may
+    lie anywhere in the patch, the patch only inside the image; where the image is smaller than a patch, its last
+    rows and columns are repeated, without a truth.
+    """
+    up, left, upside_down, mirrored, transposed, zoom = dice
+    if label is None:
+        y, x = divmod(place, mask.shape[1])
     else:
-        place = int(place * sum(mask.size for mask in masks))
-    number = 0
-    while place >= masks[number].size:
-        number, place = number + 1, place - masks[number].size
-    y, x = divmod(place, masks[number].shape[1])
-    # The pixel may lie anywhere in the patch, the patch only inside the image.
-    height, width = masks[number].shape
-    top = min(max(y - int(up * size), 0), height - size)
-    left = min(max(x - int(left * size), 0), width - size)
+        y = int(np.searchsorted(rows[label], place, side="right"))
+        x = int(np.flatnonzero(mask[y] == label)[place - (rows[label, y - 1] if y else 0)])
+    smallest, largest = drawing.scale
+    side = round(drawing.size / (smallest * (largest / smallest) ** zoom))
+    height, width = mask.shape
+    top = min(max(y - int(up * side), 0), max(height - side, 0))
+    left = min(max(x - int(left * side), 0), max(width - side, 0))
+    image, mask = image[top:top + side, left:left + side], mask[top:top + side, left:left + side]
+    if mask.shape != (side, side):
+        missing = [(0, side - length) for length in mask.shape]
+        image = np.pad(image, [*missing, (0, 0)], mode="edge")
+        mask = np.pad(mask, missing, constant_values=IGNORE)
+    if side != drawing.size:     # Pillow's bilinear averages where it shrinks; a class index is never averaged
+        image = np.asarray(Image.fromarray(image).resize([drawing.size] * 2, Image.Resampling.BILINEAR))
+        mask = np.asarray(Image.fromarray(mask).resize([drawing.size] * 2, Image.Resampling.NEAREST))
     # Two flips and a transposition make up all eight ways to lay a square.
-    down, across, axis = (-1 if upside_down < 0.5 else 1), (-1 if mirrored < 0.5 else 1), int(transposed < 0.5)
-    return tuple(array[top:top + size, left:left + size][::down, ::across].swapaxes(0, axis)
-                 for array in (images[number], masks[number]))
+    down = -1 if drawing.flips == "all" and upside_down < 0.5 else 1
+    across = -1 if drawing.flips != "none" and mirrored < 0.5 else 1
+    axis = int(drawing.flips == "all" and transposed < 0.5)
+    return tuple(array[::down, ::across].swapaxes(0, axis) for array in (image, mask))
 
 
-def sample_batch(images, masks, pixels, seed, epoch, step, count, size, balance):
-    """The batch of one training step: uint8 (count, size, size, 3) and (count, size, size)."""
-    batch = np.empty((count, size, size, 3), np.uint8)
-    truth = np.empty((count, size, size), np.uint8)
-    for number in range(count):
-        batch[number], truth[number] = sample_patch(
-            images, masks, pixels, seed, epoch, step * count + number, size, balance)
-    return batch, truth
+def draw_batches(samples, drawing, epoch, first, steps, slots):
+    """The patches `slots` of `steps` steps from step `first` on: a list of (uint8 (slots, size, size, 3), masks).
+
+    `samples` is a data set as in dataset.py. `first` is a multiple of drawing.reuse, `steps` at most as many.
+    """
+    shape = len(slots), drawing.size, drawing.size
+    batches = [(np.empty((*shape, 3), np.uint8), np.empty(shape, np.uint8)) for _ in range(steps)]
+    for row, slot in enumerate(slots):
+        for step, (images, masks) in enumerate(batches, start=first):
+            number, label, place, dice = draw_place(samples.ends, drawing, epoch, step, slot)
+            if step == first:
+                image, mask, rows = samples[number]     # decoded here, where it is not held in memory
+            images[row], masks[row] = cut_patch(image, mask, rows, label, place, dice, drawing)
+    return batches
 
 
 def photometric_jitter(seed, epoch, step, count, strength):
@@ -189,8 +237,7 @@ def photometric_jitter(seed, epoch, step, count, strength):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.error = lambda message: parser.exit(2, f"patches.py: {message}\n")
+    parser = Parser(__doc__)
     parser.add_argument("image", nargs="?", help="an image to draw on (the bundled sample)")
     parser.add_argument("--halo", type=int, default=8, help="what the network sees around a pixel (8, the FCN's)")
     parser.add_argument("--stride", type=int, default=2, help="its pooling grid (2, the FCN's)")

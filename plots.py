@@ -5,12 +5,35 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, MaxNLocator
+from PIL import Image
 
 import metrics
+from data import IGNORE
 from files import write_image
-from patches import class_pixels, photometric_jitter, sample_batch, tiles
+from patches import Drawing, draw_batches, photometric_jitter, tiles
 
 BLUE, ORANGE, SKY = "#0072b2", "#d55e00", "#56b4e9"    # from the palette of Okabe & Ito (2008)
+LOSS_LABELS = {"ce": "cross-entropy (nats per pixel)", "bce": "cross-entropy (nats per pixel)", "focal": "focal loss",
+               "dice": "1 - soft Dice"}
+
+# Apart for colour-blind readers, too, as far as so many can be: Okabe & Ito's, then Tol's (2021), dark and light.
+PALETTE = ["#000000", "#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#ffffff",
+           "#332288", "#882255", "#999933", "#44aa99", "#aa4499", "#117733", "#ddcc77", "#aa4466", "#bbccee", "#225555"]
+UNKNOWN = (128, 128, 128)        # pixels without a truth
+
+
+def class_colours(classes):
+    """A colour for each class index, uint8 (256, 3): the masks' own, or black and white, or from a palette."""
+    values = [one["value"] for one in classes]
+    if isinstance(values[0], list):
+        own = np.array(values)
+    elif len(values) == 2:
+        own = np.array([[0] * 3, [255] * 3])
+    else:
+        own = np.array([to_rgb(PALETTE[number % len(PALETTE)]) for number in range(len(values))]) * 255
+    colours = np.full((256, 3), UNKNOWN, np.uint8)
+    colours[:len(own)] = own
+    return colours
 
 
 def save(figure, path):
@@ -19,8 +42,8 @@ def save(figure, path):
     write_image(path, np.asarray(canvas.buffer_rgba())[:, :, :3].copy())
 
 
-def draw_curves(history, best, path):
-    """Training and validation loss against epochs, from the rows of history.csv."""
+def draw_curves(history, best, loss, path):
+    """Training and validation loss, of the name `loss`, against epochs, from the rows of history.csv."""
     epochs = [row["epoch"] for row in history]
     figure = Figure(figsize=(7, 4.2), dpi=120, layout="constrained")
     axes = figure.subplots()
@@ -30,7 +53,7 @@ def draw_curves(history, best, path):
                   marker="o" if len(epochs) == 1 else None)
     axes.axvline(best["epoch"], color="grey", linestyle=":",
                  label=f"kept: epoch {best['epoch']}, IoU {metrics.text(best['val_iou'])}")
-    axes.set(xlabel="epoch", ylabel="cross-entropy (nats per pixel)", yscale="log", title="Loss against epochs")
+    axes.set(xlabel="epoch", ylabel=LOSS_LABELS.get(loss, f"loss ({loss})"), yscale="log", title="Loss against epochs")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:g}")
@@ -82,8 +105,11 @@ def draw_windows(image, halo, stride, window, path):
 
 def draw_patches(image, mask, seed, jitter, path):
     """Sixteen augmented training patches, one batch, the outline of the mask (class indices) drawn in."""
-    pixels = class_pixels([mask], mask.max() + 1)
-    patches, truths = sample_batch([image], [mask], pixels, seed, epoch=0, step=0, count=16, size=64, balance=0.5)
+    from dataset import Samples  # only now: it needs PyTorch, the other pictures do not
+
+    drawing = Drawing(seed, size=64, batch=16, balance=0.5)
+    samples = Samples.held([(image, mask)], mask.max() + 1)
+    [(patches, truths)] = draw_batches(samples, drawing, epoch=0, first=0, steps=1, slots=range(16))
     gain, offset = photometric_jitter(seed, epoch=0, step=0, count=16, strength=jitter)
     relit = (patches / 255 * gain[:, None, None] + offset[:, None, None]).clip(0, 1)
     figure = Figure(figsize=(9.6, 2.8), dpi=100, layout="constrained")
@@ -94,4 +120,40 @@ def draw_patches(image, mask, seed, jitter, path):
         axes.set_axis_off()
     figure.suptitle("A batch of 16 training patches, 64×64: flipped, turned, relit; blue: the outline of the mask",
                     fontsize=10)
+    save(figure, path)
+
+
+def draw_worst(rows, classes, path):
+    """A row for each of (title, image (H, W, 3) or None, truth, prediction (class indices)): these and the errors."""
+    names, colours = [one["name"] for one in classes], class_colours(classes)
+    colours[IGNORE] = 143, 169, 196                         # a grey blue, which no grey class and no error has
+    front = names.index("foreground") if "foreground" in names else 1     # of two classes, the one that can be missed
+    shown, occur = [], set()
+    for title, image, truth, prediction in rows:
+        errors = colours[truth]
+        errors[truth != IGNORE] = errors[truth != IGNORE].mean(axis=1, keepdims=True) * 0.7    # greys: errors stand out
+        wrong = (prediction != truth) & (truth != IGNORE)
+        for where, colour in [(wrong, ORANGE), (wrong & (truth == front) & (len(classes) == 2), BLUE)]:
+            errors[where] = np.array(to_rgb(colour)) * 255
+        panels = {"image": image, "truth": colours[truth], "prediction": colours[prediction],
+                  "missed: blue, invented: orange" if len(classes) == 2 else "errors: orange": errors}
+        shown.append((title, truth.shape[0] / truth.shape[1],
+                      {name: Image.fromarray(array).reduce(max(1, max(array.shape) // 500))      # all rows are held
+                       for name, array in panels.items() if array is not None}))
+        occur |= {*np.unique(truth).tolist(), *np.unique(prediction).tolist()}
+    columns = max(len(panels) for _, _, panels in shown)
+    heights = [8 / columns * min(aspect, 2) + 0.5 for _, aspect, _ in shown]
+    figure = Figure(figsize=(8, sum(heights) + 0.5), dpi=150, layout="constrained")
+    parts = figure.subfigures(len(shown), 1, height_ratios=heights, squeeze=False)[:, 0]
+    for part, (title, _, panels) in zip(parts, shown):
+        part.suptitle(title, x=0.01, horizontalalignment="left", fontsize=10, fontweight="bold", parse_math=False)
+        all_axes = part.subplots(1, columns, squeeze=False)[0]
+        for axes in all_axes:
+            axes.set_axis_off()
+        for axes, (name, picture) in zip(all_axes[columns - len(panels):], panels.items()):
+            axes.imshow(picture)
+            axes.set_title(name, fontsize=8)
+    figure.legend(handles=[Rectangle((0, 0), 1, 1, facecolor=colours[index] / 255, edgecolor="grey",
+                                     label=(names + ["ignored"])[min(index, len(names))]) for index in sorted(occur)],
+                  loc="outside lower center", ncols=max(1, 90 // (max(map(len, names)) + 6)), frameon=False, fontsize=8)
     save(figure, path)

@@ -4,24 +4,23 @@
     python predict.py photo.jpg --out photo_mask.png --overlay photo_outline.jpg
     python predict.py rgb.png --mask gt.png    and how right it is
 """
-import argparse
 import sys
 from pathlib import Path
+
+from arguments import Parser, add_prediction_knobs
 
 SHIPPED = Path(__file__).with_name("checkpoints") / "fcn.pt"     # trained on the bundled sample, see README
 
 
 def parse_arguments(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.error = lambda message: parser.exit(2, f"predict.py: {message}\n")
+    parser = Parser(__doc__)
     add = parser.add_argument
     add("image", nargs="?", default="rgb.png", help="the image to segment (rgb.png)")
     add("--checkpoint", metavar="FILE", help="a trained network (model.pt here, else the one that ships)")
     add("--out", default="predictions.jpg", metavar="FILE", help="the mask, .png or .jpg and .png (predictions.jpg)")
     add("--mask", metavar="FILE", help="the true mask: print IoU, Dice and accuracy")
     add("--overlay", metavar="FILE", help="also save the image with the predicted outline")
-    add("--tta", action="store_true", help="average over the eight flips and quarter turns (off: eight times the work)")
-    add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="auto: a GPU if there is one")
+    add_prediction_knobs(add)
     return parser.parse_args(argv)
 
 
@@ -34,17 +33,30 @@ import metrics
 from checkpoint import load_checkpoint
 from data import read_image, read_pair, to_values
 from files import PICTURES, BadInput, claim, write_image
-from model import pick_device, predictor
+from model import context, pick_device, predictor
 from patches import stitch
 from sample import SAMPLE, write_sample
 
 
+def segmenter(model, facts, device="cpu", halo=None, tta=False):
+    """A trained network as a function: image uint8 (H, W, 3), of any size → class indices uint8 (H, W).
+
+    `facts` are those of its checkpoint. Raises BadInput for a `halo` that does not fit, see model.context.
+    """
+    halo = context(model, halo)
+    views = facts["settings"].get("flips", "all") if tta else "none"             # checkpoints before U-Net had all
+    logits = predictor(model, facts["mean"], facts["std"], device, views)
+    classify = lambda window: logits(window).argmax(axis=0, keepdims=True).astype(np.uint8)   # (1, h, w)
+    return lambda image: stitch(classify, image, halo, model.stride)[0]
+
+
 def for_the_eye(indices, classes):
-    """Class indices → a picture: the masks' own values if they are black and white or colours, else even greys."""
-    values = [one["value"] for one in classes]
-    if values == [0, 255] or isinstance(values[0], list):
-        return to_values(indices, classes)
-    return np.linspace(0, 255, len(classes)).astype(np.uint8)[indices]
+    """Class indices → a picture: two classes black and white, more in colours, the masks' own if they have some."""
+    if len(classes) == 2 and not isinstance(classes[0]["value"], list):
+        return np.array([0, 255], np.uint8)[indices]
+    from plots import class_colours  # only now: matplotlib takes half a second
+
+    return class_colours(classes)[indices]
 
 
 def outline(image, indices, colour=(255, 0, 255)):
@@ -70,7 +82,7 @@ def predict(args):
         claim(args.out, endings=PICTURES)
         write_sample()
     if args.mask:
-        image, truth, _ = read_pair(args.image, args.mask, classes, facts["settings"].get("threshold"))
+        image, truth = read_pair(args.image, args.mask, classes, facts["ignore"], facts["settings"].get("threshold"))
     else:
         image = read_image(args.image)
     inputs = [path for path in (args.image, args.mask, checkpoint) if path]
@@ -80,9 +92,7 @@ def predict(args):
     if overlay and overlay.resolve() in (out.resolve(), lossless.resolve()):
         raise BadInput(f"{overlay} is where the mask goes; expected another name after --overlay")
 
-    logits = predictor(model, facts["mean"], facts["std"], device, args.tta)
-    classify = lambda window: logits(window).argmax(axis=0, keepdims=True).astype(np.uint8)   # (1, h, w)
-    indices = stitch(classify, image, model.halo, model.stride)[0]                            # (H, W)
+    indices = segmenter(model, facts, device, args.halo, args.tta)(image)        # (H, W)
 
     write_image(lossless, to_values(indices, classes))
     if out != lossless:
@@ -96,7 +106,8 @@ def predict(args):
     if args.mask:
         confusion = metrics.confusion_matrix(truth, indices, len(classes))
         print(metrics.table(confusion, [one["name"] for one in classes]))
-        print(f"foreground IoU {metrics.text(metrics.foreground(metrics.iou(confusion), classes))}, "
+        kind = "foreground" if "foreground" in [one["name"] for one in classes] else "mean"
+        print(f"{kind} IoU {metrics.text(metrics.foreground(metrics.iou(confusion), classes))}, "
               f"Dice {metrics.text(metrics.foreground(metrics.dice(confusion), classes))}, "
               f"accuracy {metrics.text(metrics.accuracy(confusion))}")
     return indices

@@ -6,6 +6,7 @@ import numpy as np
 from files import BadInput, claim, write_image
 
 SAMPLE = ("rgb.png", "gt.png")   # what train.py and predict.py read when nothing else is asked for
+BLACK_AND_WHITE = [{"name": "background", "value": 0}, {"name": "foreground", "value": 255}]     # its classes
 
 
 def sample():

@@ -1,74 +1,125 @@
-"""Train a small network on one image and its mask, from scratch, on a laptop, in under a minute.
+"""Train a small network from scratch: on one image and its mask, in under a minute on a laptop, or on a folder.
 
     python train.py                    on rgb.png and gt.png, or the bundled sample where neither is here
     python train.py photo.png photo_mask.png --out runs/photo
-    python train.py --resume           go on from last.pt after an interruption
+    python train.py --data DIR --model unet --out runs/name      DIR holds images/ and masks/, see the README
+    python train.py @challenges/cityscapes/camvid.args --data DIR         with the settings in that file
+    python train.py --resume --out runs/name           go on from last.pt after an interruption
+    torchrun --nproc-per-node 2 train.py ...           in several processes
 
-Writes model.pt (the best epoch by validation), last.pt (to resume), loss_vs_epochs.png and history.csv.
+Writes model.pt (the best epoch by validation), last.pt (to resume), loss_vs_epochs.png, history.csv and
+settings.args (with which it can be repeated).
 """
-import argparse
 import math
 import sys
+from argparse import ArgumentTypeError
+
+from arguments import Parser, as_settings_file, number
 
 
 def parse_arguments(argv=None, **defaults):
     """The command line. Every knob of a training is here, once, with its default and the reason for it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.error = lambda message: parser.exit(2, f"train.py: {message}\n")
+    parser = Parser(__doc__)
     add = parser.add_argument
     add("image", nargs="?", help="the image to learn from (rgb.png)")
     add("mask", nargs="?", help="its mask, one grey value or colour for each class (gt.png)")
+    add("--data", metavar="DIR", help="a folder of images/ and masks/ to learn from instead")
     add("--out", default=".", metavar="DIR", help="where the results go (here)")
     add("--resume", action="store_true", help="go on from last.pt in --out; its settings hold where you give no others")
     add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="(auto: a GPU if there is one)")
+    add = parser.add_argument_group("the data").add_argument
     add("--threshold", type=number(int, 1, 255), metavar="N",
         help="mask pixels at least this bright are one class, the rest the other (off)")
-    # The network
-    add("--upsample", choices=["nearest", "bilinear"], default="nearest", help="(nearest: bilinear gains nothing)")
-    add("--batchnorm", action="store_true", help="add BatchNorm (off: it helps one data set and harms another)")
+    add("--classes", metavar="FILE", help="names and values of the classes (classes.json in --data, else found)")
+    add("--val-share", type=number(float, 0.001, 0.9), default=0.2, metavar="P",
+        help="share of images, or of the one image, to validate on where no val.txt says which (0.2)")
+    add("--memory", type=number(float, 0), default=2.0, metavar="GB",
+        help="images and masks up to this size are held in memory, else decoded when needed (2.0: any laptop has it)")
+    add("--workers", type=number(int, 0, 64), metavar="N",
+        help="processes that cut patches ahead (0 where images are held, else one for every two cores)")
+    add("--reuse", type=number(int, 1, 64), metavar="STEPS",
+        help="steps that cut their patches from the same images (1 where images are held, else 4: saves decoding)")
+    add = parser.add_argument_group("the network").add_argument
+    add("--model", choices=["fcn", "unet"], default="fcn", help="(fcn: the small one; unet sees further)")
+    add("--upsample", choices=["nearest", "bilinear", "transposed"],
+        help="(fcn: nearest, as bilinear gains nothing; unet: transposed, as in the paper)")
+    add("--batchnorm", action="store_true", help="fcn: add BatchNorm (off: it helps one data set and harms another)")
+    add("--width", type=number(int, 1, 256), default=16, metavar="N",
+        help="unet: channels at full resolution, doubled at each pooling (16: fast on two cores)")
+    add("--depth", type=number(int, 1, 6), default=3, metavar="N",
+        help="unet: poolings (3: with 4, windows of 256 overlap by three quarters)")
     add("--dropout", type=number(float, 0, 0.99), default=0.0, metavar="P",
         help="drop a share of the channels (0: it gains nothing, see README)")
-    # The patches
+    add = parser.add_argument_group("the patches").add_argument
     add("--patch", type=number(int, 8), default=64, metavar="PIXELS",
         help="side of a patch (64: several small ones differ more than one large)")
     add("--batch", type=number(int, 1), default=16, metavar="N",
-        help="patches a step (16: of 64x64, that is all the budget)")
+        help="patches a step, of all processes together (16: of 64x64, that is all the budget)")
     add("--budget", type=number(int, 1), default=1, metavar="N",
         help="how many 256x256x3 inputs fit into memory at once (1)")
+    add("--accumulate", type=number(int, 1), default=1, metavar="N",
+        help="parts a batch goes through the network in, so that a larger one fits the budget (1)")
     add("--balance", type=number(float, 0, 1), default=0.5, metavar="P",
         help="share of patches placed on a class drawn evenly (0.5: so rare ones are seen)")
+    add("--scale", type=number(float, 0.1, 10), nargs=2, default=[1.0, 1.0], metavar=("LEAST", "MOST"),
+        help="patches show the image at a scale between these (1.0 1.0: objects of one size, as under a microscope)")
+    add("--flips", choices=["all", "mirror", "none"], default="all",
+        help="all eight ways to lay a square, left-right only, or none (all: mirror is for photographs with a sky)")
     add("--jitter", type=number(float, 0, 1), default=0.07, metavar="S",
         help="change light and contrast by up to this share, tint by a third of it (0.07: more costs IoU)")
-    # The optimization
+    add = parser.add_argument_group("the loss").add_argument
+    add("--loss", type=losses, default="ce", metavar="NAMES",
+        help="ce, bce (of two classes), focal, dice, or a sum such as ce+dice (ce)")
+    add("--gamma", type=number(float, 0, 10), default=2.0, metavar="G", help="focal: 0 is ce (2.0, as in its paper)")
+    add("--class-weights", type=number(float, 0, 1), default=0.0, metavar="P",
+        help="weight a class by its share of pixels to the power of -P (0: all alike; 1: all count the same)")
+    add = parser.add_argument_group("the optimization").add_argument
     add("--epochs", type=number(int, 1), default=40, metavar="N", help="(40: about 40 seconds on two cores)")
     add("--steps", type=number(int, 1), default=50, metavar="N",
         help="steps an epoch (50: one image has no natural epoch)")
-    add("--lr", type=number(float, 1e-9), default=0.02, metavar="RATE",
-        help="peak learning rate (0.02: high, as the network is tiny)")
+    add("--time-limit", type=number(float, 0.01), metavar="MINUTES",
+        help="anneal and end within this time, if the epochs are not done before (none)")
+    add("--patience", type=number(int, 1), metavar="EPOCHS", help="end after so many without a better one (off)")
+    add("--lr", type=number(float, 1e-9), metavar="RATE",
+        help="peak learning rate (0.02 for the FCN: high, as it is tiny; 0.003 for the U-Net)")
     add("--warmup", type=number(int, 1), default=100, metavar="STEPS",
         help="steps up to the peak, from where a cosine leads down to 0 (100)")
     add("--weight-decay", type=number(float, 0, 1), default=0.01, metavar="D", help="AdamW's (0.01)")
+    add("--clip", type=number(float, 0), default=0.0, metavar="NORM",
+        help="scale gradients down to this norm (0: off, as AdamW scales them anyway)")
     add("--ema", type=number(float, 0, 0.9999), default=0.99, metavar="D",
         help="decay of the moving average of the weights that is kept (0.99: steadier; 0 is no average)")
+    add("--amp", choices=["auto", "on", "off"], default="off",
+        help="multiply in 16 bits; auto tries whether that is faster here (off: the same result on more machines)")
     add("--seed", type=number(int, 0, 2**32 - 1), default=0, metavar="S",
         help="(0) on a CPU, the same seed, machine and thread count give the same weights")
+    add = parser.add_argument_group("looking at it").add_argument
+    add("--halo", type=number(int, 0, 127), metavar="PIXELS",
+        help="what validation's windows see around what they keep (all the network can; less is faster, not exact)")
+    add("--val-images", type=number(int, 1), default=100, metavar="N",
+        help="validate on at most so many, spread evenly (100: enough to choose an epoch by)")
+    add("--tensorboard", metavar="DIR", help="curves and predictions for TensorBoard, if that is installed (off)")
     parser.set_defaults(**defaults)
     args = parser.parse_args(argv)
     if (args.image is None) != (args.mask is None):
         parser.error("IMAGE and MASK go together: give both or neither")
-    if args.image is None:
+    if args.data and args.image:
+        parser.error("IMAGE and --data: give one or the other")
+    if args.scale[0] > args.scale[1]:
+        parser.error(f"--scale {args.scale[0]:g} {args.scale[1]:g}: expected the smaller one first")
+    if not args.data and args.image is None:
         args.image, args.mask = "rgb.png", "gt.png"
+    if args.lr is None:
+        args.lr = {"fcn": 0.02, "unet": 0.003}[args.model]
     return args
 
 
-def number(kind, least, most=1e30):
-    """An argparse type: an int or float within bounds."""
-    def parse(text):
-        if not least <= kind(text) <= most:
-            raise argparse.ArgumentTypeError(f"{text} is not a number from {least} to {most:g}")
-        return kind(text)
-    parse.__name__ = kind.__name__           # argparse names it where the text is no number at all
-    return parse
+def losses(names):
+    """An argparse type: loss functions joined by +."""
+    unknown = set(names.split("+")) - {"ce", "bce", "focal", "dice"}
+    if unknown:
+        raise ArgumentTypeError(f"{names}: expected ce, bce, focal, dice, or some of them joined by +")
+    return names
 
 
 if __name__ == "__main__":
@@ -76,69 +127,43 @@ if __name__ == "__main__":
 
 import copy
 import csv
-import ctypes
-import hashlib
+import os
 import platform
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
+import dataset
 import metrics
+import processes
 from checkpoint import load_checkpoint, save_checkpoint
-from data import hold_out, read_pair
-from files import BadInput, claim, write_whole
-from losses import cross_entropy
-from model import FCN, normalize, pick_device, predictor
-from patches import class_pixels, photometric_jitter, sample_batch, stitch, within_budget
+from files import MARK, BadInput, claim, write_whole
+from losses import class_weights, sum_of
+from model import build, context, normalize, pick_device, pick_precision, predictor
+from patches import Drawing, photometric_jitter, stitch, within_budget
 from sample import SAMPLE, ensure_sample
 
-M_MMAP_MAX, M_TRIM_THRESHOLD = -4, -1         # of glibc's malloc.h
-SMALLEST = 2 * FCN.halo          # pixels a side of an image to train on
+RUN = ("out", "resume", "device")            # arguments that say where and how, not what
 HISTORY = ["epoch", "train_loss", "val_loss", "val_iou", "val_accuracy", "learning_rate", "seconds"]
 
 
-def load_data(args):
-    """The pair, cut into parts to train on and a strip to validate on: (training, validation, classes).
-
-    Both are lists of (image uint8 (H, W, 3), mask of class indices (H, W)). Prints what was found. Raises BadInput.
-    """
+def load_data(args, halo):
+    """What `args` say to learn from, as dataset.Data; `halo` keeps a validation strip apart from the rest."""
     if (args.image, args.mask) == SAMPLE:
-        ensure_sample()
-    image, mask, classes = read_pair(args.image, args.mask, threshold=args.threshold)
-    size = f"{image.shape[1]}x{image.shape[0]} pixels"
-    if min(mask.shape) < SMALLEST:
-        raise BadInput(f"{args.image} is {size}; expected at least {SMALLEST} a side to train on")
-    shares = np.bincount(mask.ravel(), minlength=len(classes)) / mask.size
-    print(f"{args.image}: {size}; {args.mask}: " + ", ".join(
-        f"{one['value']} is {one['name']} ({part:.1%})" for one, part in zip(classes, shares)))
-    training, validation = hold_out(image, mask, least=min(args.patch, min(mask.shape) // 2), gap=FCN.halo)
-    if training is validation:
-        print("too small to hold out a strip for validation: validating on the training pixels, which flatters")
-    for part, name in [(training, "training"), (validation, "validation")]:
-        absent = set(range(len(classes))).difference(*(np.unique(mask).tolist() for _, mask in part))
-        if absent:
-            print(f"no pixel left for {name}: {', '.join(classes[index]['name'] for index in sorted(absent))}")
-    return training, validation, classes
+        if processes.RANK == 0:
+            ensure_sample()
+        processes.wait()
+    return dataset.load(args.data or (args.image, args.mask), args.threshold, args.classes, args.val_share,
+                        args.memory, args.patch, halo)
 
 
-def keep_freed_memory():
-    """On Linux, let the C library keep freed memory for the next step (mallopt(3)); elsewhere, do nothing.
-
-    By default it hands the large blocks of every step back to the system and gets them back page by page, all
-    zeroed, which takes time in every step.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt:
-        mallopt(M_MMAP_MAX, 0)               # no blocks of their own for large requests
-        mallopt(M_TRIM_THRESHOLD, 2**30)     # and up to 1 GB kept at the heap's end
-
-
-def learning_rate(step, total, peak, warmup):
-    """Linear warm-up, times a cosine from 1 down to 0 (Loshchilov & Hutter, SGDR, 2017)."""
-    return peak * min((step + 1) / warmup, 1) * 0.5 * (1 + math.cos(math.pi * step / total))
+def learning_rate(step, done, peak, warmup):
+    """Linear warm-up, times a cosine from 1 down to 0 as `done` goes from 0 to 1 (Loshchilov & Hutter, SGDR, 2017)."""
+    return peak * min((step + 1) / warmup, 1) * 0.5 * (1 + math.cos(math.pi * done))
 
 
 @torch.no_grad()
@@ -151,90 +176,160 @@ def update_average(pairs, decay):
             slow.copy_(fast)     # BatchNorm's count of batches
 
 
-def validate(model, pairs, classes, mean, std, device):
-    """Loss and confusion matrix over whole images, predicted in windows just as predict.py does it."""
-    forward, losses, confusion = predictor(model, mean, std, device), [], 0
-    for image, mask in pairs:
-        logits = stitch(forward, image, model.halo, model.stride)                # (classes, H, W)
-        losses.append(cross_entropy(torch.from_numpy(logits)[None], torch.from_numpy(mask)[None]).item())
-        confusion = confusion + metrics.confusion_matrix(mask, logits.argmax(axis=0), len(classes))
-    return sum(losses) / len(losses), confusion
+def validate(model, samples, numbers, halo, classes, mean, std, criterion, device):
+    """Loss and confusion matrix over the images of these numbers, each whole, in windows as predict.py does it.
+
+    Every process takes its share; all get the result. And the first three as (image, mask, predicted class indices).
+    """
+    forward, loss, shown = predictor(model, mean, std, device), 0.0, []
+    confusion = np.zeros((classes, classes), np.int64)
+    for place in numbers[processes.RANK::processes.WORLD]:
+        image, mask, _ = samples[place]
+        logits = stitch(forward, image, halo, model.stride)                      # (classes, H, W)
+        loss += criterion(torch.from_numpy(logits)[None].to(device), torch.from_numpy(mask)[None].to(device)).item()
+        prediction = logits.argmax(axis=0)
+        confusion = confusion + metrics.confusion_matrix(mask, prediction, classes)
+        if len(shown) < 3:
+            shown.append((image, mask, prediction))
+    loss = processes.total(torch.tensor(loss, dtype=torch.float64, device=device)).item() / len(numbers)
+    return loss, processes.total(torch.from_numpy(confusion).to(device)).cpu().numpy(), shown
 
 
 def train(args):
     """Run the training that `args` describe (see parse_arguments); returns the best epoch's row of history.csv."""
     began = time.perf_counter()
-    keep_freed_memory()
+    processes.keep_freed_memory()
     device = pick_device(args.device)
+    processes.join(device)
+    first = processes.RANK == 0                  # of several processes, the one that writes
 
     # Data in, results out: whatever is wrong with either is said now, not after a minute.
-    training, validation, classes = load_data(args)
-    images, masks = zip(*training)
-    size = min(args.patch, *(side for mask in masks for side in mask.shape))
-    within_budget(torch.empty(args.batch, 3, size, size, device="meta"), args.budget)
-    out, inputs = Path(args.out), (args.image, args.mask)
-    best_file, last_file = claim(out / "model.pt", *inputs), claim(out / "last.pt", *inputs)
-    curves = claim(out / "loss_vs_epochs.png", *inputs)
-    history_file = claim(out / "history.csv", *inputs, mark=",".join(HISTORY))
-    pixels = class_pixels(masks, len(classes))
-    colours = np.concatenate([image.reshape(-1, 3) for image in images]) / 255
-    mean, std = colours.mean(axis=0).tolist(), colours.std(axis=0).clip(min=0.01).tolist()
+    blank = build(args.model, 2, args.upsample, args.batchnorm, args.width, args.depth, args.dropout)
+    halo = context(blank, args.halo)
+    data = load_data(args, context(blank))
+    training, validation, classes = data.training, data.validation, data.classes
+    if "bce" in args.loss and len(classes) != 2:
+        raise BadInput(f"--loss {args.loss}: bce is for two classes, there are {len(classes)}; use ce")
+    if args.patch < 2 * blank.stride:
+        raise BadInput(f"--patch {args.patch}: with {args.depth} poolings, expected at least {2 * blank.stride}")
+    share, rest = divmod(args.batch, args.accumulate * processes.WORLD)
+    if rest or not share:
+        raise BadInput(f"--batch {args.batch}: expected a multiple of {args.accumulate * processes.WORLD}, that is of "
+                       f"--accumulate {args.accumulate} times {processes.WORLD} processes")
+    within_budget(torch.empty(share, 3, args.patch, args.patch, device="meta"), args.budget)
+    out, inputs = Path(args.out), [path for path in (args.image, args.mask, args.classes) if path]
+    files = {name: out / name for name in ("model.pt", "last.pt", "loss_vs_epochs.png", "history.csv", "settings.args")}
+    if first:
+        for path in files.values():
+            claim(path, *inputs, mark=",".join(HISTORY) if path.suffix == ".csv" else MARK)
+    mean, std = dataset.colour_statistics(training)
 
     # The network, the moving average of its weights (validated and kept in its stead), the optimizer.
     torch.manual_seed(args.seed)
-    model = FCN(len(classes), args.upsample, args.batchnorm, args.dropout).to(device, memory_format=torch.channels_last)
+    model = build(args.model, len(classes), args.upsample, args.batchnorm, args.width, args.depth, args.dropout)
+    model = model.to(device, memory_format=torch.channels_last)
     average = copy.deepcopy(model)
     optimizer = torch.optim.AdamW(model.parameters(), args.lr, betas=(0.9, 0.99), weight_decay=args.weight_decay)
-    facts = {"classes": classes, "mean": mean, "std": std,
-             "settings": {name: value for name, value in vars(args).items() if name not in ("out", "resume", "device")},
-             "data": hashlib.sha256(b"".join(
-                 array.tobytes() for pair in [*training, *validation] for array in pair)).hexdigest(),
-             "versions": {"python": platform.python_version(), "torch": str(torch.__version__),
-                          "device": device.type, "threads": torch.get_num_threads()}}
-    history, best = [], None
+    held = training.decode is None
+    args.reuse = args.reuse or (1 if held else 4)
+    workers = args.workers if args.workers is not None else 0 if held else max((os.cpu_count() or 1) // 2, 1)
+    precision, args.amp = pick_precision(args.amp, model, device)
+    weights = class_weights(training.ends[-1, :-1], args.class_weights).to(device) if args.class_weights else None
+    criterion = sum_of(args.loss, weights, args.gamma)
+    facts = {"classes": classes, "ignore": data.ignore, "mean": mean, "std": std,
+             "settings": {name: value for name, value in vars(args).items() if name not in RUN},
+             "data": data.fingerprint,
+             "versions": {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__,
+                          "machine": f"{platform.system()} {platform.machine()}", "device": device.type,
+                          "threads": torch.get_num_threads(), "processes": processes.WORLD}}
+    scaler = torch.amp.GradScaler(device.type, enabled=precision == torch.float16)    # else it does nothing
+    history, best, done, pause = [], None, 0.0, 0.0         # done: how far the training is, from 0 to 1
 
     def keep_last():             # all that --resume needs
-        save_checkpoint(last_file, average, **facts, resume={
-            "weights": model.state_dict(), "optimizer": optimizer.state_dict(), "history": history, "best": best})
+        if first:
+            save_checkpoint(files["last.pt"], average, **facts, resume={
+                "weights": model.state_dict(), "optimizer": optimizer.state_dict(), "scaler": scaler.state_dict(),
+                "history": history, "best": best, "done": done})
 
     if args.resume:
-        saved, last = load_checkpoint(last_file)
-        if last["data"] != facts["data"]:
-            raise BadInput(f"{last_file} was trained on another image or mask; name that one or leave --resume out")
-        if saved.arguments != model.arguments:
-            raise BadInput(f"{last_file} holds another network, {saved.arguments}; expected {model.arguments}")
+        saved, last = load_checkpoint(files["last.pt"])
+        if saved.arguments != model.arguments or saved.name != model.name:
+            raise BadInput(f"{files['last.pt']} holds another network, {saved.name} {saved.arguments}; "
+                           f"expected {model.name} {model.arguments}")
+        if last["data"] != data.fingerprint:
+            raise BadInput(f"{files['last.pt']} was trained on other images or masks; name those or leave --resume out")
         average.load_state_dict(last["weights"])
         model.load_state_dict(last["resume"]["weights"])
         optimizer.load_state_dict(last["resume"]["optimizer"])
+        if last["resume"]["scaler"]:             # empty where it did nothing
+            scaler.load_state_dict(last["resume"]["scaler"])
         history, best = last["resume"]["history"], last["resume"]["best"]
+        done = last["resume"]["done"] if last["settings"]["time_limit"] == args.time_limit else 0.0
         began -= history[-1]["seconds"] if history else 0
     keep_last()                  # so that even a run killed in its first epoch can be resumed, and with its settings
+    if first:
+        with write_whole(files["settings.args"]) as temporary:
+            temporary.write_text(as_settings_file(args, [
+                f"{MARK}: python train.py @settings.args --out DIR repeats this training",
+                ", ".join(f"{name} {value}" for name, value in facts["versions"].items())], RUN), encoding="utf-8")
+    show = None
+    if args.tensorboard and first:
+        from board import open_board
+        show = open_board(args.tensorboard, classes)
 
+    network = model
+    if processes.WORLD > 1:      # whose backward pass averages the gradients over the processes
+        network = DistributedDataParallel(model, broadcast_buffers=False)
+    drawing = Drawing(args.seed, args.patch, args.batch, args.balance, tuple(args.scale), args.flips, args.reuse)
+    slots = range(processes.RANK, args.batch, processes.WORLD)       # this process's patches of each batch
+    patches = dataset.stream(training, drawing, args.steps, range(len(history), args.epochs), slots, workers)
+    numbers = np.unique(np.linspace(0, len(validation) - 1, args.val_images).astype(int)).tolist()
     averaged = list(zip(average.state_dict().values(), model.state_dict().values()))     # the weights, not copies
-    progress = tqdm(total=args.epochs * args.steps, initial=len(history) * args.steps, unit="step", mininterval=0.5)
+    progress = tqdm(total=args.epochs * args.steps, initial=len(history) * args.steps, unit="step", mininterval=0.5,
+                    disable=not first)
     with progress:
         for epoch in range(len(history), args.epochs):
+            if done >= 1 or args.patience and history and epoch - best["epoch"] >= args.patience:
+                break
             model.train()
-            torch.manual_seed(args.seed + 1000 * (epoch + 1))     # for dropout: the same whether resumed or not
+            torch.manual_seed(args.seed + 1000 * (epoch + 1) + processes.RANK)     # for dropout, resumed or not
             loss_sum = torch.zeros((), device=device)             # read once an epoch, since reading makes a GPU wait
-            for step in range(args.steps):
-                batch, truth = sample_batch(
-                    images, masks, pixels, args.seed, epoch, step, args.batch, size, args.balance)
-                gain, offset = photometric_jitter(args.seed, epoch, step, args.batch, args.jitter)
-                batch = normalize(batch, mean, std, device, gain, offset)            # (batch, 3, size, size)
-                logits = model(within_budget(batch, args.budget))                    # (batch, classes, size, size)
-                loss = cross_entropy(logits, torch.from_numpy(truth).to(device))
+            steps = 0
+            for step in range(epoch * args.steps, (epoch + 1) * args.steps):
+                done = step / (args.epochs * args.steps)
+                if args.time_limit:
+                    elapsed = processes.told_by_first(time.perf_counter() - began + pause)
+                    done = max(done, elapsed / (60 * args.time_limit))
+                    if done >= 1 and (steps or history):
+                        break
+                batch, truth = next(patches)                      # uint8 (share, size, size, 3) and (share, size, size)
+                gain, offset = photometric_jitter(args.seed, epoch, step % args.steps, args.batch, args.jitter)
+                batch = normalize(batch, mean, std, device, gain[slots], offset[slots])      # (share, 3, size, size)
+                truth = torch.from_numpy(truth).to(device)
                 optimizer.zero_grad()
-                loss.backward()
-                rate = learning_rate(epoch * args.steps + step, args.epochs * args.steps, args.lr, args.warmup)
+                for images, masks in zip(batch.chunk(args.accumulate), truth.chunk(args.accumulate)):
+                    with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+                        logits = network(within_budget(images, args.budget))         # (…, classes, size, size)
+                    loss = criterion(logits.float(), masks, processes.total) / args.accumulate
+                    scaler.scale(loss).backward()
+                    loss_sum += loss.detach()
+                if args.clip:
+                    scaler.unscale_(optimizer)
+                    torch.nn.utils.clip_grad_norm_(model.parameters(), args.clip)
+                rate = learning_rate(step, done, args.lr, args.warmup)
                 for group in optimizer.param_groups:
                     group["lr"] = rate
-                optimizer.step()
+                scaler.step(optimizer)
+                scaler.update()
                 update_average(averaged, args.ema)
-                loss_sum += loss.detach()
+                steps += 1
                 progress.update()
-            train_loss = loss_sum.item() / args.steps
-            val_loss, confusion = validate(average, validation, classes, mean, std, device)
+            if not steps:
+                break
+            train_loss, paused = loss_sum.item() / steps, time.perf_counter()
+            val_loss, confusion, shown = validate(
+                average, validation, numbers, halo, len(classes), mean, std, criterion, device)
+            pause = time.perf_counter() - paused                 # the last one has to fit into the time limit, too
             if not math.isfinite(train_loss + val_loss):
                 raise BadInput(f"the loss became {train_loss + val_loss} in epoch {epoch + 1}; expected a number: "
                                f"lower --lr, now {args.lr}")
@@ -244,23 +339,29 @@ def train(args):
                    "learning_rate": rate, "seconds": round(time.perf_counter() - began, 2)}
             history.append(row)
             progress.set_postfix(loss=f"{train_loss:.4f}", val_iou=metrics.text(row["val_iou"]))
+            better = best is None or (row["val_iou"] or 0, -val_loss) > (best["val_iou"] or 0, -best["val_loss"])
+            best = row if better else best
+            if not first:
+                continue
 
             # Each file appears whole or not at all; last.pt comes last, so a kill between two repeats the epoch.
-            if best is None or (row["val_iou"] or 0, -val_loss) > (best["val_iou"] or 0, -best["val_loss"]):
-                best = row
-                save_checkpoint(best_file, average, **facts, metrics=best)
-            with write_whole(history_file) as temporary, temporary.open("w", newline="") as file:
+            if better:
+                save_checkpoint(files["model.pt"], average, **facts, metrics=best)
+            with write_whole(files["history.csv"]) as temporary, temporary.open("w", newline="") as file:
                 writer = csv.DictWriter(file, HISTORY)
                 writer.writeheader()
                 writer.writerows(history)
             keep_last()
+            if show:
+                show(row, metrics.iou(confusion), shown)
 
-    from plots import draw_curves  # only now: matplotlib takes half a second
+    if first:
+        from plots import draw_curves  # only now: matplotlib takes half a second
 
-    draw_curves(history, best, curves)
-    print(f"best of {len(history)} epochs: number {best['epoch']}, validation loss {best['val_loss']:.4f}, "
-          f"IoU {metrics.text(best['val_iou'])}, accuracy {metrics.text(best['val_accuracy'])}; "
-          f"{time.perf_counter() - began:.0f} s on {device}; see {best_file}, {curves}")
+        draw_curves(history, best, args.loss, files["loss_vs_epochs.png"])
+        print(f"best of {len(history)} epochs: number {best['epoch']}, validation loss {best['val_loss']:.4f}, "
+              f"IoU {metrics.text(best['val_iou'])}, accuracy {metrics.text(best['val_accuracy'])}; "
+              f"{time.perf_counter() - began:.0f} s on {device}; see {out / 'model.pt'}, {out / 'loss_vs_epochs.png'}")
     return best
 
 
@@ -276,6 +377,7 @@ def main(args):
         sys.exit(f"train.py: {error}")
     except KeyboardInterrupt:
         sys.exit(f"train.py: interrupted; from the last whole epoch on: python train.py --resume --out {args.out}")
+    processes.leave()
 
 
 if __name__ == "__main__":

@@ -36,10 +36,10 @@ import metrics
 import train
 from benchmarks.machine import machine
 from checkpoint import load_checkpoint
-from data import read_pair
+from data import find_classes, read_mask, read_pair
 from files import write_image
-from model import FCN, predictor
-from patches import stitch
+from model import FCN
+from predict import segmenter
 from sample import sample
 
 RELIT = {                        # uint8 (H, W, 3) → float (H, W, 3)
@@ -74,8 +74,7 @@ def network(image_path, mask_path, seed, flags):
         train.train(train.parse_arguments([*pair, "--out", out, "--seed", str(seed), *flags]))
         seconds = time.perf_counter() - began
         model, facts = load_checkpoint(Path(out) / "model.pt")
-    forward = predictor(model, facts["mean"], facts["std"])
-    return lambda image: stitch(forward, image, FCN.halo, FCN.stride).argmax(axis=0), seconds
+    return segmenter(model, facts), seconds
 
 
 def forest(image_path, mask_path, seed):
@@ -92,9 +91,9 @@ def forest(image_path, mask_path, seed):
 
     began = time.perf_counter()
     with contextlib.redirect_stdout(io.StringIO()):
-        training, _, _ = train.load_data(train.parse_arguments([str(image_path), str(mask_path)]))
-    pixels = np.concatenate([features(image) for image, _ in training])
-    truth = np.concatenate([mask.ravel() for _, mask in training])
+        data = train.load_data(train.parse_arguments([str(image_path), str(mask_path)]), FCN.halo)
+    pixels = np.concatenate([features(image) for image, _, _ in data.training.items])
+    truth = np.concatenate([mask.ravel() for _, mask, _ in data.training.items])
     trees = RandomForestClassifier(n_estimators=100, min_samples_leaf=5, max_samples=0.2, n_jobs=-1, random_state=seed)
     trees.fit(pixels, truth)
     seconds = time.perf_counter() - began
@@ -116,8 +115,12 @@ def folder_of_pairs(folder):
     files = [(path, path.with_name(path.name.replace("_rgb", "_gt"))) for path in images]
     if len(files) < 2:
         raise SystemExit(f"{folder}: found {len(files)} files *_rgb.png; expected at least two")
-    _, _, classes = read_pair(*files[0])
-    return *files[0], [read_pair(*pair, classes)[:2] for pair in files[1:]]
+    classes = classes_of(files[0][1])
+    return *files[0], [read_pair(*pair, classes) for pair in files[1:]]
+
+
+def classes_of(mask_path):
+    return find_classes([(read_mask(mask_path), mask_path)])
 
 
 def main(args):
@@ -128,7 +131,7 @@ def main(args):
         if args.pairs:
             tasks[f"{Path(args.pairs).name}, unseen images"] = folder_of_pairs(args.pairs)
         for name, (image_path, mask_path, pairs) in tasks.items():
-            _, _, classes = read_pair(image_path, mask_path)
+            classes = classes_of(mask_path)
             for kind in ["network"] + ["forest"] * (not args.no_forest):
                 rows = []
                 for seed in range(args.seeds):

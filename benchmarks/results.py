@@ -17,7 +17,7 @@ import train
 from data import read_pair
 from model import FCN
 from plots import draw_patches, draw_prediction, draw_windows
-from sample import SAMPLE
+from sample import BLACK_AND_WHITE, SAMPLE
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"
@@ -31,7 +31,7 @@ def main():
         args = train.parse_arguments([])                # python train.py
         train.train(args)
         prediction = predict.predict(predict.parse_arguments(["rgb.png", "--mask", "gt.png"]))
-        image, truth, _ = read_pair(*SAMPLE)
+        image, truth = read_pair(*SAMPLE, BLACK_AND_WHITE)
         draw_prediction(image, truth, prediction, RESULTS / "overview.png")
         draw_windows(image, FCN.halo, FCN.stride, None, RESULTS / "windows.png")
         draw_patches(image, truth, args.seed, args.jitter, RESULTS / "patches.png")

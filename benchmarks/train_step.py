@@ -4,7 +4,11 @@
 
 The bare loop feeds the same network random tensors of the same shape, made beforehand: forward, PyTorch's own
 loss, backward, AdamW. train.py draws, augments and normalizes patches, averages the weights and, each epoch,
-validates and writes its files: all of that is counted. The two take turns; the medians over epochs are compared.
+validates and writes its files. The two take turns; the medians over epochs are compared.
+
+Three times: the one-image exercise, all of that counted; a U-Net on a folder of 40 photographs of 480×360, with random
+scales, held in memory; and with images decoded in every step by a worker. In the latter two, validation is not
+counted: how often it comes is a matter of --steps.
 """
 import argparse
 
@@ -26,14 +30,16 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
 import train
 from benchmarks.machine import machine
 from files import write_image
-from model import FCN
+from model import build
 from patches import within_budget
+from processes import keep_freed_memory
 from sample import sample
 
 STEPS = 50                       # an epoch's
@@ -41,7 +47,7 @@ STEPS = 50                       # an epoch's
 
 def bare_loop(args):
     """Seconds of each epoch."""
-    model = FCN().to(memory_format=torch.channels_last).train()
+    model = build(args.model, 2, width=args.width, depth=args.depth).to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.AdamW(model.parameters())
     batch = torch.randn(args.batch, 3, args.patch, args.patch).to(memory_format=torch.channels_last)
     truth = torch.randint(0, 2, (args.batch, args.patch, args.patch))
@@ -59,31 +65,63 @@ def bare_loop(args):
 
 def real_loop(args):
     """Seconds of each epoch but the first, whose start is not the loop's, from the history that train.py writes."""
+    pauses, validate = [], train.validate
+
+    def timed(*words):
+        began = time.perf_counter()
+        result = validate(*words)
+        pauses.append(time.perf_counter() - began)
+        return result
+
+    train.validate = timed
     with contextlib.redirect_stdout(io.StringIO()):
         train.train(args)
+    train.validate = validate
     with (Path(args.out) / "history.csv").open(newline="") as file:
         ends = [float(row["seconds"]) for row in csv.DictReader(file)]
-    return [after - before for before, after in zip(ends, ends[1:])]
+    uncounted = pauses[1:] if args.data else [0] * len(ends)
+    return [after - before - pause for before, after, pause in zip(ends, ends[1:], uncounted)]
+
+
+def write_folder(folder):
+    """Parts of the bundled photograph, enlarged to 480×360, as a data set: JPEGs and their masks as PNGs."""
+    random, (image, mask) = np.random.default_rng(0), sample()
+    for part in ("images", "masks"):
+        (folder / part).mkdir(parents=True)
+    for number in range(40):
+        y, x = random.integers(0, 512 - 180), random.integers(0, 512 - 240)
+        for part, array, ending in [("images", image, "jpg"), ("masks", mask, "png")]:
+            cut = array[y:y + 180, x:x + 240].repeat(2, axis=0).repeat(2, axis=1)
+            write_image(folder / part / f"{number}.{ending}", cut)
 
 
 def main(args):
-    bare, real = [], []
+    print(machine())
     with tempfile.TemporaryDirectory() as folder:
-        pair = [str(Path(folder) / name) for name in ("rgb.png", "gt.png")]
+        folder = Path(folder)
+        pair = [str(folder / name) for name in ("rgb.png", "gt.png")]
         for path, array in zip(pair, sample()):
             write_image(path, array)
-        train.keep_freed_memory()
-        settings = train.parse_arguments([*pair, "--out", folder, "--epochs", "6", "--steps", str(STEPS)])
-        bare_loop(settings)      # warm-up
-        for _ in range(args.rounds):
-            bare += bare_loop(settings)
-            real += real_loop(settings)
-    print(machine())
-    for name, seconds in [("bare loop", bare), ("train.py", real)]:
-        slow, median, fast = (STEPS / statistics.quantiles(seconds, n=10)[i] for i in (8, 4, 0))
-        print(f"{name:<10}{median:>6.1f} steps a second, median of {len(seconds)} epochs; "
-              f"a tenth are below {slow:.1f}, a tenth above {fast:.1f}")
-    print(f"train.py does {statistics.median(bare) / statistics.median(real):.2f} of the bare loop's steps")
+        write_folder(folder / "data")
+        unet = ["--data", str(folder / "data"), "--model", "unet", "--scale", "0.7", "1.5"]
+        keep_freed_memory()
+        for name, words in {
+            "one image, FCN": pair,
+            "a folder, U-Net of width 16, held in memory": unet,
+            "a folder, U-Net of width 16, decoded when needed": [*unet, "--memory", "0"],
+        }.items():
+            settings = train.parse_arguments([*words, "--out", str(folder), "--epochs", "6", "--steps", str(STEPS)])
+            bare_loop(settings)      # warm-up
+            bare, real = [], []
+            for _ in range(args.rounds):
+                bare += bare_loop(settings)
+                real += real_loop(settings)
+            ratio = statistics.median(bare) / statistics.median(real)
+            print(f"{name}: train.py does {ratio:.2f} of the bare loop's steps")
+            for loop, seconds in [("bare loop", bare), ("train.py", real)]:
+                slow, median, fast = (STEPS / statistics.quantiles(seconds, n=10)[i] for i in (8, 4, 0))
+                print(f"  {loop:<10}{median:>6.1f} steps a second, median of {len(seconds)} epochs; "
+                      f"a tenth are below {slow:.1f}, a tenth above {fast:.1f}", flush=True)
 
 
 if __name__ == "__main__":

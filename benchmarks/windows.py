@@ -11,7 +11,7 @@ import argparse
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9, help="how often all take turns (9)")
-    parser.add_argument("--keep-memory", action="store_true", help="with train.keep_freed_memory, as training has it")
+    parser.add_argument("--keep-memory", action="store_true", help="with processes.keep_freed_memory, as in training")
     return parser.parse_args()
 
 
@@ -27,7 +27,7 @@ import torch
 from benchmarks.machine import machine
 from model import FCN, normalize
 from patches import tiles, within_budget
-from train import keep_freed_memory
+from processes import keep_freed_memory
 
 MEAN, STD = [0.5] * 3, [0.25] * 3
 

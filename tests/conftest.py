@@ -1,5 +1,6 @@
 """What several test files share: the commands as a user runs them, in a directory of their own."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -39,3 +40,35 @@ def pair(tmp_path):
     Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(tmp_path / "a.png")
     Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)).save(tmp_path / "a_mask.png")
     return tmp_path, tmp_path / "a.png", tmp_path / "a_mask.png"
+
+
+TABLE = {
+    "classes": [{"name": "ground", "value": 0}, {"name": "disc", "value": 3}, {"name": "bar", "value": 7}],
+    "ignore": [9],
+}
+
+
+def write_pair(folder, name, seed, height=70, width=90, values=(0, 3, 7, 9)):
+    """A noisy picture of discs and bars, an unknown corner in its mask: two files in images/ and masks/."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width]
+    mask = np.zeros((height, width), np.uint8)
+    for _ in range(5):
+        mask[(y - random.integers(height)) ** 2 + (x - random.integers(width)) ** 2 < random.integers(4, 10) ** 2] = 1
+    top, left = random.integers(height - 8), random.integers(width - 30)
+    mask[top : top + 6, left : left + 30] = 2
+    colours = np.array([(120, 100, 90), (70, 140, 60), (60, 60, 160)])
+    image = colours[mask] + random.normal(0, 12, (height, width, 3))
+    mask[:5, :9] = 3
+    for part, array in [("images", image.clip(0, 255).astype(np.uint8)), ("masks", np.array(values, np.uint8)[mask])]:
+        (folder / part / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(array).save(folder / part / f"{name}.png")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A data set of eight pairs of two sizes, with its class table."""
+    for number in range(8):
+        write_pair(tmp_path / "data", f"n{number}", number, width=90 + 10 * (number % 2))
+    (tmp_path / "data" / "classes.json").write_text(json.dumps(TABLE))
+    return tmp_path / "data"

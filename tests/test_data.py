@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data import find_classes, hold_out, read_image, read_mask, read_pair, to_indices, to_values
+from data import find_classes, read_image, read_mask, read_pair, to_indices, to_values
+from dataset import hold_out
 from files import PICTURES, BadInput, claim, write_image, write_whole
 from sample import sample
 
@@ -188,20 +189,20 @@ def test_threshold_is_of_brightness_whatever_the_file(tmp_path):
 def test_classes_are_found_and_foreground_is_the_smaller_side_of_a_black_on_white_mask(tmp_path):
     values = np.zeros((8, 8), np.int32)
     values[:3] = 255
-    assert find_classes(values, "m") == [{"name": "background", "value": 0}, {"name": "foreground", "value": 255}]
+    assert find_classes([(values, "m")]) == [{"name": "background", "value": 0}, {"name": "foreground", "value": 255}]
     values[:7] = 255
-    assert find_classes(values, "m") == [{"name": "foreground", "value": 0}, {"name": "background", "value": 255}]
+    assert find_classes([(values, "m")]) == [{"name": "foreground", "value": 0}, {"name": "background", "value": 255}]
     values[0] = 7
-    assert [one["value"] for one in find_classes(values, "m")] == [0, 7, 255]
+    assert [one["value"] for one in find_classes([(values, "m")])] == [0, 7, 255]
     with pytest.raises(BadInput, match="single value, 3"):
-        find_classes(np.full((4, 4), 3), "m")
+        find_classes([(np.full((4, 4), 3), "m")])
     with pytest.raises(BadInput, match="3 different values.*at most 2.*--threshold"):
-        find_classes(values, "m.jpg")
+        find_classes([(values, "m.jpg")])
     for wrong in (-1, 70_000):
         with pytest.raises(BadInput, match="expected 0 to 65535"):
-            find_classes(np.array([[0, wrong]]), "m")
+            find_classes([(np.array([[0, wrong]]), "m")])
     with pytest.raises(BadInput, match="54 different values.*--threshold"):
-        find_classes(np.arange(54).reshape(6, 9), "m")
+        find_classes([(np.arange(54).reshape(6, 9), "m")])
 
 
 @pytest.mark.parametrize("coloured", [False, True])
@@ -209,7 +210,7 @@ def test_values_and_indices_are_inverse(coloured):
     indices = np.random.default_rng(0).integers(0, 3, (5, 6)).astype(np.uint8)
     values = [[0, 0, 0], [255, 0, 0], [1, 2, 3]] if coloured else [0, 7, 300]
     mask = np.array(values)[indices]
-    classes = find_classes(mask, "m")
+    classes = find_classes([(mask, "m")])
     found = to_indices(mask, classes, "m")
     assert np.array_equal(to_values(found, classes), mask)
     assert to_values(found, classes).dtype == (np.uint8 if coloured else np.uint16)
@@ -228,7 +229,7 @@ def test_unknown_values_are_named_with_their_place():
 def test_pairs_must_be_of_one_size(tmp_path):
     image, mask = save(tmp_path / "a.png", COLOURS), save(tmp_path / "b.png", GREYS[:, :5])
     with pytest.raises(BadInput, match="a.png is 9x6 pixels, but .*b.png is 5x6"):
-        read_pair(image, mask)
+        read_pair(image, mask, [])
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -241,7 +242,7 @@ def test_the_validation_strip_is_apart_from_the_training_parts(height, width):
         np.uint8
     )  # each pixel says where it is
     mask = (np.random.default_rng(0).random((height, width)) < 0.3).astype(np.uint8)
-    training, [(strip, strip_mask)] = hold_out(image, mask, least=32, gap=8)
+    training, [(strip, strip_mask)] = hold_out(image, mask, least=32, gap=8, share=0.2)
     places = [
         [array.reshape(-1, 3).astype(int) @ [65536, 256, 1] for array in arrays]
         for arrays in ([part for part, _ in training], [strip])
@@ -264,20 +265,20 @@ def test_no_class_disappears_from_training_while_there_is_another_place_for_the_
     image, mask = np.zeros((300, 900, 3), np.uint8), np.zeros((300, 900), np.uint8)
     mask[:, ::3] = 1
     mask[140:160, 440:460] = 2  # a third class, in one place only
-    training, _ = hold_out(image, mask, least=64, gap=8)
+    training, _ = hold_out(image, mask, least=64, gap=8, share=0.2)
     assert 2 in np.concatenate([np.unique(part) for _, part in training])
 
 
 def test_the_validation_strip_looks_for_the_classes():
     image, mask = np.zeros((100, 400, 3), np.uint8), np.zeros((100, 400), np.uint8)
     mask[:, 150:260] = 1
-    _, [(_, held)] = hold_out(image, mask, least=32, gap=8)
+    _, [(_, held)] = hold_out(image, mask, least=32, gap=8, share=0.2)
     assert 0 < held.mean() < 1
 
 
 def test_an_image_too_small_to_cut_is_validated_on_itself():
     image, mask = np.zeros((20, 20, 3), np.uint8), np.eye(20, dtype=np.uint8)
-    training, validation = hold_out(image, mask, least=16, gap=8)
+    training, validation = hold_out(image, mask, least=16, gap=8, share=0.2)
     assert training is validation and training[0][0] is image
 
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from losses import cross_entropy
-from patches import IGNORE
+from data import IGNORE
+from losses import binary_cross_entropy, class_weights, cross_entropy, focal, soft_dice, sum_of
 
 
 def example(classes=3, ignored=True):
@@ -46,3 +46,109 @@ def test_cross_entropy_at_its_limits():
     nothing = cross_entropy(logits, torch.full((1, 1, 2), IGNORE, dtype=torch.uint8))
     nothing.backward()
     assert nothing == 0 and (logits.grad == 0).all()  # nothing known: no loss, no gradient, no NaN
+
+
+WEIGHTS = torch.tensor([0.5, 1.0, 4.0])
+
+
+def gradient(loss, logits):
+    return torch.autograd.grad(loss, logits)[0]
+
+
+def test_weighted_cross_entropy_agrees_with_pytorch():
+    logits, target = example()
+    ours = cross_entropy(logits, target, WEIGHTS)
+    theirs = F.cross_entropy(logits, target.long(), WEIGHTS, ignore_index=IGNORE)
+    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(gradient(ours, logits), gradient(theirs, logits))
+
+
+@pytest.mark.parametrize("weights", [None, torch.tensor([0.3, 2.0])])
+def test_binary_cross_entropy_agrees_with_pytorch_and_with_cross_entropy(weights):
+    logits, target = example(classes=2)
+    ours, known = binary_cross_entropy(logits, target, weights), target != IGNORE
+    z, truth = (logits[:, 1] - logits[:, 0])[known], target[known].float()
+    weight = None if weights is None else weights[truth.long()]
+    theirs = F.binary_cross_entropy_with_logits(z, truth, weight, reduction="sum")
+    theirs = theirs / (known.sum() if weights is None else weight.sum())
+    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(gradient(ours, logits), gradient(theirs, logits))
+    torch.testing.assert_close(ours, cross_entropy(logits, target, weights))
+    far = binary_cross_entropy(torch.tensor([[[[-500.0]], [[500.0]]]]), torch.zeros(1, 1, 1, dtype=torch.uint8))
+    assert far == 1000  # neither infinite nor capped
+
+
+@pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0, 5.0])
+@pytest.mark.parametrize("weights", [None, WEIGHTS])
+def test_focal_agrees_with_a_loop(gamma, weights):
+    logits, target = example()
+    total, weight = 0.0, 0.0
+    for n, y, x in np.ndindex(*target.shape):
+        label = target[n, y, x].item()
+        if label != IGNORE:
+            scores = logits[n, :, y, x].detach().double().exp().numpy()
+            p, alpha = scores[label] / scores.sum(), 1.0 if weights is None else weights[label].item()
+            total -= alpha * (1 - p) ** gamma * np.log(p)
+            weight += alpha
+    assert focal(logits, target, weights, gamma=gamma).item() == pytest.approx(total / weight, rel=1e-4)
+
+
+def test_focal_at_its_limits():
+    logits, target = example()
+    ours, plain = focal(logits, target, WEIGHTS, gamma=0.0), cross_entropy(logits, target, WEIGHTS)
+    torch.testing.assert_close(ours, plain)
+    torch.testing.assert_close(gradient(ours, logits), gradient(plain, logits))
+    sure = torch.tensor([[[[99.0]], [[-99.0]]]], requires_grad=True)  # p rounds to 1
+    for gamma in (0.5, 2.0):
+        loss = focal(sure, torch.zeros(1, 1, 1, dtype=torch.uint8), gamma=gamma)
+        assert loss == 0 and torch.isfinite(gradient(loss, sure)).all()
+
+
+@pytest.mark.parametrize("weights", [None, WEIGHTS])
+def test_soft_dice_agrees_with_numpy(weights):
+    logits, target = example()
+    p, known = torch.softmax(logits.detach().double(), dim=1).numpy(), (target != IGNORE).numpy()
+    losses = []
+    for label in range(3):
+        chance, truth = p[:, label][known], (target.numpy() == label)[known]
+        losses.append(1 - 2 * (chance * truth).sum() / ((chance**2).sum() + truth.sum()))
+    expected = np.average(losses, weights=None if weights is None else weights.numpy())
+    assert soft_dice(logits, target, weights).item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_soft_dice_at_its_limits():
+    target = torch.tensor([[[0, 1], [1, IGNORE]]], dtype=torch.uint8)
+    right = 200.0 * F.one_hot(target.masked_fill(target == IGNORE, 0).long(), 3).permute(0, 3, 1, 2)
+    assert soft_dice(right, target) == 0  # class 2, which does not occur, takes no part
+    assert soft_dice(right.flip(1)[:, [1, 0, 2]], target) > 0.4
+    logits = torch.randn(1, 3, 2, 2, requires_grad=True)
+    nothing = soft_dice(logits, torch.full((1, 2, 2), IGNORE, dtype=torch.uint8))
+    assert nothing == 0 and (gradient(nothing, logits) == 0).all()
+
+
+@pytest.mark.parametrize("name", ["ce", "bce", "focal", "dice"])
+def test_no_loss_looks_at_ignored_pixels(name):
+    logits, target = example(classes=2)
+    changed = torch.where((target == IGNORE)[:, None], 7 * torch.randn_like(logits), logits)
+    for weights in (None, torch.tensor([0.2, 3.0])):
+        loss = sum_of(name, weights)
+        torch.testing.assert_close(loss(logits, target), loss(changed, target))
+        assert (gradient(loss(logits, target), logits)[(target == IGNORE)[:, None].expand_as(logits)] == 0).all()
+
+
+def test_sums():
+    logits, target = example()
+    expected = cross_entropy(logits, target, WEIGHTS) + soft_dice(logits, target, WEIGHTS)
+    torch.testing.assert_close(sum_of("ce+dice", WEIGHTS)(logits, target), expected)
+    torch.testing.assert_close(sum_of("focal", gamma=1.0)(logits, target), focal(logits, target, gamma=1.0))
+
+
+def test_class_weights():
+    pixels = [900, 90, 10]
+    assert class_weights(pixels, 0.0).tolist() == [1, 1, 1]
+    weights = class_weights(pixels, 1.0)
+    np.testing.assert_allclose(weights * torch.tensor([0.9, 0.09, 0.01]), [1 / 3] * 3, rtol=1e-6)  # all count the same
+    weights = class_weights(pixels, 0.5)
+    np.testing.assert_allclose((weights / weights[0]).tolist(), [1, 10**0.5, 90**0.5], rtol=1e-5)
+    assert (weights * torch.tensor([0.9, 0.09, 0.01])).sum().item() == pytest.approx(1)
+    assert torch.isfinite(class_weights([5, 0], 1.0)).all()

@@ -5,7 +5,7 @@ import pytest
 from sklearn import metrics as sklearn_metrics
 
 import metrics
-from patches import IGNORE
+from data import IGNORE
 
 
 def example(seed, classes=4):
@@ -62,3 +62,13 @@ def test_foreground_is_found_by_name():
     classes = [{"name": "foreground", "value": 0}, {"name": "background", "value": 255}]
     assert metrics.foreground([0.1, 0.9], classes) == 0.1
     assert metrics.foreground([0.1, 0.9, None], [{"name": name} for name in "abc"]) == 0.5
+
+
+def test_no_figure_is_ever_below_zero_or_above_one():
+    random = np.random.default_rng(0)
+    for _ in range(300):  # empty classes, absent classes, one class only, ignored pixels, huge counts
+        classes = int(random.integers(1, 6))
+        confusion = random.integers(0, 3, (classes, classes)) * random.integers(0, 10**12, (classes, classes))
+        for figure in (metrics.iou, metrics.dice, metrics.precision, metrics.recall):
+            assert all(value is None or 0 <= value <= 1 for value in figure(confusion))
+        assert metrics.accuracy(confusion) is None or 0 <= metrics.accuracy(confusion) <= 1

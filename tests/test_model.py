@@ -6,15 +6,18 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from checkpoint import load_checkpoint, save_checkpoint
 from files import BadInput
-from model import FCN, field_of_view, normalize, predictor, summary
+from model import FCN, BatchNorm, UNet, build, context, normalize, pick_precision, predictor, summary
 
 FACTS = {
     "classes": [{"name": "background", "value": 0}, {"name": "foreground", "value": 255}],
+    "ignore": [],
+    "settings": {},
     "mean": [0.5, 0.5, 0.5],
     "std": [0.2, 0.2, 0.2],
 }
@@ -51,9 +54,7 @@ def test_it_is_the_prescribed_network():
 def test_optional_layers_are_there_when_asked_for():
     model = FCN(batchnorm=True, dropout=0.2, upsample="bilinear")
     kinds = [type(layer).__name__ for layer in model.layers]
-    assert (
-        kinds.count("BatchNorm2d") == 3 and kinds.count("Dropout2d") == 1 and model.layers.upsample.mode == "bilinear"
-    )
+    assert kinds.count("BatchNorm") == 3 and kinds.count("Dropout2d") == 1 and model.layers.upsample.mode == "bilinear"
     assert model(torch.zeros(2, 3, 7, 9)).shape == (2, 2, 7, 9)
 
 
@@ -80,24 +81,161 @@ def test_the_halo_is_what_the_gradient_says(upsample):
         reach = max(reach, (seen - torch.tensor([y, x])).abs().max().item())
     assert reach == {"nearest": 7, "bilinear": 8}[upsample]
     assert model.halo == -(-reach // model.stride) * model.stride == 8
-    assert field_of_view(list(model.layers)) == {"nearest": 14, "bilinear": 16}[upsample]
+    assert summary(model, 64)[-1][4] == {"nearest": 14, "bilinear": 16}[upsample]
 
 
-def test_field_of_view_of_known_stacks():
-    conv, pool = nn.Conv2d(1, 1, 3, padding=1), nn.MaxPool2d(2)
-    assert field_of_view([conv]) == 3
-    assert field_of_view([conv, conv, pool, conv]) == 10
-    assert field_of_view([pool, nn.Upsample(scale_factor=2)]) == 2
-
-
-def test_summary_agrees_with_pytorch():
-    model = FCN(classes=3)
+@pytest.mark.parametrize(
+    "model",
+    [FCN(classes=3), FCN(3, "bilinear", True, 0.1), UNet(3), UNet(3, 5, 2, "bilinear", 0.2), UNet(3, 4, 4, "nearest")],
+    ids=lambda model: f"{model.name} {model.arguments}",
+)
+def test_summary_agrees_with_pytorch(model):
+    model.eval()
     rows = summary(model, 64)
     with FlopCounterMode(display=False) as counter:
         model(torch.zeros(1, 3, 64, 64))
     assert sum(row[3] for row in rows) == counter.get_total_flops()
     assert sum(row[2] for row in rows) == sum(parameter.numel() for parameter in model.parameters())
     assert rows[-1][1] == (3, 64, 64)
+
+
+# ---------------------------------------------------------------------------------------------------
+# The U-Net
+
+
+def plain_unet(weights, image, depth, upsample):
+    """An independent construction: the same weights in a plain functional version that recurses level by level."""
+
+    def twice(x, prefix):
+        for convolution, norm in [(0, 1), (3, 4)]:
+            x = F.conv2d(x, weights[f"{prefix}.{convolution}.weight"], padding=1)
+            mean, variance = (weights[f"{prefix}.{norm}.running_{name}"][:, None, None] for name in ("mean", "var"))
+            scale, shift = (weights[f"{prefix}.{norm}.{name}"][:, None, None] for name in ("weight", "bias"))
+            x = ((x - mean) / (variance + 1e-5).sqrt() * scale + shift).clamp(min=0)
+        return x
+
+    def from_level(x, level):
+        x = twice(x, f"down.{level}")
+        if level == depth:
+            return x
+        n, c, h, w = x.shape
+        below = from_level(x.reshape(n, c, h // 2, 2, w // 2, 2).amax(dim=(3, 5)), level + 1)
+        if upsample == "transposed":
+            kernel, bias = weights[f"up.{level}.weight"], weights[f"up.{level}.bias"]  # (before, after, 2, 2)
+            up = torch.einsum("nchw,cdij->ndhiwj", below, kernel).reshape(n, c, h, w) + bias[:, None, None]
+        else:
+            up = F.interpolate(below, scale_factor=2, mode=upsample)
+            up = F.conv2d(up, weights[f"up.{level}.0.weight"], weights[f"up.{level}.0.bias"])
+        return twice(torch.cat([x, up], dim=1), f"merge.{level}")
+
+    return F.conv2d(from_level(image, 0), weights["classify.weight"], weights["classify.bias"])
+
+
+def random_unet(*arguments):
+    """In double precision, with statistics of the norms that are not the identity."""
+    torch.manual_seed(0)
+    model = UNet(*arguments).double().eval()
+    for layer in model.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            for tensor in (layer.weight, layer.running_var):
+                nn.init.uniform_(tensor, 0.5, 2)
+            for tensor in (layer.bias, layer.running_mean):
+                nn.init.normal_(tensor)
+    return model
+
+
+@pytest.mark.parametrize("upsample", ["transposed", "bilinear", "nearest"])
+@pytest.mark.parametrize("width, depth", [(64, 4), (3, 1), (6, 3)])
+def test_the_unet_agrees_with_an_independent_construction(width, depth, upsample):
+    model = random_unet(5, width, depth, upsample)
+    image = torch.randn(2, 3, 32, 48, dtype=torch.double)
+    with torch.no_grad():
+        torch.testing.assert_close(model(image), plain_unet(model.state_dict(), image, depth, upsample))
+
+
+@pytest.mark.parametrize("classes, width, depth", [(2, 64, 4), (11, 24, 3), (2, 16, 3), (7, 5, 1), (3, 4, 5)])
+def test_the_number_of_parameters_is_the_formula(classes, width, depth):
+    channels = [width * 2**level for level in range(depth + 1)]
+    two = lambda before, after: 9 * before * after + 9 * after * after + 4 * after  # two convolutions, two norms
+    expected = (
+        sum(two(before, after) for before, after in zip([3, *channels], channels))
+        + sum(4 * 2 * c * c + c + two(2 * c, c) for c in channels[:-1])  # 2×2 up from twice the channels; merge
+        + width * classes
+        + classes
+    )
+    assert sum(parameter.numel() for parameter in UNet(classes, width, depth).parameters()) == expected
+    if (width, depth) == (64, 4):
+        # The paper's figure 1: 3×3 convolutions with biases, where ours have a scale and a shift; one grey channel
+        # in, where ours has three.
+        paper = 31_030_658 + 9 * 64 * 2
+        norms = sum(layer.weight.numel() for layer in UNet(2, 64, 4).modules() if isinstance(layer, nn.BatchNorm2d))
+        assert expected == paper + norms == 31_037_698
+
+
+@pytest.mark.parametrize("height, width", [(1, 1), (3, 64), (33, 17), (100, 75), (255, 256)])
+@pytest.mark.parametrize("depth", [1, 3, 5])
+def test_the_unet_takes_any_size(height, width, depth):
+    model = UNet(4, 2, depth).eval()
+    assert model(torch.randn(2, 3, height, width)).shape == (2, 4, height, width)
+
+
+@pytest.mark.parametrize("upsample", ["transposed", "bilinear", "nearest"])
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_the_halo_of_the_unet_is_what_the_gradient_says(depth, upsample):
+    torch.manual_seed(0)
+    model = UNet(1, 2, depth, upsample).double().eval()
+    with torch.no_grad():  # nothing is cut off by a ReLU, nothing cancels: the gradient shows the reach
+        for parameter in model.parameters():
+            parameter.copy_(parameter.abs() + 0.05)
+    edge = 16 * 2**depth  # on the pooling grid: where the core of a window may end
+    reach = []
+    for inside in range(2**depth):  # the pixels of the first and of the last cell of a core
+        for y, x in [(edge + inside, edge + inside), (edge - 1 - inside, edge - 1 - inside)]:
+            image = torch.rand(6, 3, 2 * edge, 2 * edge, dtype=torch.double, requires_grad=True)
+            model(image)[:, :, y, x].sum().backward()
+            seen = image.grad.abs().sum(dim=(0, 1)).nonzero()
+            reach.append((edge - seen.min() if y >= edge else seen.max() - edge + 1).item())
+    assert max(reach) <= model.halo and model.halo % model.stride == 0 and model.stride == 2**depth
+    assert depth == 1 or max(reach) > model.halo - model.stride  # and not more than it takes
+
+
+def test_dropout_of_the_unet():
+    model = UNet(2, 4, 2, dropout=0.5)
+    image = torch.randn(4, 3, 16, 16)
+    assert not torch.equal(model(image), model(image))
+    model.eval()
+    assert torch.equal(model(image), model(image))
+
+
+def test_batchnorm_alone_is_pytorchs():
+    torch.manual_seed(0)
+    ours, theirs = BatchNorm(5), nn.BatchNorm2d(5)
+    for _ in range(3):
+        x = torch.randn(4, 5, 6, 7)
+        assert torch.equal(ours(x), theirs(x))
+    assert torch.equal(ours.eval()(x), theirs.eval()(x))
+
+
+def test_build_and_context():
+    assert build("fcn", 3).arguments == FCN(3).arguments
+    assert build("unet", 3, width=8, depth=2).arguments == UNet(3, 8, 2).arguments
+    with pytest.raises(BadInput, match="--upsample transposed"):
+        build("fcn", 3, "transposed")
+    assert context(FCN()) == 8 and context(UNet()) == 48 and context(UNet(depth=4)) == 96
+    assert context(UNet(depth=5)) == 64  # it sees 192 pixels to each side: no window would have a core left
+    assert context(UNet(), 20) == 24 and context(UNet(), 0) == 0  # on the pooling grid
+    with pytest.raises(BadInput, match="--halo 127: expected 0 to 120"):
+        context(UNet(), 127)
+
+
+def test_auto_precision_measures_and_trains_nothing(capsys):
+    model = UNet(2, 4, 2)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    dtype, word = pick_precision("auto", model, torch.device("cpu"))
+    assert (dtype, word) in [(torch.float32, "off"), (torch.bfloat16, "on")] and f": {word}" in capsys.readouterr().out
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert pick_precision("off", model, torch.device("cpu")) == (torch.float32, "off")
+    assert pick_precision("on", model, torch.device("cpu")) == (torch.bfloat16, "on")
 
 
 def test_normalize_is_the_formula():
@@ -159,6 +297,25 @@ def test_a_checkpoint_cannot_unfold_in_memory(tmp_path):
             bomb.writestr(entry.filename, source.read(entry))
     with pytest.raises(BadInput, match="compressed"):
         load_checkpoint(tmp_path / "bomb.pt")
+
+
+def test_a_unet_comes_back_from_its_checkpoint(tmp_path):
+    model = random_unet(2, 6, 2, "bilinear", 0.1).float()
+    save_checkpoint(tmp_path / "model.pt", model, **FACTS)
+    loaded, _ = load_checkpoint(tmp_path / "model.pt")
+    assert loaded.arguments == model.arguments and (loaded.halo, loaded.stride) == (model.halo, model.stride) == (28, 4)
+    image = torch.randn(1, 3, 20, 30)
+    assert torch.equal(loaded(image), model(image))
+
+
+def test_the_first_format_is_still_read(tmp_path):
+    """Which had no ignored values and kept less for --resume."""
+    save_checkpoint(tmp_path / "model.pt", FCN(), **FACTS, resume={"history": []})
+    facts = torch.load(tmp_path / "model.pt", weights_only=True)
+    del facts["ignore"]
+    torch.save({**facts, "format": "segmentation-from-scratch 1"}, tmp_path / "old.pt")
+    model, read = load_checkpoint(tmp_path / "old.pt")
+    assert read["ignore"] == [] and "resume" not in read and model.name == "fcn"
 
 
 def test_files_that_are_no_checkpoints_are_refused_in_one_line(tmp_path):

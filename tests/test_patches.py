@@ -7,9 +7,21 @@ import pytest
 import torch
 
 import patches
+from data import IGNORE
+from dataset import Samples
 from files import BadInput
-from model import FCN, normalize, predictor
-from patches import IGNORE, class_pixels, photometric_jitter, sample_batch, sample_patch, stitch, tiles, within_budget
+from model import FCN, UNet, normalize, predictor
+from patches import (
+    Drawing,
+    class_rows,
+    cut_patch,
+    draw_batches,
+    draw_place,
+    photometric_jitter,
+    stitch,
+    tiles,
+    within_budget,
+)
 
 MEAN, STD = [0.5, 0.4, 0.3], [0.2, 0.25, 0.3]
 
@@ -103,6 +115,41 @@ def test_stitched_is_the_whole_image_pass(height, width, upsample):
     assert ((stitched.argmax(0) == whole.argmax(0)) | (margin < 1e-6)).all()
 
 
+def random_unet(upsample="transposed", width=8, depth=3, seed=0):
+    torch.manual_seed(seed)
+    model = UNet(2, width, depth, upsample).eval()
+    for layer in model.modules():  # BatchNorm that lets the signal through, so that a wrong halo shows
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.running_var.fill_(0.05)
+    return model
+
+
+@pytest.mark.parametrize("upsample", ["transposed", "bilinear"])
+@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize("height, width", [(1, 1), (40, 500), (257, 263), (300, 517), (600, 441)])
+def test_stitched_is_the_whole_image_pass_of_a_unet(height, width, depth, upsample):
+    model, image = random_unet(upsample, depth=depth), random_image(height, width)
+    stitched = stitch(predictor(model, MEAN, STD), image, model.halo, model.stride)
+    whole = whole_image(model, image)
+    np.testing.assert_allclose(stitched, whole, atol=2e-5 * np.abs(whole).max(), rtol=0)
+
+
+def test_stitched_is_the_whole_image_pass_of_the_textbook_depth():
+    model, image = random_unet(width=4, depth=4), random_image(400, 350)
+    stitched = stitch(predictor(model, MEAN, STD), image, model.halo, model.stride)
+    whole = whole_image(model, image)
+    np.testing.assert_allclose(stitched, whole, atol=2e-5 * np.abs(whole).max(), rtol=0)
+
+
+@pytest.mark.parametrize("depth, halo", [(2, 16), (3, 40)])
+def test_a_smaller_halo_would_be_wrong_for_a_unet(depth, halo):
+    """One step of the pooling grid less than model.halo."""
+    model, image = random_unet(depth=depth), random_image(600, 600)
+    assert halo == model.halo - 2 * model.stride or halo == model.halo - model.stride
+    stitched, whole = stitch(predictor(model, MEAN, STD), image, halo, model.stride), whole_image(model, image)
+    assert np.abs(stitched - whole).max() > 1e-4 * np.abs(whole).max()
+
+
 def test_stitched_is_the_whole_image_pass_on_a_large_photograph_sized_image():
     model, image = random_network(), random_image(2050, 3011)
     stitched = stitch(predictor(model, MEAN, STD), image, model.halo, model.stride)
@@ -135,7 +182,7 @@ def test_stitch_returns_whatever_the_function_does():
 def test_averaging_over_turns_is_exact_too():
     """The oracle: eight passes over the turned whole image. Both sides are even, so that padding adds nothing."""
     model, image = random_network(), random_image(400, 300)
-    stitched = stitch(predictor(model, MEAN, STD, tta=True), image, model.halo, model.stride)
+    stitched = stitch(predictor(model, MEAN, STD, views="all"), image, model.halo, model.stride)
     expected = 0
     for turns in range(4):
         for flip in (1, -1):
@@ -171,23 +218,26 @@ def labelled_pair(height=90, width=130):
     return np.stack([y, x, mask], axis=2), mask
 
 
-def test_patches_are_a_pure_function_of_seed_epoch_and_index():
-    image, mask = labelled_pair()
-    pixels = class_pixels([mask], 2)
-    batch, truth = sample_batch([image], [mask], pixels, 7, 3, 5, count=8, size=32, balance=0.5)
-    for number in range(8):  # in any order, alone or together
-        patch = sample_patch([image], [mask], pixels, 7, 3, 40 + number, size=32, balance=0.5)
-        assert np.array_equal(patch[0], batch[number]) and np.array_equal(patch[1], truth[number])
-    others = [
-        sample_batch([image], [mask], pixels, *key, count=8, size=32, balance=0.5)[0]
-        for key in [(8, 3, 5), (7, 4, 5), (7, 3, 6)]
-    ]
-    assert not any(np.array_equal(batch, other) for other in others)
+def draw(pairs, classes, count, size, seed=0, epoch=0, step=0, **settings):
+    """`count` patches as one batch: uint8 (count, size, size, 3) and (count, size, size)."""
+    drawing = Drawing(seed, size, count, **settings)
+    [batch] = draw_batches(Samples.held(pairs, classes), drawing, epoch, step, 1, range(count))
+    return batch
+
+
+def test_patches_are_a_pure_function_of_seed_epoch_step_and_slot():
+    pair = labelled_pair()
+    batch, truth = draw([pair], 2, 8, 32, seed=7, epoch=3, step=5, balance=0.5)
+    for slot in (6, 1, 0, 7):  # in any order, alone or together
+        [(patch, mask)] = draw_batches(Samples.held([pair], 2), Drawing(7, 32, 8, 0.5), 3, 5, 1, [slot])
+        assert np.array_equal(patch[0], batch[slot]) and np.array_equal(mask[0], truth[slot])
+    for key in [(8, 3, 5), (7, 4, 5), (7, 3, 6)]:
+        seed, epoch, step = key
+        assert not np.array_equal(batch, draw([pair], 2, 8, 32, seed, epoch, step, balance=0.5)[0])
 
 
 def test_patches_are_turned_and_flipped_crops_with_their_own_mask():
-    image, mask = labelled_pair()
-    batch, truth = sample_batch([image], [mask], class_pixels([mask], 2), 0, 0, 0, count=400, size=24, balance=0.5)
+    batch, truth = draw([labelled_pair()], 2, 400, 24, balance=0.5)
     assert batch.shape == (400, 24, 24, 3) and batch.dtype == truth.dtype == np.uint8
     assert np.array_equal(batch[..., 2], truth)
     ways = set()
@@ -198,32 +248,92 @@ def test_patches_are_turned_and_flipped_crops_with_their_own_mask():
     assert len(ways) == 8  # the whole symmetry group of the square
 
 
+@pytest.mark.parametrize("flips, count", [("mirror", 2), ("none", 1)])
+def test_photographs_with_a_sky_are_not_turned_over(flips, count):
+    batch, _ = draw([labelled_pair()], 2, 50, 24, balance=0.5, flips=flips)
+    ways = {(int(patch[1, 0, 0]) - int(patch[0, 0, 0]), int(patch[0, 1, 1]) - int(patch[0, 0, 1])) for patch in batch}
+    assert ways == {(1, 1), (1, -1)} if count == 2 else ways == {(1, 1)}
+
+
 def test_rare_classes_are_sampled_on_purpose():
-    image, mask = labelled_pair(400, 400)
-    pixels = class_pixels([mask], 2)
-    shares = [
-        np.mean([sample_patch([image], [mask], pixels, 0, 0, i, 16, balance)[1].any() for i in range(400)])
-        for balance in (0.0, 0.5, 1.0)
-    ]
+    pair = labelled_pair(400, 400)
+    shares = [draw([pair], 2, 400, 16, balance=balance)[1].any(axis=(1, 2)).mean() for balance in (0.0, 0.5, 1.0)]
     assert shares[0] < 0.05  # 9 of 160,000 pixels
     assert 0.18 < shares[1] < 0.35  # half of the patches, half of those
     assert 0.42 < shares[2] < 0.6
 
 
 def test_patches_come_from_all_images_by_area_and_every_pixel_can_come():
-    images = [np.full((32, 32, 3), 1, np.uint8), np.full((32, 96, 3), 2, np.uint8)]
-    masks = [np.zeros((32, 32), np.uint8), np.zeros((32, 96), np.uint8)]
-    batch, _ = sample_batch(images, masks, class_pixels(masks, 1), 0, 0, 0, count=800, size=16, balance=0)
-    assert 0.7 < (batch[:, 0, 0, 0] == 2).mean() < 0.8
-    image, mask = labelled_pair(40, 50)
-    batch, _ = sample_batch([image], [mask], class_pixels([mask], 2), 0, 0, 0, count=1000, size=16, balance=0)
+    pairs = [(np.full((32, width, 3), width, np.uint8), np.zeros((32, width), np.uint8)) for width in (32, 96)]
+    batch, _ = draw(pairs, 1, 800, 16, balance=0)
+    assert 0.7 < (batch[:, 0, 0, 0] == 96).mean() < 0.8
+    batch, _ = draw([labelled_pair(40, 50)], 2, 1000, 16, balance=0)
     assert len({(y, x) for y, x, _ in batch.reshape(-1, 3).tolist()}) == 40 * 50
 
 
-def test_class_pixels_leaves_out_what_is_absent_or_ignored():
-    mask = np.array([[0, 2], [IGNORE, 2]], np.uint8)
-    found = class_pixels([mask, mask], 3)
-    assert [places.tolist() for places in found] == [[0, 4], [1, 3, 5, 7]]
+def test_a_balanced_patch_holds_its_pixel_wherever_the_class_is():
+    """All places of all classes in three images, against NumPy's own order of them."""
+    random = np.random.default_rng(0)
+    masks = [random.choice([0, 1, 2, IGNORE], (20, 17), p=[0.7, 0.2, 0.05, 0.05]).astype(np.uint8) for _ in range(3)]
+    masks[1][masks[1] == 2] = 0  # one image without the rare class
+    y, x = np.mgrid[:20, :17].astype(np.uint8)
+    samples = Samples.held([(np.stack([y, x, mask], axis=2), mask) for mask in masks], 3)
+    drawing = Drawing(seed=0, size=1, batch=1, balance=1.0, flips="none")
+    found = {0: [], 1: [], 2: []}
+    for label in found:
+        for number, (image, mask, rows) in enumerate(samples.items):
+            for place in range(rows[label, -1]):
+                [[pixel]], [[value]] = cut_patch(image, mask, rows, label, place, [0, 0, 1, 1, 1, 0], drawing)
+                assert value == label == pixel[2]
+                found[label].append((number, *pixel[:2].tolist()))
+    for label, places in found.items():
+        assert places == [(n, *place) for n, mask in enumerate(masks) for place in np.argwhere(mask == label).tolist()]
+    drawn = [draw_place(samples.ends, drawing, 0, step, 0)[:2] for step in range(3000)]
+    assert 0.3 < np.mean([label == 2 for _, label in drawn]) < 0.37  # drawn evenly, however rare
+    assert not any(number == 1 and label == 2 for number, label in drawn)
+
+
+def test_class_rows_count_what_is_above():
+    mask = np.array([[0, 2, 2], [IGNORE, 2, 0]], np.uint8)
+    assert class_rows(mask, 3).tolist() == [[1, 2], [0, 0], [2, 3]]
+
+
+@pytest.mark.parametrize("scale, side", [(2.0, 16), (0.5, 64), (1.0, 32)])
+def test_scaled_patches_show_more_or_less_of_the_image(scale, side):
+    image, mask = labelled_pair(200, 220)
+    batch, truth = draw([(image, mask)], 2, 100, 32, balance=1.0, scale=(scale, scale), flips="none")
+    assert batch.shape == (100, 32, 32, 3) and set(np.unique(truth)) == {0, 1}
+    for channel in (0, 1):
+        extent = np.ptp(batch[..., channel].astype(int), axis=(1, 2))
+        assert np.abs(extent - (side - 1)).max() <= max(1 / scale, 1)  # half a coarse pixel is lost at either end
+
+
+def test_scales_are_drawn_between_the_two():
+    batch, _ = draw([labelled_pair(250, 250)], 2, 500, 32, balance=0, scale=(0.5, 2.0), flips="none")
+    scales = 31 / np.ptp(batch[..., 0].astype(int), axis=(1, 2)).clip(1)
+    assert 0.45 < scales.min() < 0.55 and 1.8 < scales.max() < 2.4 and 0.9 < np.median(scales) < 1.15
+
+
+def test_an_image_smaller_than_a_patch_is_continued_without_a_truth():
+    batch, truth = draw([labelled_pair(20, 90)], 2, 50, 32, balance=0, flips="none")
+    assert (truth[:, 20:] == IGNORE).all() and (truth[:, :20] != IGNORE).all()
+    assert (batch[:, 20:] == batch[:, 19:20]).all()
+
+
+def test_reuse_takes_several_steps_from_the_same_images():
+    """Nothing but that changes: patches still differ, and it does not matter how many are drawn at once."""
+    random = np.random.default_rng(0)
+    pairs = [(np.full((40, 40, 3), n, np.uint8), random.integers(0, 2, (40, 40), np.uint8)) for n in range(50)]
+    samples, drawing = Samples.held(pairs, 2), Drawing(seed=0, size=16, batch=4, balance=0.5, reuse=3)
+    batches = draw_batches(samples, drawing, epoch=1, first=3, steps=3, slots=range(4))
+    assert len(batches) == 3
+    sources = [batch[:, 0, 0, 0].tolist() for batch, _ in batches]
+    assert sources[0] == sources[1] == sources[2] and len(set(sources[0])) > 1
+    assert not np.array_equal(batches[0][1], batches[1][1])
+    [(first, _), (second, _)] = draw_batches(samples, drawing, epoch=1, first=3, steps=2, slots=range(4))
+    assert np.array_equal(first, batches[0][0]) and np.array_equal(second, batches[1][0])
+    following = draw_batches(samples, drawing, epoch=1, first=6, steps=1, slots=range(4))
+    assert following[0][0][:, 0, 0, 0].tolist() != sources[0]
 
 
 def test_photometric_jitter_stays_within_its_strength():

@@ -21,9 +21,7 @@ def checkpoint(path, classes=CLASSES, seed=0):
     """An untrained network: its masks are noise, which is the hardest to write and to stitch."""
     torch.manual_seed(seed)
     model = FCN(len(classes)).eval()
-    save_checkpoint(
-        path, model, classes=classes, mean=[0.45, 0.4, 0.35], std=[0.1, 0.1, 0.1], settings={"threshold": None}
-    )
+    save_checkpoint(path, model, classes=classes, mean=[0.45, 0.4, 0.35], std=[0.1, 0.1, 0.1], settings={}, ignore=[])
     return model
 
 
@@ -87,7 +85,7 @@ def test_a_mask_that_lacks_a_class_scores_not_available(tmp_path):
         model.layers.conv4.weight.zero_()
         model.layers.conv4.bias.copy_(torch.tensor([1.0, 0.0]))
     save_checkpoint(
-        tmp_path / "model.pt", model, classes=CLASSES, mean=[0, 0, 0], std=[1, 1, 1], settings={"threshold": None}
+        tmp_path / "model.pt", model, classes=CLASSES, mean=[0, 0, 0], std=[1, 1, 1], settings={}, ignore=[]
     )
     Image.new("RGB", (50, 40), (9, 9, 9)).save(tmp_path / "rgb.png")
     Image.new("L", (50, 40), 0).save(tmp_path / "mask.png")
@@ -196,7 +194,7 @@ def test_demonstrations_write_their_pictures(tmp_path):
     fails_in_one_line(command("patches.py", "--window", 0, cwd=tmp_path), "halo")
     fails_in_one_line(command("patches.py", "rgb.png", "--out", "rgb.png", cwd=tmp_path), "rgb.png is an input")
     fails_in_one_line(command("data.py", "--out", "gt.png", cwd=tmp_path), "gt.png is an input")
-    fails_in_one_line(command("model.py", "--size", 258, cwd=tmp_path), "budget")
+    fails_in_one_line(command("model.py", "--size", 258, cwd=tmp_path), "--size", "256")
     fails_in_one_line(command("model.py", "--size", 7, cwd=tmp_path), "even --size")
     fails_in_one_line(command("model.py", "--size", 10**6, cwd=tmp_path), "budget")
     (tmp_path / "rgb.png").unlink()

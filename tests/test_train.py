@@ -2,6 +2,7 @@
 
 import csv
 import math
+import os
 import shutil
 import signal
 import subprocess
@@ -20,7 +21,7 @@ from data import read_image
 from model import FCN
 
 QUICK = ["--epochs", 3, "--steps", 6, "--batch", 4, "--patch", 32]
-RESULTS = ["history.csv", "last.pt", "loss_vs_epochs.png", "model.pt"]
+RESULTS = ["history.csv", "last.pt", "loss_vs_epochs.png", "model.pt", "settings.args"]
 
 
 def names(folder):
@@ -79,6 +80,171 @@ def test_same_seed_same_weights_another_seed_others(pair):
     assert same_weights(folder / "a" / "model.pt", folder / "b" / "model.pt")
     assert same_weights(folder / "a" / "last.pt", folder / "b" / "last.pt")
     assert not same_weights(folder / "a" / "model.pt", folder / "c" / "model.pt")
+
+
+# ---------------------------------------------------------------------------------------------------
+# A folder
+
+
+UNET = ["--model", "unet", "--width", 4, "--depth", 2, "--patch", 32, "--batch", 4, "--device", "cpu"]
+
+
+def test_a_unet_learns_a_folder(folder, tmp_path):
+    done = command("train.py", "--data", folder, *UNET, "--epochs", 8, "--steps", 25, "--out", "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "8 pairs" in done.stdout and "9 ignored" in done.stdout
+    rows = history(tmp_path / "run")
+    assert float(rows[-1]["val_iou"]) > 0.7 > float(rows[0]["val_iou"])
+    model, facts = load_checkpoint(tmp_path / "run" / "model.pt")
+    assert model.name == "unet" and facts["ignore"] == [9] and facts["settings"]["data"] == str(folder)
+
+
+@pytest.mark.parametrize("loss", ["bce", "focal", "dice", "ce+dice"])
+def test_every_loss_learns(pair, loss):
+    folder, image, mask = pair
+    words = [image, mask, "--loss", loss, "--class-weights", 0.5, "--clip", 1, "--epochs", 4, "--steps", 20]
+    assert command("train.py", *words, cwd=folder).returncode == 0
+    rows = history(folder)
+    assert float(rows[-1]["train_loss"]) < 0.7 * float(rows[0]["train_loss"]) and float(rows[-1]["val_iou"]) > 0.85
+
+
+def test_bce_is_for_two_classes(folder, tmp_path):
+    process = command("train.py", "--data", folder, "--loss", "bce+dice", cwd=tmp_path)
+    fails_in_one_line(process, "bce is for two classes, there are 3")
+
+
+def test_accumulated_parts_make_one_step(pair):
+    """The FCN has nothing that depends on the batch: four parts give the gradient of the whole."""
+    folder, image, mask = pair
+    for parts, budget in [(1, 4), (4, 1)]:
+        words = [image, mask, "--batch", 16, "--patch", 96, "--epochs", 1, "--steps", 4, "--device", "cpu"]
+        options = ["--accumulate", parts, "--budget", budget, "--out", str(parts)]
+        assert command("train.py", *words, *options, cwd=folder).returncode == 0
+    first, second = (torch.load(folder / out / "model.pt", weights_only=True)["weights"] for out in ("1", "4"))
+    for name, weight in first.items():
+        torch.testing.assert_close(weight, second[name], rtol=1e-3, atol=1e-5)
+
+
+def test_a_settings_file_repeats_a_training(folder, tmp_path):
+    words = ["--data", folder, *UNET, "--epochs", 2, "--steps", 5, "--scale", 0.8, 1.3, "--dropout", 0.1]
+    assert command("train.py", *words, "--out", "first", cwd=tmp_path).returncode == 0
+    text = (tmp_path / "first" / "settings.args").read_text()
+    assert text.startswith("# segmentation-from-scratch") and "torch" in text and "--scale 0.8 1.3" in text
+    again = command("train.py", "@first/settings.args", "--out", "second", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert same_weights(tmp_path / "first" / "last.pt", tmp_path / "second" / "last.pt")
+    assert text.splitlines()[2:] == (tmp_path / "second" / "settings.args").read_text().splitlines()[2:]
+    fails_in_one_line(command("train.py", "@nowhere.args", cwd=tmp_path), "nowhere.args")
+
+
+def test_the_time_limit_anneals_and_ends(pair):
+    folder, image, mask = pair
+    began = time.monotonic()
+    words = [image, mask, "--epochs", 1000, "--time-limit", 0.1]
+    done = command("train.py", *words, cwd=folder)
+    assert done.returncode == 0 and time.monotonic() - began < 30, done.stderr
+    rows = history(folder)
+    assert 0 < len(rows) < 1000 and float(rows[-1]["seconds"]) < 8
+    assert float(rows[-1]["learning_rate"]) < 0.05 * 0.02 < max(float(row["learning_rate"]) for row in rows)
+    assert command("train.py", "--resume", cwd=folder).returncode == 0  # nothing is left to do
+    assert len(history(folder)) == len(rows)
+
+
+def test_patience_ends_a_training_that_no_longer_improves(pair):
+    folder, image, mask = pair
+    words = [image, mask, "--epochs", 60, "--steps", 2, "--patience", 3, "--lr", 1e-9, "--ema", 0]
+    done = command("train.py", *words, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    rows = history(folder)
+    best = max(rows, key=lambda row: (float(row["val_iou"]), -float(row["val_loss"])))
+    assert len(rows) == int(best["epoch"]) + 3 < 60
+
+
+def test_sixteen_bits_learn_as_well(pair):
+    folder, image, mask = pair
+    done = command("train.py", image, mask, "--amp", "on", "--epochs", 4, "--steps", 20, "--device", "cpu", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert max(float(row["val_iou"]) for row in history(folder)) > 0.85
+
+
+def test_auto_precision_is_told_and_kept_for_resuming(pair):
+    folder, image, mask = pair
+    done = command("train.py", image, mask, "--amp", "auto", *QUICK, "--device", "cpu", cwd=folder)
+    assert "--amp auto: a step in 16 bits is" in done.stdout
+    _, facts = load_checkpoint(folder / "last.pt")
+    assert facts["settings"]["amp"] in ("on", "off")
+    assert "--amp auto" not in command("train.py", "--resume", "--epochs", 4, cwd=folder).stdout
+
+
+def test_tensorboard(folder, tmp_path):
+    event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    words = ["--data", folder, *UNET, "--epochs", 2, "--steps", 2, "--tensorboard", "board"]
+    assert command("train.py", *words, cwd=tmp_path).returncode == 0
+    events = event_accumulator.EventAccumulator(str(tmp_path / "board"))
+    events.Reload()
+    rows = history(tmp_path)
+    assert [event.value for event in events.Scalars("val/loss")] == pytest.approx(
+        [float(row["val_loss"]) for row in rows]
+    )
+    assert {"train/loss", "val/iou", "iou/disc"} <= set(events.Tags()["scalars"]) and "validation/0" in events.Tags()[
+        "images"
+    ]
+
+
+def test_without_tensorboard_it_says_what_to_install(folder, tmp_path):
+    (tmp_path / "tensorboard.py").write_text("raise ImportError")  # stands before the real one on the path
+    words = ["--data", folder, *UNET, "--tensorboard", "board"]
+    process = command("train.py", *words, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    assert process.returncode != 0 and process.stderr.strip().endswith("pip install tensorboard"), process.stderr
+
+
+def test_resuming_on_other_classes_names_both(folder, tmp_path):
+    words = ["--data", folder, *UNET, "--epochs", 1, "--steps", 2]
+    assert command("train.py", *words, cwd=tmp_path).returncode == 0
+    (folder / "classes.json").unlink()  # now 9 is a class
+    process = command("train.py", "--resume", "--epochs", 2, cwd=tmp_path)
+    fails_in_one_line(process, "last.pt holds another network", "'classes': 3", "'classes': 4")
+
+
+@pytest.mark.parametrize("words", [["--patch", 4], ["--patch", 8, "--depth", 3], ["--upsample", "transposed"]])
+def test_settings_that_do_not_fit_the_network(folder, tmp_path, words):
+    model = [] if "--upsample" in words else ["--model", "unet"]
+    fails_in_one_line(command("train.py", "--data", folder, *model, *words, cwd=tmp_path), words[0])
+
+
+def test_killed_at_twenty_random_moments_it_ends_with_the_same_weights(folder, tmp_path):
+    """With loader workers, images decoded when needed, dropout, BatchNorm; while starting, training and writing."""
+    settings = ["--data", folder, *UNET, "--dropout", 0.2, "--steps", 8, "--epochs", 40, "--memory", 0, "--workers", 2]
+    assert command("train.py", *settings, "--out", "whole", cwd=tmp_path).returncode == 0
+    random, last = np.random.default_rng(0), tmp_path / "killed" / "last.pt"
+    started = []
+    for number in range(20):
+        before = last.stat().st_mtime_ns if last.exists() else 0
+        words = ["--resume"] if last.exists() else settings
+        process = start(tmp_path, *words, "--out", "killed", "--device", "cpu")
+        try:
+            if number % 4:  # most of them once it trains, the others while it starts
+                wait_until(lambda before=before: last.exists() and last.stat().st_mtime_ns != before, process)
+            time.sleep(random.uniform(0, 1.2))
+        finally:
+            process.kill()
+            process.communicate()
+        assert process.returncode not in (0, 1), "it was done, or failed, before it was killed"
+        if last.exists():
+            started.append(len(load_checkpoint(last)[1]["resume"]["history"]))
+        if (tmp_path / "killed" / "model.pt").exists():
+            load_checkpoint(tmp_path / "killed" / "model.pt")
+            assert len(history(tmp_path / "killed")) >= started[-1]
+    assert started == sorted(started) and started[-1] > 3 and len(set(started)) > 3
+    done = command("train.py", "--resume", "--out", "killed", "--device", "cpu", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for name in ("model.pt", "last.pt"):
+        assert same_weights(tmp_path / "whole" / name, tmp_path / "killed" / name)
+    assert names(tmp_path / "whole") == names(tmp_path / "killed")  # nothing half-written is left
+
+
+# ---------------------------------------------------------------------------------------------------
+# Interruptions
 
 
 def start(folder, *words, **options):
@@ -265,12 +431,10 @@ def test_resuming_needs_a_run_of_the_same_data(pair):
     fails_in_one_line(command("train.py", "--resume", "--out", "other", cwd=folder), "no training")
     changed = read_image(mask)[:, :, 0]
     Image.fromarray(changed[::-1].copy()).save(mask)  # the same values, elsewhere
-    fails_in_one_line(command("train.py", "--resume", "--epochs", 9, cwd=folder), "last.pt was trained on another")
+    fails_in_one_line(command("train.py", "--resume", "--epochs", 9, cwd=folder), "last.pt was trained on other")
     Image.fromarray(changed).save(mask)
     Image.fromarray(255 - read_image(image)).save(image)
-    fails_in_one_line(
-        command("train.py", "--resume", "--epochs", 9, cwd=folder), "last.pt was trained on another image"
-    )
+    fails_in_one_line(command("train.py", "--resume", "--epochs", 9, cwd=folder), "last.pt was trained on other")
 
 
 @pytest.mark.parametrize(
@@ -290,6 +454,12 @@ def test_resuming_needs_a_run_of_the_same_data(pair):
         ["--patch", "0"],
         ["--device", "tpu"],
         ["only_one.png"],
+        ["--loss", "ce+huber"],
+        ["--scale", "2", "1"],
+        ["--flips", "up"],
+        ["--time-limit", "0"],
+        ["--depth", "7"],
+        ["--data"],
         ["--nonsense"],
     ],
 )
@@ -336,7 +506,7 @@ def test_on_a_gpu_it_learns_as_on_the_cpu(pair):
 
 
 def test_the_learning_rate_rises_and_falls():
-    rates = [train.learning_rate(step, 1000, 0.01, 100) for step in range(1000)]
+    rates = [train.learning_rate(step, step / 1000, 0.01, 100) for step in range(1000)]
     assert rates[0] == pytest.approx(0.0001) and max(rates) < 0.01 and 90 <= int(np.argmax(rates)) < 110
     assert rates[550] == pytest.approx(0.01 * 0.5 * (1 + math.cos(math.pi * 0.55))) and rates[-1] < 1e-6
 
@@ -352,7 +522,7 @@ def test_the_moving_average_is_the_closed_form():
 
 
 def test_help_answers_at_once():
-    for script in ("train.py", "predict.py", "model.py", "patches.py", "data.py"):
+    for script in ("train.py", "predict.py", "infer.py", "evaluate.py", "model.py", "patches.py", "data.py"):
         seconds = []
         for _ in range(5):  # the fastest of five: another program may disturb the others
             began = time.perf_counter()

@@ -1,0 +1,58 @@
+"""The command lines: what all scripts share. Nothing but the standard library, so that --help answers at once."""
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+POSITIONAL = ("image", "mask")   # of train.py
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with mistakes told in one line, the script's docstring as help, and settings files.
+
+    `@FILE` on the command line stands for the arguments in that file: as one would type them, on any number of
+    lines, # before a remark.
+    """
+
+    def __init__(self, description):
+        super().__init__(prog=Path(sys.argv[0]).name, description=description, fromfile_prefix_chars="@",
+                         formatter_class=argparse.RawDescriptionHelpFormatter)
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: {message}\n")
+
+    def convert_arg_line_to_args(self, line):
+        return shlex.split(line, comments=True)
+
+
+def number(kind, least, most=1e30):
+    """An argparse type: an int or float within bounds."""
+    def parse(text):
+        if not least <= kind(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text} is not a number from {least} to {most:g}")
+        return kind(text)
+    parse.__name__ = kind.__name__           # argparse names it where the text is no number at all
+    return parse
+
+
+def add_prediction_knobs(add):
+    """What predict.py and infer.py both can do."""
+    add("--tta", action="store_true",
+        help="average over flips and turns, those that training used (off: up to eight times the work)")
+    add("--halo", type=number(int, 0, 127), metavar="PIXELS",
+        help="what windows see around what they keep (all the network can; less is faster, not exact)")
+    add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="auto: a GPU if there is one")
+
+
+def as_settings_file(args, remarks, leave_out):
+    """The text of a settings file that stands for these arguments: remarks first, then an argument a line.
+
+    `leave_out` names those that belong to one run only. Positional arguments come without their names.
+    """
+    lines = [f"# {remark}" for remark in remarks]
+    for name, value in vars(args).items():
+        if name not in leave_out and value is not None and value is not False:
+            values = [] if value is True else value if isinstance(value, list) else [value]
+            words = [] if name in POSITIONAL else [f"--{name.replace('_', '-')}"]
+            lines.append(" ".join(words + [shlex.quote(str(one)) for one in values]))
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,97 @@
+"""What less context than a network can see costs, and what it saves: class disagreement and time against the halo.
+
+    python -m benchmarks.halo CHECKPOINT IMAGE_DIR
+
+Predicts images with the halo with which stitching is exact, then with smaller ones, and counts the pixels whose class
+changes. "Near seams" are those within 8 pixels of the border of a core, where the context is missing. Draws
+results/halo.png.
+"""
+import argparse
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", metavar="CHECKPOINT")
+    parser.add_argument("images", metavar="IMAGE_DIR")
+    parser.add_argument("--count", type=int, default=20, help="images, spread evenly (20)")
+    parser.add_argument("--out", default="results/halo.png", help="the picture (results/halo.png)")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    ARGS = parse_arguments()     # before the imports that take seconds
+
+import statistics
+import time
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from benchmarks.machine import machine
+from checkpoint import load_checkpoint
+from data import find_images, read_image
+from patches import tiles
+from plots import BLUE, ORANGE, save
+from predict import segmenter
+
+NEAR = 8                         # pixels
+
+
+def near_seams(height, width, halo, stride):
+    """Where a border between two cores is at most NEAR pixels away: bool (height, width)."""
+    near = np.zeros((height, width), bool)
+    for tile in tiles(height, width, halo, stride)[2]:
+        for edge in {tile.top, tile.bottom} - {0, height}:
+            near[max(edge - NEAR, 0):edge + NEAR, tile.left:tile.right] = True
+        for edge in {tile.left, tile.right} - {0, width}:
+            near[tile.top:tile.bottom, max(edge - NEAR, 0):edge + NEAR] = True
+    return near
+
+
+def measure(model, facts, images, halo, exact):
+    """(share of pixels of another class, the same near seams, times the pixels of the image, ms an image)."""
+    segment, wrong, wrong_near, near, work, seconds = segmenter(model, facts, halo=halo), 0, 0, 0, [], []
+    for image, truth in zip(images, exact):
+        began = time.perf_counter()
+        different = segment(image) != truth
+        seconds.append(time.perf_counter() - began)
+        seam = near_seams(*truth.shape, halo, model.stride)
+        window_height, window_width, cover = tiles(*truth.shape, halo, model.stride)
+        work.append(len(cover) * window_height * window_width / truth.size)
+        wrong, wrong_near, near = wrong + different.sum(), wrong_near + different[seam].sum(), near + seam.sum()
+    pixels = sum(truth.size for truth in exact)
+    return wrong / pixels, wrong_near / max(near, 1), statistics.mean(work), 1e3 * statistics.median(seconds)
+
+
+def main(args):
+    model, facts = load_checkpoint(args.checkpoint)
+    paths = find_images(args.images)
+    numbers = np.unique(np.linspace(0, len(paths) - 1, args.count).astype(int))
+    images = [read_image(paths[number]) for number in numbers]
+    exact = [segmenter(model, facts)(image) for image in images]
+    halos = sorted({0, *(model.stride * round(model.halo * part / 8 / model.stride) for part in range(1, 9))})
+    print(f"{machine()}; {args.checkpoint} ({model.name}, halo {model.halo}), {len(images)} images like "
+          f"{images[0].shape[1]}x{images[0].shape[0]}")
+    print(f"{'halo':>6}{'another class':>16}{'near seams':>13}{'work':>9}{'ms an image':>14}")
+    rows = []
+    for halo in halos:
+        rows.append(measure(model, facts, images, halo, exact))
+        wrong, near, work, milliseconds = rows[-1]
+        print(f"{halo:>6}{wrong:>16.4%}{near:>13.4%}{work:>8.2f}x{milliseconds:>14.0f}", flush=True)
+
+    figure = Figure(figsize=(7, 3.4), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    axes.plot(halos, [100 * row[0] for row in rows], "o-", color=BLUE, linewidth=2, label="all pixels")
+    axes.plot(halos, [100 * row[1] for row in rows], "s--", color=ORANGE, linewidth=2,
+              label=f"within {NEAR} pixels of a seam")
+    axes.set(xlabel="halo (pixels around what is kept)", ylabel="pixels of another class (%)", xticks=halos,
+             title="What less context than the network can see costs", ylim=(0, None))
+    axes.grid(alpha=0.3)
+    axes.legend(edgecolor="none")
+    above = axes.secondary_xaxis("top")
+    above.set(xticks=halos, xticklabels=[f"{row[2]:.1f}x" for row in rows], xlabel="work, in pixels of the image")
+    save(figure, args.out)
+
+
+if __name__ == "__main__":
+    main(ARGS)

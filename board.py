@@ -1,0 +1,36 @@
+"""TensorBoard, an optional package: curves and a few predictions, epoch by epoch."""
+import numpy as np
+
+from files import BadInput
+from plots import class_colours
+
+
+def open_board(folder, classes):
+    """A function of (row of history.csv, IoU of each class, [(image, mask, prediction), …]) that shows an epoch.
+
+    Raises BadInput where the package is missing, or the folder cannot be written.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise BadInput("--tensorboard needs a package that is missing here; pip install tensorboard") from None
+    try:
+        board = SummaryWriter(folder)
+    except OSError as error:
+        raise BadInput(f"--tensorboard {folder} cannot be written ({error.strerror}); expected a folder") from error
+    colours = class_colours(classes)                                  # uint8 (256, 3)
+
+    def show(row, iou, shown):
+        epoch = row["epoch"]
+        for name, value in row.items():
+            if name != "epoch" and value is not None:
+                board.add_scalar(name.replace("_", "/", 1), value, epoch)
+        for one, value in zip(classes, iou):
+            if value is not None:
+                board.add_scalar(f"iou/{one['name']}", value, epoch)
+        for number, (image, mask, prediction) in enumerate(shown):    # side by side
+            picture = np.concatenate([image, colours[mask], colours[prediction]], axis=1)
+            board.add_image(f"validation/{number}", picture, epoch, dataformats="HWC")
+        board.flush()
+
+    return show

@@ -1,0 +1,161 @@
+"""Segment every image of a directory, sub-directories too: each gets a mask of the same name and size.
+
+    python infer.py IMAGE_DIR OUTPUT_DIR                         with model.pt
+    python infer.py IMAGE_DIR OUTPUT_DIR --checkpoint runs/name/model.pt --resume
+    torchrun --nproc-per-node 2 infer.py IMAGE_DIR OUTPUT_DIR    in several processes
+
+Masks hold the values that the training's masks held. In a JPEG two classes are black and white, exact when
+thresholded at half; for more than two, a .jpg image gets a .png mask. Files that cannot be read are listed at the
+end, after all others are done, and the exit status is 1.
+"""
+from arguments import Parser, add_prediction_knobs
+
+
+def parse_arguments(argv=None):
+    parser = Parser(__doc__)
+    add = parser.add_argument
+    add("images", metavar="IMAGE_DIR", help="a directory of images")
+    add("output", metavar="OUTPUT_DIR", help="where the masks go; not inside IMAGE_DIR")
+    add("--checkpoint", default="model.pt", metavar="FILE", help="a trained network (model.pt)")
+    add("--format", choices=["auto", "png", "jpg"], default="auto",
+        help="of the masks (auto: the image's own wherever that can hold them; jpg: of several classes, to look at)")
+    add("--only", metavar="FILE", help="the images it names, without extension, one a line, as in test.txt (all)")
+    add("--resume", action="store_true", help="leave out what is already done")
+    add_prediction_knobs(add)
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    ARGS = parse_arguments()     # before the imports below, which take two seconds: --help and typos answer at once
+
+import sys
+import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+import processes
+from checkpoint import load_checkpoint
+from data import find_images, read_image, read_names, to_values
+from files import BadInput, claim, write_image
+from model import pick_device
+from predict import for_the_eye, segmenter
+
+AHEAD = 4                        # images decoded, and masks not yet written, while the network works
+LISTED = 20                      # failures that are printed one by one
+
+
+def choose_images(folder, only=None):
+    """The images in a folder and its sub-folders, as relative paths, in order. Raises BadInput."""
+    found = [path.relative_to(folder) for path in find_images(folder)]
+    if only:
+        names = read_names(only, {path.with_suffix("").as_posix() for path in found})
+        found = [path for path in found if path.with_suffix("").as_posix() in names]
+    return found
+
+
+def mask_paths(images, wanted, classes):
+    """The relative path of each image's mask, see --format. Raises BadInput where two images would share one."""
+    values = np.array([one["value"] for one in classes])
+    paths = {}
+    for image in images:
+        ending = image.suffix if wanted == "auto" else f".{wanted}"
+        jpeg, wide = ending.lower() in (".jpg", ".jpeg"), ending.lower() in (".png", ".tif", ".tiff")
+        if wanted == "auto" and (jpeg and len(classes) > 2 or not wide and not jpeg and values.max() > 255):
+            ending = ".png"      # as a JPEG changes values, and 16 bits do not fit into a BMP
+        path = image.with_suffix(ending)
+        if path in paths:
+            raise BadInput(f"{paths[path]} and {image} would both become {path}; rename one, or infer them apart")
+        paths[path] = image
+    return list(paths)
+
+
+def write_mask(path, indices, classes):
+    """Class indices uint8 (H, W) → a file of the masks' own values, or, as JPEG, of what stands for them."""
+    if path.suffix.lower() not in (".jpg", ".jpeg"):
+        write_image(path, to_values(indices, classes))
+    elif len(classes) == 2:
+        write_image(path, np.array([0, 255], np.uint8)[indices])
+    else:
+        write_image(path, for_the_eye(indices, classes))
+
+
+def decoded_ahead(pool, folder, images):
+    """(image path, future of its pixels) one after the other; threads decode the next ones meanwhile."""
+    waiting = deque()
+    for image in images:
+        waiting.append((image, pool.submit(read_image, folder / image)))
+        if len(waiting) > AHEAD:
+            yield waiting.popleft()
+    yield from waiting
+
+
+def infer(args):
+    """Do what `args` ask for (see parse_arguments); returns a line for each image that failed."""
+    began = time.perf_counter()
+    device = pick_device(args.device)
+    processes.join(device)
+    folder, output = Path(args.images), Path(args.output)
+    if folder.resolve() in [output.resolve(), *output.resolve().parents]:
+        raise BadInput(f"{output} is inside {folder}; write elsewhere, or masks would be taken for images")
+    model, facts = load_checkpoint(args.checkpoint)
+    classes = facts["classes"]
+    segment = segmenter(model, facts, device, args.halo, args.tta)
+    images = choose_images(folder, args.only)
+    masks = dict(zip(images, mask_paths(images, args.format, classes)))
+    renamed = sum(image != mask for image, mask in masks.items()) if args.format == "auto" else 0
+    if renamed:
+        print(f"{renamed} masks become .png, as the images' own format cannot hold {len(classes)} classes exactly")
+
+    mine, failures, done = images[processes.RANK::processes.WORLD], [], []
+    if args.resume:
+        mine = [image for image in mine if not (output / masks[image]).exists()]
+    bar = tqdm(total=len(mine), unit="image", disable=processes.RANK > 0 or None)      # None: where nobody looks on
+    with ThreadPoolExecutor() as pool, bar:
+        writing = deque()
+
+        def finish(most):        # wait until at most so many masks are left to write
+            while len(writing) > most:
+                image, written = writing.popleft()
+                try:
+                    written.result()
+                    done.append(image)
+                except BadInput as error:
+                    failures.append(str(error))
+                bar.update()
+
+        for image, pixels in decoded_ahead(pool, folder, mine):
+            try:
+                path = claim(output / masks[image], folder / image, args.checkpoint)
+                writing.append((image, pool.submit(write_mask, path, segment(pixels.result()), classes)))
+            except BadInput as error:
+                failures.append(str(error))
+                bar.update()
+            finish(AHEAD)
+        finish(0)
+
+    failures, done = sorted(processes.gathered(failures)), len(processes.gathered(done))
+    seconds = time.perf_counter() - began
+    print(f"{done} masks in {output}" + (f", {len(images) - done - len(failures)} were there" if args.resume else "") +
+          f"; {seconds:.1f} s, {done / seconds:.1f} images a second on {device}")
+    return failures
+
+
+def main(args):
+    try:
+        failures = infer(args)
+    except BadInput as error:
+        sys.exit(f"infer.py: {error}")
+    except KeyboardInterrupt:
+        sys.exit("infer.py: interrupted; go on with --resume")
+    processes.leave()
+    if failures and processes.RANK == 0:
+        more = [f"and {len(failures) - LISTED} more"] if len(failures) > LISTED else []
+        sys.exit("\n".join([f"infer.py: {len(failures)} images failed:", *failures[:LISTED], *more]))
+
+
+if __name__ == "__main__":
+    main(ARGS)

@@ -1,0 +1,303 @@
+"""Data sets: what is found in a folder, how it is split, and that it does not matter where patches are cut."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from conftest import TABLE, write_pair
+from PIL import Image
+
+import dataset
+from data import IGNORE, image_size, read_classes, read_image
+from dataset import load, split, stream
+from files import BadInput
+from patches import Drawing
+
+DRAWING = Drawing(seed=3, size=32, batch=6, balance=0.5, scale=(0.7, 1.5))
+
+
+def test_a_folder_is_read_and_told(folder, capsys):
+    data = load(str(folder), memory=1)
+    told = capsys.readouterr().out
+    assert "8 pairs of 90x70 to 100x70 pixels, held in memory" in told and "by a hash of the names" in told
+    assert "7 is bar" in told and "9 ignored" in told
+    assert [one["value"] for one in data.classes] == [0, 3, 7] and data.ignore == [9]
+    assert len(data.training) + len(data.validation) == 8 and len(data.validation) >= 1
+    image, mask, rows = data.training[0]
+    assert set(np.unique(mask)) == {0, 1, 2, IGNORE} and (mask[:5, :9] == IGNORE).all()
+    assert image.shape == (*mask.shape, 3) and rows.shape == (3, 70)
+
+
+def test_classes_are_found_where_there_is_no_table(folder):
+    (folder / "classes.json").unlink()
+    data = load(str(folder))
+    assert [one["value"] for one in data.classes] == [0, 3, 7, 9] and data.ignore == []
+    other = folder.parent / "table.json"
+    other.write_text(json.dumps(TABLE))
+    assert load(str(folder), table=other).ignore == [9]
+
+
+def test_one_coloured_mask_makes_greys_colours(tmp_path):
+    for name, colour in [("a", (0, 0, 0)), ("b", (9, 9, 9)), ("c", (255, 0, 0))]:
+        write_pair(tmp_path, name, 0)
+        Image.fromarray(np.tile(np.array([(0, 0, 0), colour], np.uint8), (70, 45, 1))).save(
+            tmp_path / "masks" / f"{name}.png"
+        )
+    data = load(str(tmp_path))
+    assert [one["value"] for one in data.classes] == [[0, 0, 0], [9, 9, 9], [255, 0, 0]]
+
+
+def test_unpaired_files_are_named_and_left_out(folder, capsys):
+    write_pair(folder, "alone", 9)
+    (folder / "masks" / "alone.png").rename(folder / "masks" / "lonely.png")
+    (folder / "images" / "notes.txt").write_text("not an image")
+    load(str(folder))
+    told = capsys.readouterr().out
+    assert "1 images without a mask: alone.png" in told and "1 masks without an image: lonely.png" in told
+
+
+def test_names_may_lie_in_sub_folders(folder):
+    write_pair(folder, "city/street", 9)
+    (folder / "val.txt").write_text("city/street\n")
+    assert len(load(str(folder)).validation) == 1
+
+
+# ---------------------------------------------------------------------------------------------------
+# The split
+
+
+def test_the_split_by_hash_stays_when_files_are_added(tmp_path):
+    names = [f"image {number}" for number in range(200)]
+    training, validation, _ = split(names, tmp_path, 0.2)
+    assert sorted(training + validation) == sorted(names) and 25 < len(validation) < 55
+    more = sorted([*names, *(f"new {number}" for number in range(100))])
+    assert set(split(more, tmp_path, 0.2)[1]) & set(names) == set(validation)
+    assert set(split(names, tmp_path, 0.1)[1]) < set(validation)
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_few_images_are_split_too(tmp_path, count):
+    for share in (0.001, 0.2, 0.9):
+        training, validation, _ = split([f"n{number}" for number in range(count)], tmp_path, share)
+        assert training and validation and len(training + validation) == count
+
+
+@pytest.mark.parametrize(
+    "lists, training, validation",
+    [
+        ({"train": "a b c", "val": "d"}, "abc", "d"),
+        ({"train": "a b c", "val": "d e"}, "abc", "de"),
+        ({"val": "b"}, "acdef", "b"),
+        ({"train": "a f"}, "af", "bcde"),
+        ({"train": "a b", "test": "c d"}, "ab", "ef"),
+        ({"val": "a", "test": "b c"}, "def", "a"),
+        ({"test": "a b c d x"}, None, None),
+        ({"train": "a b c d", "test": "e f"}, None, None),
+    ],
+)
+def test_lists_decide_the_split(tmp_path, lists, training, validation):
+    for part, names in lists.items():
+        (tmp_path / f"{part}.txt").write_text("\ufeff" + names.replace(" ", "\r\n") + "\n\n", encoding="utf-8")
+    found = split(list("abcdef"), tmp_path, 0.2)
+    if training is None:  # what is not for testing is split by a hash
+        left = set("abcdef") - set(lists["test"])
+        assert set(found[0]) | set(found[1]) == left and found[0] and found[1] and "hash" in found[2]
+    else:
+        assert ("".join(found[0]), "".join(found[1])) == (training, validation)
+
+
+def test_wrong_lists_are_refused(tmp_path):
+    (tmp_path / "train.txt").write_text("a\nq\n")
+    with pytest.raises(BadInput, match="train.txt names q; expected names without extension"):
+        split(list("abc"), tmp_path, 0.2)
+    (tmp_path / "train.txt").write_text("a\nb\n")
+    (tmp_path / "val.txt").write_text("b\n")
+    with pytest.raises(BadInput, match="val.txt names b, which train.txt names, too"):
+        split(list("abc"), tmp_path, 0.2)
+    (tmp_path / "val.txt").write_text("\n")
+    with pytest.raises(BadInput, match="val.txt names nothing"):
+        split(list("abc"), tmp_path, 0.2)
+    (tmp_path / "val.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(BadInput, match="val.txt cannot be read"):
+        split(list("abc"), tmp_path, 0.2)
+
+
+# ---------------------------------------------------------------------------------------------------
+# Held, decoded, and in other processes
+
+
+def batches(data, workers=0, reuse=1, epochs=range(2), slots=range(6)):
+    drawing = DRAWING._replace(reuse=reuse)
+    return list(stream(data.training, drawing, 5, epochs, slots, workers))
+
+
+def same(first, second):
+    return len(first) == len(second) and all(
+        np.array_equal(one, other) for pair in zip(first, second) for one, other in zip(*pair)
+    )
+
+
+@pytest.mark.parametrize("reuse", [1, 2, 3])
+def test_it_does_not_matter_where_patches_are_cut(folder, reuse):
+    held, decoded = load(str(folder), memory=1), load(str(folder), memory=0)
+    assert held.training.decode is None and decoded.training.decode is not None
+    assert held.fingerprint == decoded.fingerprint
+    expected = batches(held, reuse=reuse)
+    assert len(expected) == 10 and expected[0][0].shape == (6, 32, 32, 3)
+    assert same(expected, batches(decoded, reuse=reuse))
+    assert same(expected, batches(decoded, workers=2, reuse=reuse))
+    assert same(expected[5:], batches(decoded, workers=1, reuse=reuse, epochs=range(1, 2)))  # resumed
+    halves = [batches(held, reuse=reuse, slots=range(rank, 6, 2)) for rank in range(2)]  # two ranks
+    assert all(
+        np.array_equal(whole[0][rank::2], half[0]) for rank in range(2) for whole, half in zip(expected, halves[rank])
+    )
+
+
+def test_an_image_is_decoded_once_for_several_steps(folder):
+    data, decoded = load(str(folder), memory=0), []
+    decode = data.training.decode
+    data.training.decode = lambda *paths: decoded.append(paths) or decode(*paths)
+    batches(data, reuse=5, epochs=range(1))
+    assert len(decoded) == 6  # the slots of a batch
+    decoded.clear()
+    batches(data, reuse=1, epochs=range(1))
+    assert len(decoded) == 30
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_file_damaged_after_the_start_is_named(folder, workers):
+    data = load(str(folder), memory=0)
+    for path in (folder / "images").iterdir():
+        path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(BadInput, match=r"n\d.png is no readable image") as caught:
+        batches(data, workers)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_fingerprint_knows_the_data_again(folder):
+    before = load(str(folder)).fingerprint
+    assert load(str(folder)).fingerprint == before
+    moved = shutil.copytree(folder, folder.parent / "moved")
+    assert load(str(moved)).fingerprint == before
+    (folder / "val.txt").write_text("n3\n")
+    assert load(str(folder)).fingerprint != before
+    (folder / "val.txt").unlink()
+    for part in ("images", "masks"):
+        path = moved / part / "n1.png"
+        array = np.array(Image.open(path))
+        Image.fromarray(array[::-1].copy()).save(path)
+        assert load(str(moved)).fingerprint != before
+        Image.fromarray(array).save(path)
+        assert load(str(moved)).fingerprint == before
+
+
+def test_colour_statistics_are_numpys(folder):
+    data = load(str(folder), memory=0)
+    colours = np.concatenate([data.training[n][0].reshape(-1, 3) for n in range(len(data.training))]) / 255
+    mean, std = dataset.colour_statistics(data.training)
+    np.testing.assert_allclose(mean, colours.mean(axis=0), rtol=1e-9)
+    np.testing.assert_allclose(std, colours.std(axis=0), rtol=1e-9)
+
+
+def test_a_folder_of_one_pair_is_cut_like_a_pair(tmp_path, capsys):
+    write_pair(tmp_path, "only", 0, height=200, width=300)
+    data = load(str(tmp_path))
+    assert "a strip of it held out" in capsys.readouterr().out
+    assert len(data.training) == 2 or len(data.training) == 1
+    pair = load((tmp_path / "images" / "only.png", tmp_path / "masks" / "only.png"))
+    assert pair.fingerprint == data.fingerprint
+
+
+def test_image_size_is_read_from_the_header(tmp_path):
+    array = np.random.default_rng(0).integers(0, 256, (20, 50, 3), np.uint8)
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[274] = orientation
+        Image.fromarray(array).save(tmp_path / "a.jpg", exif=exif)
+        assert image_size(tmp_path / "a.jpg") == read_image(tmp_path / "a.jpg").shape[:2]
+    whole = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "a.jpg").write_bytes(whole[: len(whole) // 2])
+    assert image_size(tmp_path / "a.jpg") == (50, 20)  # nothing is decoded
+
+
+# ---------------------------------------------------------------------------------------------------
+# Mistakes
+
+
+def refused(folder, *words, **options):
+    with pytest.raises(BadInput) as caught:
+        load(str(folder), **options)
+    assert "\n" not in str(caught.value)
+    for word in words:
+        assert word in str(caught.value), str(caught.value)
+
+
+def test_mistakes_in_a_folder(folder, tmp_path):
+    refused(tmp_path / "none", "none is no folder")
+    refused(tmp_path, "images is no folder")
+    (tmp_path / "empty" / "images").mkdir(parents=True)
+    (tmp_path / "empty" / "masks").mkdir()
+    refused(tmp_path / "empty", "images holds no image")
+    write_pair(tmp_path / "empty", "a", 0)
+    (tmp_path / "empty" / "masks" / "a.png").rename(tmp_path / "empty" / "masks" / "b.png")
+    refused(tmp_path / "empty", "1 images and 1 masks, but no pair")
+    (tmp_path / "empty" / "masks" / "b.png").unlink()
+    refused(tmp_path / "empty", "masks holds no image")
+    (tmp_path / "empty" / "images" / "a.png").rename(tmp_path / "empty" / "masks" / "a.png")
+    refused(tmp_path / "empty", "images holds no image")
+
+    shutil.copy(folder / "masks" / "n1.png", folder / "masks" / "n1.tif")
+    refused(folder, "n1.png", "n1.tif", "nothing but the extension")
+    (folder / "masks" / "n1.tif").unlink()
+    mask = np.array(Image.open(folder / "masks" / "n2.png"))
+    Image.fromarray(mask[:-1]).save(folder / "masks" / "n2.png")
+    refused(folder, "n2.png is 90x70", "n2.png is 90x69")
+    mask[40, 30] = 5
+    Image.fromarray(mask).save(folder / "masks" / "n2.png")
+    refused(folder, "n2.png holds 5 at x=30, y=40", "expected one of 0, 3, 7, 9")
+    Image.fromarray(np.dstack([mask * 0, mask * 0, mask])).save(folder / "masks" / "n2.png")  # blue, not grey
+    refused(folder, "n2.png holds [0, 0,")
+    write_pair(folder, "n2", 2)
+    write_pair(folder, "thin", 2, height=15, width=90)
+    refused(folder, "thin.png is 90x15", "at least 16")
+
+
+@pytest.mark.parametrize(
+    "text, reason",
+    [
+        ("{", "cannot be read"),
+        ("[]", 'no list "classes"'),
+        ('{"classes": {"road": 1}}', 'no list "classes"'),
+        ('{"classes": []}', "0 classes"),
+        ('{"classes": [{"name": "a", "value": 1}]}', "1 classes"),
+        ('{"classes": [{"name": "a", "value": 1}, {"name": "b"}]}', 'a "name" and a "value"'),
+        ('{"classes": [{"name": "a", "value": 1}, {"name": 2, "value": 2}]}', 'a "name" and a "value"'),
+        ('{"classes": [{"name": "a", "value": 1}, {"name": "b", "value": "2"}]}', "2 is neither"),
+        ('{"classes": [{"name": "a", "value": 1}, {"name": "b", "value": 1.5}]}', "1.5 is neither"),
+        ('{"classes": [{"name": "a", "value": 1}, {"name": "b", "value": true}]}', "True is neither"),
+        ('{"classes": [{"name": "a", "value": 1}, {"name": "b", "value": 70000}]}', "70000 is neither"),
+        ('{"classes": [{"name": "a", "value": 1}, {"name": "b", "value": [0, 0, 256]}]}', "256] is neither"),
+        ('{"classes": [{"name": "a", "value": 1}, {"name": "b", "value": [1, 1]}]}', "[1, 1] is neither"),
+        ('{"classes": [{"name": "a", "value": 1}, {"name": "b", "value": [1, 1, 1]}]}', "mixes"),
+        ('{"classes": [{"name": "a", "value": 1}, {"name": "b", "value": 1}]}', "value 1 occurs twice"),
+        ('{"classes": [{"name": "a", "value": 1}, {"name": "a", "value": 2}]}', "name a occurs twice"),
+        ('{"classes": [{"name": "a", "value": 1}, {"name": "b", "value": 2}], "ignore": 2}', '"ignore" is no list'),
+        ('{"classes": [{"name": "a", "value": 1}, {"name": "b", "value": 2}], "ignore": [2]}', "value 2 occurs twice"),
+        ('{"classes": [{"name": "a", "value": 1}, {"name": "b", "value": 2}], "ignore": [null]}', "None is neither"),
+    ],
+)
+def test_malformed_class_tables(tmp_path, text, reason):
+    (tmp_path / "classes.json").write_text(text)
+    with pytest.raises(BadInput) as caught:
+        read_classes(tmp_path / "classes.json")
+    message = str(caught.value)
+    assert "classes.json" in message and reason in message and "expected" in message and "\n" not in message
+
+
+def test_a_class_table_of_colours(tmp_path):
+    table = {"classes": [{"name": "a", "value": [0, 0, 0]}, {"name": "b", "value": [128, 64, 128]}]}
+    (tmp_path / "classes.json").write_text(json.dumps(table))
+    assert read_classes(tmp_path / "classes.json") == (table["classes"], [])
+    with pytest.raises(BadInput, match="missing.json does not exist"):
+        read_classes(tmp_path / "missing.json")

@@ -1,0 +1,205 @@
+"""infer.py as a user runs it: a directory in, a directory of masks of the same names out."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, command, fails_in_one_line, write_pair
+from PIL import Image
+
+import infer
+from checkpoint import load_checkpoint, save_checkpoint
+from data import read_image, read_mask
+from files import BadInput
+from model import FCN, UNet
+from predict import segmenter
+
+NAMES = ["photo.jpg", "upper.JPG", "c.jpeg", "d.png", "e.tif", "f.bmp", "g.webp", "deep/er/photo.jpg", "with.dots.png"]
+
+
+def checkpoint(path, model, values, **facts):
+    classes = [{"name": f"class {number}", "value": value} for number, value in enumerate(values)]
+    facts = {"ignore": [], "mean": [0.5] * 3, "std": [0.2] * 3, "settings": {"flips": "all"}, **facts}
+    save_checkpoint(path, model, classes=classes, **facts)
+    return path
+
+
+def network(classes=2, seed=0):
+    torch.manual_seed(seed)
+    model = FCN(classes).eval()
+    with torch.no_grad():  # so that every class occurs
+        model.layers.conv4.bias.zero_()
+        model.layers.conv4.weight.mul_(20)
+    return model
+
+
+@pytest.fixture
+def images(tmp_path):
+    random = np.random.default_rng(0)
+    for number, name in enumerate(NAMES):
+        path = tmp_path / "images" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        small = random.integers(0, 256, (7, 9, 3), np.uint8)
+        Image.fromarray(small).resize((60 + number, 300 if number == 3 else 50)).save(path)
+    return tmp_path / "images"
+
+
+def expected(model_file, image, **settings):
+    model, facts = load_checkpoint(model_file)
+    return segmenter(model, facts, **settings)(read_image(image))
+
+
+def files(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def test_every_image_gets_a_mask_of_the_same_name_and_size(images, tmp_path):
+    model = checkpoint(tmp_path / "model.pt", network(), [0, 255])
+    (images / "notes.txt").write_text("not an image")
+    done = command("infer.py", "images", "out", cwd=tmp_path)
+    assert done.returncode == 0 and f"{len(NAMES)} masks in out" in done.stdout, done.stderr
+    assert files(tmp_path / "out") == sorted(NAMES)
+    for name in NAMES:
+        mask = Image.open(tmp_path / "out" / name)
+        truth = expected(model, images / name)
+        assert mask.mode == "L" or name.endswith("webp")
+        jpeg = name.lower().endswith(("jpg", "jpeg"))
+        values = np.asarray(mask.convert("L"))
+        assert np.array_equal(values >= 128 if jpeg else values, truth == 1 if jpeg else truth * 255), name
+        assert 0.05 < truth.mean() < 0.95
+
+
+@pytest.mark.parametrize("values", [[0, 1], [3, 7], [[0, 0, 0], [9, 0, 200]]])
+def test_two_classes_are_black_and_white_in_a_jpeg_and_themselves_elsewhere(images, tmp_path, values):
+    model = checkpoint(tmp_path / "model.pt", network(), values)
+    assert command("infer.py", "images", "out", cwd=tmp_path).returncode == 0
+    truth = expected(model, images / "photo.jpg")
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "out" / "photo.jpg")) >= 128, truth == 1)
+    for name in ("d.png", "e.tif", "f.bmp", "g.webp"):
+        assert np.array_equal(read_mask(tmp_path / "out" / name), np.array(values)[expected(model, images / name)]), (
+            name
+        )
+
+
+def test_more_classes_than_a_jpeg_can_hold_become_png(images, tmp_path):
+    model = checkpoint(tmp_path / "model.pt", network(3), [0, 10, 300])
+    done = command("infer.py", "images", "out", cwd=tmp_path)
+    assert done.returncode == 0 and "6 masks become .png" in done.stdout
+    assert not any(name.lower().endswith(("jpg", "jpeg", "bmp", "webp")) for name in files(tmp_path / "out"))
+    for image, mask in [("photo.jpg", "photo.png"), ("e.tif", "e.tif"), ("deep/er/photo.jpg", "deep/er/photo.png")]:
+        truth = np.array([0, 10, 300])[expected(model, images / image)]
+        assert np.array_equal(read_mask(tmp_path / "out" / mask), truth) and len(np.unique(truth)) == 3
+    assert command("infer.py", "images", "look", "--format", "jpg", cwd=tmp_path).returncode == 0
+    assert {name.rsplit(".", 1)[1] for name in files(tmp_path / "look")} == {"jpg"}
+
+
+def test_all_as_png(images, tmp_path):
+    model = checkpoint(tmp_path / "model.pt", network(), [0, 255])
+    assert command("infer.py", "images", "out", "--format", "png", cwd=tmp_path).returncode == 0
+    assert {name.rsplit(".", 1)[1] for name in files(tmp_path / "out")} == {"png"}
+    assert np.array_equal(read_mask(tmp_path / "out" / "upper.png"), expected(model, images / "upper.JPG") * 255)
+    shutil.copy(images / "photo.jpg", images / "d.jpg")
+    words = ("infer.py", "images", "other", "--format", "png")
+    fails_in_one_line(command(*words, cwd=tmp_path), "d.jpg and d.png would both become d.png")
+
+
+def test_resume_leaves_out_what_is_done_and_nothing_else(images, tmp_path):
+    checkpoint(tmp_path / "model.pt", network(), [0, 255])
+    assert command("infer.py", "images", "out", cwd=tmp_path).returncode == 0
+    (tmp_path / "out" / "d.png").unlink()
+    (tmp_path / "out" / ".d.png.part").write_bytes(b"half of a mask")  # as a killed process leaves it
+    before = {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in NAMES if name != "d.png"}
+    done = command("infer.py", "images", "out", "--resume", cwd=tmp_path)
+    assert done.returncode == 0 and f"1 masks in out, {len(NAMES) - 1} were there" in done.stdout
+    assert before == {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in before}
+    assert files(tmp_path / "out") == sorted(NAMES)
+    again = command("infer.py", "images", "out", cwd=tmp_path)  # its own masks it may write again
+    assert again.returncode == 0 and f"{len(NAMES)} masks" in again.stdout
+
+
+def test_bad_files_are_listed_after_the_good_ones_are_done(images, tmp_path):
+    checkpoint(tmp_path / "model.pt", network(), [0, 255])
+    (images / "a empty.png").touch()
+    (images / "deep" / "cut.jpg").write_bytes((images / "photo.jpg").read_bytes()[:300])
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "d.png").write_text("the user's own")
+    done = command("infer.py", "images", "out", cwd=tmp_path)
+    errors = done.stderr.strip().splitlines()
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert errors[0] == "infer.py: 3 images failed:" and len(errors) == 4
+    assert "a empty.png is no readable image" in errors[1] and "cut.jpg is no readable image" in errors[2]
+    assert "d.png exists and was not written by this program" in errors[3]
+    assert (tmp_path / "out" / "d.png").read_text() == "the user's own"
+    assert files(tmp_path / "out") == sorted(NAMES)  # d.png among them, nothing half-written beside them
+
+
+def test_only_some(images, tmp_path):
+    checkpoint(tmp_path / "model.pt", network(), [0, 255])
+    (tmp_path / "test.txt").write_text("deep/er/photo\nwith.dots\n")
+    assert command("infer.py", "images", "out", "--only", "test.txt", cwd=tmp_path).returncode == 0
+    assert files(tmp_path / "out") == ["deep/er/photo.jpg", "with.dots.png"]
+    (tmp_path / "test.txt").write_text("absent")
+    fails_in_one_line(command("infer.py", "images", "b", "--only", "test.txt", cwd=tmp_path), "test.txt names absent")
+
+
+def test_a_unet_with_less_context_and_with_turns(images, tmp_path):
+    torch.manual_seed(0)
+    model = checkpoint(tmp_path / "unet.pt", UNet(3, 4, 2).eval(), [0, 1, 2], settings={"flips": "mirror"})
+    for words, settings in [((), {}), (("--halo", 8), {"halo": 8}), (("--tta",), {"tta": True})]:
+        out = f"out{''.join(map(str, words))}"
+        done = command("infer.py", "images", out, "--checkpoint", "unet.pt", *words, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert np.array_equal(read_mask(tmp_path / out / "d.png"), expected(model, images / "d.png", **settings))
+
+
+def test_mistakes(images, tmp_path):
+    run = lambda *words: command("infer.py", *words, cwd=tmp_path)
+    fails_in_one_line(run("images", "out"), "model.pt does not exist")
+    checkpoint(tmp_path / "model.pt", network(), [0, 255])
+    fails_in_one_line(run("nowhere", "out"), "nowhere is no folder")
+    fails_in_one_line(run("images", "images/masks"), "masks is inside images")
+    fails_in_one_line(run("images", "images"), "images is inside images")
+    fails_in_one_line(run("images", "images/../images/x"), "is inside images")
+    fails_in_one_line(run("images", "out", "--halo", 130), "--halo", "127")
+    (tmp_path / "none").mkdir()
+    fails_in_one_line(run("none", "out"), "none holds no image")
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_processes_share_the_work(images, tmp_path):
+    checkpoint(tmp_path / "model.pt", network(), [0, 255])
+    assert command("infer.py", "images", "one", cwd=tmp_path).returncode == 0
+    (images / "broken.png").touch()
+    torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    done = infer_with(torchrun, tmp_path)
+    assert done.returncode != 0 and f"{len(NAMES)} masks in two" in done.stdout
+    assert done.stderr.count("broken.png is no readable image") == 1
+    assert files(tmp_path / "two") == sorted(NAMES)
+    for name in NAMES:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def infer_with(words, folder):
+    line = [sys.executable, *words, str(ROOT / "infer.py"), "images", "two"]
+    return subprocess.run(line, cwd=folder, capture_output=True, text=True, timeout=300)
+
+
+def test_names_of_masks():
+    classes = [{"name": "a", "value": 0}, {"name": "b", "value": 1}, {"name": "c", "value": 2}]
+    names = [Path(name) for name in ("a.jpg", "b.JPEG", "c.bmp", "d.v2.png")]
+    assert [str(path) for path in infer.mask_paths(names, "auto", classes)] == ["a.png", "b.png", "c.bmp", "d.v2.png"]
+    assert infer.mask_paths(names, "auto", classes[:2]) == names
+    with pytest.raises(BadInput, match="a.jpg and a.png would both become a.png"):
+        infer.mask_paths([Path("a.jpg"), Path("a.png")], "auto", classes)
+
+
+def test_what_training_writes_infer_reads(folder, tmp_path):
+    write_pair(tmp_path / "new", "x", 99)
+    words = ["--data", folder, "--model", "unet", "--width", 4, "--depth", 2, "--epochs", 1, "--steps", 3]
+    assert command("train.py", *words, cwd=tmp_path).returncode == 0
+    assert command("infer.py", "new/images", "out", cwd=tmp_path).returncode == 0
+    assert set(np.unique(read_mask(tmp_path / "out" / "x.png"))) <= {0, 3, 7}

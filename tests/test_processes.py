@@ -1,0 +1,100 @@
+"""Several processes, as torchrun starts them: they follow the single one, and do not wait for the dead."""
+
+import csv
+import os
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from conftest import ROOT, command, fails_in_one_line
+
+SMALL = ["--patch", 32, "--batch", 4, "--steps", 4, "--epochs", 2, "--device", "cpu"]
+
+
+def torchrun(*words, cwd):
+    line = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", str(ROOT / "train.py")]
+    return subprocess.run([*line, *map(str, words)], cwd=cwd, capture_output=True, text=True, timeout=300)
+
+
+def losses(folder):
+    with open(folder / "history.csv", newline="") as file:
+        return [
+            [float(row[name]) for name in ("train_loss", "val_loss", "val_accuracy")] for row in csv.DictReader(file)
+        ]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["--model", "unet", "--width", 4, "--depth", 2, "--loss", "ce+dice", "--class-weights", 0.5, "--accumulate", 2],
+        ["--loss", "focal", "--clip", 1, "--reuse", 2, "--memory", 0, "--workers", 1],
+    ],
+    ids=["unet", "fcn"],
+)
+def test_two_processes_follow_the_single_one(folder, tmp_path, settings):
+    """Same patches, same losses and weights but for the rounding of sums: half the batch each, ignored pixels too."""
+    settings = ["--data", folder, *SMALL, *settings]
+    one = command("train.py", *settings, "--out", "one", cwd=tmp_path)
+    assert one.returncode == 0, one.stderr
+    two = torchrun(*settings, "--out", "two", cwd=tmp_path)
+    assert two.returncode == 0, two.stderr
+    assert two.stdout.count("best of 2 epochs") == 1  # one speaks
+    for first, second in zip(losses(tmp_path / "one"), losses(tmp_path / "two")):
+        assert first == pytest.approx(second, rel=2e-4)
+    files = [torch.load(tmp_path / out / "last.pt", weights_only=True) for out in ("one", "two")]
+    assert files[0]["versions"]["processes"] == 1 and files[1]["versions"]["processes"] == 2
+    for name, weight in files[0]["resume"]["weights"].items():
+        torch.testing.assert_close(weight, files[1]["resume"]["weights"][name], rtol=2e-3, atol=2e-4)
+
+
+def test_two_processes_resume_what_one_began(folder, tmp_path):
+    settings = ["--data", folder, *SMALL]
+    assert command("train.py", *settings, "--out", "one", cwd=tmp_path).returncode == 0
+    assert command("train.py", *settings, "--epochs", 1, "--out", "two", cwd=tmp_path).returncode == 0
+    assert torchrun("--resume", "--epochs", 2, "--out", "two", cwd=tmp_path).returncode == 0
+    assert len(losses(tmp_path / "two")) == 2
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(folder, tmp_path):
+    done = torchrun("--data", folder, *SMALL, "--batch", 5, cwd=tmp_path)
+    assert done.returncode != 0 and "--batch 5: expected a multiple of 2" in done.stderr
+    words = ["--data", folder, *SMALL, "--batch", 5, "--accumulate", 2]
+    fails_in_one_line(command("train.py", *words, cwd=tmp_path), "--batch 5: expected a multiple of 2")
+
+
+def test_when_one_process_is_killed_the_other_ends_with_an_error(folder, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    line = [sys.executable, str(ROOT / "train.py"), "--data", str(folder), *map(str, SMALL), "--steps", "100000"]
+    ranks = []
+    try:
+        for rank in range(2):
+            variables = {
+                "RANK": rank,
+                "LOCAL_RANK": rank,
+                "WORLD_SIZE": 2,
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": port,
+            }
+            environment = {
+                **os.environ,
+                "OMP_NUM_THREADS": "1",
+                **{name: str(value) for name, value in variables.items()},
+            }
+            ranks.append(subprocess.Popen(line, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True))
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "last.pt").exists():  # written when all is set up
+            assert time.monotonic() < deadline and all(process.poll() is None for process in ranks)
+            time.sleep(0.05)
+        time.sleep(1)
+        ranks[1].kill()
+        _, errors = ranks[0].communicate(timeout=60)
+        assert ranks[0].returncode not in (0, None) and errors
+    finally:
+        for process in ranks:
+            process.kill()
+            process.communicate()
