@@ -14,15 +14,31 @@ class Parser(argparse.ArgumentParser):
     lines, # before a remark.
     """
 
-    def __init__(self, description):
-        super().__init__(prog=Path(sys.argv[0]).name, description=description, fromfile_prefix_chars="@",
+    def __init__(self, script, description):
+        super().__init__(prog=Path(script).name, description=description,
                          formatter_class=argparse.RawDescriptionHelpFormatter)
+        if hasattr(sys.stdout, "reconfigure"):          # a file's name may hold what a Windows console cannot show
+            sys.stdout.reconfigure(errors="backslashreplace")
 
     def error(self, message):
         self.exit(2, f"{self.prog}: {message}\n")
 
-    def convert_arg_line_to_args(self, line):
-        return shlex.split(line, comments=True)
+    def parse_known_args(self, args=None, namespace=None):
+        return super().parse_known_args(list(self.expanded(sys.argv[1:] if args is None else args)), namespace)
+
+    def expanded(self, words):
+        """The words with those of the settings files in their place. (argparse's own would split at line ends only.)"""
+        for word in words:
+            if not word.startswith("@"):
+                yield word
+                continue
+            try:
+                inside = shlex.split(Path(word[1:]).read_text(encoding="utf-8-sig"), comments=True)
+            except OSError as error:
+                self.error(f"{word[1:]} cannot be read ({error.strerror}); expected a file of arguments")
+            except ValueError as error:                 # neither text nor, then, whole quotations
+                self.error(f"{word[1:]} cannot be read ({error}); expected arguments as one would type them")
+            yield from self.expanded(inside)
 
 
 def number(kind, least, most=1e30):

@@ -5,17 +5,18 @@ from files import BadInput
 from plots import class_colours
 
 
-def open_board(folder, classes):
+def open_board(folder, classes, epochs):
     """A function of (row of history.csv, IoU of each class, [(image, mask, prediction), …]) that shows an epoch.
 
-    Raises BadInput where the package is missing, or the folder cannot be written.
+    What an interrupted run has shown beyond the `epochs` that are done is taken back. Raises BadInput where the
+    package is missing, or the folder cannot be written.
     """
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise BadInput("--tensorboard needs a package that is missing here; pip install tensorboard") from None
     try:
-        board = SummaryWriter(folder)
+        board = SummaryWriter(folder, purge_step=epochs + 1)
     except OSError as error:
         raise BadInput(f"--tensorboard {folder} cannot be written ({error.strerror}); expected a folder") from error
     colours = class_colours(classes)                                  # uint8 (256, 3)
@@ -24,7 +25,7 @@ def open_board(folder, classes):
         epoch = row["epoch"]
         for name, value in row.items():
             if name != "epoch" and value is not None:
-                board.add_scalar(name.replace("_", "/", 1), value, epoch)
+                board.add_scalar(name.replace("train_", "train/").replace("val_", "val/"), value, epoch)
         for one, value in zip(classes, iou):
             if value is not None:
                 board.add_scalar(f"iou/{one['name']}", value, epoch)

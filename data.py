@@ -4,16 +4,19 @@
 """
 import contextlib
 import json
+import os
 import sys
+import unicodedata
 import warnings
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from arguments import Parser
-from files import PICTURES, BadInput, claim
+from files import PICTURES, BadInput, claim, is_jpeg
 
 MAX_LENGTH = 65_500              # pixels a side: the most that a JPEG can hold
 MAX_VALUES = 16                  # distinct values in a mask; what holds more is not a mask but a picture of one
@@ -22,6 +25,7 @@ IGNORE = 255                     # the class index of pixels that have no truth:
 READABLE = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")   # what counts as an image in a folder
 
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)     # open_image refuses such files itself
+warnings.filterwarnings("ignore", category=UserWarning, module="PIL")     # of odd metadata
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -29,21 +33,31 @@ warnings.simplefilter("ignore", Image.DecompressionBombWarning)     # open_image
 
 
 def find_images(folder):
-    """The paths of all images in a folder and its sub-folders, in order. Raises BadInput where there is none."""
-    if not Path(folder).is_dir():
+    """The paths of all images in a folder and its sub-folders, in order, but for hidden ones. Raises BadInput."""
+    def refuse(error):
+        raise BadInput(f"{error.filename} cannot be read ({error.strerror}); expected a folder of images")
+
+    if not os.path.isdir(folder):
         raise BadInput(f"{folder} is no folder; expected one of images")
-    found = sorted(path for path in Path(folder).rglob("*")
-                   if path.suffix.lower() in READABLE and not path.name.startswith(".") and path.is_file())
+    found = []
+    for place, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = [one for one in folders if not one.startswith((".", "__MACOSX"))]
+        found += [Path(place, one) for one in names if not one.startswith(".") and one.lower().endswith(READABLE)]
     if not found:
         raise BadInput(f"{folder} holds no image; expected files that end in {', '.join(READABLE)}")
-    return found
+    return sorted(found)
+
+
+def name_of(path, folder):
+    """The path below a folder without extension, with /, and in one of Unicode's several ways to write an umlaut."""
+    return unicodedata.normalize("NFC", Path(path).relative_to(folder).with_suffix("").as_posix())
 
 
 def images_by_name(folder):
-    """{name: path} of all images in a folder; a name is the path below the folder, without extension, with /."""
+    """{name, as name_of gives it: path} of all images in a folder. Raises BadInput where two share a name."""
     found = {}
     for path in find_images(folder):
-        name = path.relative_to(folder).with_suffix("").as_posix()
+        name = name_of(path, folder)
         if name in found:
             raise BadInput(f"{found[name]} and {path} differ in nothing but the extension; expected one of them")
         found[name] = path
@@ -51,18 +65,27 @@ def images_by_name(folder):
 
 
 def read_names(path, known=None):
-    """The names in a text file, one a line, as a list. Raises BadInput where one is not among the `known`."""
+    """The names in a text file, one a line, # before a remark. Raises BadInput where one is not among the `known`."""
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()     # -sig: Notepad puts a mark in front
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is no text"
         raise BadInput(f"{path} cannot be read ({reason}); expected names without extension, one a line") from None
-    names = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
+    names = [unicodedata.normalize("NFC", line.strip()) for line in lines if not line.startswith("#")]
+    names = list(dict.fromkeys(name for name in names if name))
     unknown = [] if known is None else [name for name in names if name not in known]
     if unknown or not names:
         raise BadInput(f"{path} names {some(unknown) or 'nothing'}; expected names without extension, one a line" +
                        (f", such as {next(iter(known))}" if known else ""))
     return names
+
+
+def in_threads(function, items):
+    """map(function, items), several at once, as decoders run beside each other, with few results held in memory."""
+    workers = min(os.cpu_count() or 1, 8)
+    with ThreadPoolExecutor(workers) as pool:
+        for start in range(0, len(items), 2 * workers):
+            yield from pool.map(function, items[start:start + 2 * workers])
 
 
 def some(names, most=5):
@@ -85,9 +108,11 @@ def told_as_bad_input(path):
         raise BadInput(f"{path} does not exist; expected an image file") from None
     except Image.DecompressionBombError:
         raise BadInput(f"{path} is too large; expected at most {Image.MAX_IMAGE_PIXELS} pixels") from None
+    except PermissionError as error:
+        raise BadInput(f"{path} cannot be read ({error.strerror}); expected an image file") from None
     except Exception as error:   # a decoder raises nearly anything on a damaged file: struct.error, zlib.error, …
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise BadInput(f"{path} is no readable image ({reason}); expected a whole PNG, JPEG, TIFF or BMP") from error
+        raise BadInput(f"{path} is no readable image ({reason}); expected a PNG, JPEG, TIFF, BMP or WebP") from error
 
 
 def open_image(path):
@@ -169,7 +194,7 @@ def find_classes(masks):
     counts, coloured, path, files = Counter(), False, None, 0
     for mask, path in masks:
         values, number = np.unique(codes(mask), return_counts=True)
-        most = 2 if Path(path).suffix.lower() in (".jpg", ".jpeg") else MAX_VALUES     # a JPEG invents values at edges
+        most = 2 if is_jpeg(path) else MAX_VALUES       # a JPEG invents values at edges
         if len(values) > most:
             raise BadInput(f"{path} holds {len(values)} different values; expected one for each class, at most {most}; "
                            "if it is antialiased or a JPEG, --threshold 128 makes two of them, if it has so many "
@@ -177,8 +202,13 @@ def find_classes(masks):
         if values[0] < 0 or mask.ndim == 2 and values[-1] > 65535:
             raise BadInput(f"{path} holds values from {values[0]} to {values[-1]}; expected 0 to 65535")
         if mask.ndim == 3 and not coloured:      # until now all was grey; from now on a grey is a colour like others
+            if max(counts, default=0) > 255:
+                raise BadInput(f"{path} is coloured, but others hold values up to {max(counts)}; expected one kind")
             counts, coloured = Counter({grey * 0x010101: count for grey, count in counts.items()}), True
-        values = values * 0x010101 if coloured and mask.ndim == 2 else values
+        if coloured and mask.ndim == 2:
+            if values[-1] > 255:
+                raise BadInput(f"{path} holds values up to {values[-1]}, but others are coloured; expected one kind")
+            values = values * 0x010101
         counts.update(dict(zip(values.tolist(), number.tolist())))
         files += 1
     values = [[code >> 16, code >> 8 & 255, code & 255] if coloured else code for code in sorted(counts)]
@@ -207,7 +237,7 @@ def read_classes(path):
                         '{"classes": [{"name": "background", "value": 0}, ...], "ignore": [255]}')
 
     try:
-        table = json.loads(Path(path).read_text(encoding="utf-8"))
+        table = json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise BadInput(f"{path} does not exist; expected a class table") from None
     except (OSError, ValueError) as error:              # ValueError: neither JSON nor, before that, UTF-8
@@ -262,6 +292,12 @@ def to_values(indices, classes):
     return values.astype(np.uint8 if values.max() < 256 else np.uint16)[indices]
 
 
+def black_and_white(indices, classes):
+    """Indices (H, W) of two classes → uint8 (H, W): 255 for the class of the brighter value, 0 for the other."""
+    first, second = (np.mean(one["value"]) for one in classes)
+    return np.where(indices == int(second >= first), 255, 0).astype(np.uint8)
+
+
 def read_pair(image_path, mask_path, classes, ignore=(), threshold=None):
     """An image uint8 (H, W, 3) and its mask as class indices uint8 (H, W). Raises BadInput."""
     image, mask = read_image(image_path), read_mask(mask_path, threshold)
@@ -273,11 +309,11 @@ def same_size(image_path, image_size, mask_path, mask_size):
     """Raise BadInput unless the two (height, width) are the same."""
     if image_size != mask_size:
         raise BadInput(f"{image_path} is {image_size[1]}x{image_size[0]} pixels, but {mask_path} is "
-                       f"{mask_size[1]}x{mask_size[0]}; expected a mask of the image's size")
+                       f"{mask_size[1]}x{mask_size[0]}; expected the same size")
 
 
 def main():
-    parser = Parser(__doc__)
+    parser = Parser(__file__, __doc__)
     parser.add_argument("--out", default="patches.png", help="the picture (patches.png)")
     args = parser.parse_args()
 

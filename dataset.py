@@ -5,11 +5,11 @@ and train.txt, val.txt, test.txt with such names, one a line. One image and its 
 """
 import functools
 import hashlib
+import math
 import multiprocessing
 import os
 import signal
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +22,7 @@ from data import (
     find_classes,
     image_size,
     images_by_name,
+    in_threads,
     read_classes,
     read_image,
     read_mask,
@@ -33,6 +34,7 @@ from data import (
 )
 from files import BadInput
 from patches import class_rows, draw_batches
+from processes import RANK
 
 STATISTICS = 500                 # images that mean and standard deviation are taken from, at most
 SMALLEST = 16                    # pixels a side of an image to train on
@@ -70,7 +72,8 @@ class Data(NamedTuple):
     validation: Samples
     classes: list                # as in data.find_classes
     ignore: list                 # mask values that are no class
-    fingerprint: str             # of all the above, so that a resumed training knows its data again
+    fingerprint: str             # of images, masks and split, so that a resumed training knows its data again
+    held_out: list               # names of the images to validate on; of one image, none
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -99,8 +102,8 @@ def split(stems, folder, share):
     """(names to train on, names to validate on), each in the order of `stems`, and how that was decided.
 
     As train.txt, val.txt and test.txt in the folder say, where they are; what they do not name joins the part that
-    has no list. Without them, a hash of the name puts a `share` of the images into validation: files that come
-    later do not move those that are there. Raises BadInput.
+    has no list, and what test.txt names is in neither. Without lists, a hash of the name puts a `share` of the images
+    into validation: files that come later do not move those that are there. Raises BadInput.
     """
     listed, where = {}, {}
     for part in ("train", "val", "test"):
@@ -181,15 +184,14 @@ class Look(NamedTuple):
 
     counts: np.ndarray           # pixels of each class, (classes,)
     area: int                    # pixels
-    digest: bytes                # tells whether the files have changed since
+    digest: bytes                # of the mask, and of the image file's start and length
     held: tuple | None           # (image, mask, rows), where it is held in memory
 
 
 def look_at(image_path, mask_path, classes, ignore, threshold, hold):
     """Read a pair once. Raises BadInput for whatever is wrong with it."""
     mask = to_indices(read_mask(mask_path, threshold), classes, mask_path, ignore)
-    same_size(image_path, image_size(image_path), mask_path, mask.shape)
-    with open(image_path, "rb") as file:                # its start and its length; all of it could take minutes
+    with open(image_path, "rb") as file:                # reading all of many large ones would take minutes
         digest = hashlib.sha256(file.read(65536) + b"%d" % os.fstat(file.fileno()).st_size + mask.tobytes()).digest()
     rows = class_rows(mask, len(classes))
     return Look(rows[:, -1], mask.size, digest, (read_image(image_path), mask, rows) if hold else None)
@@ -209,41 +211,48 @@ def load(source, threshold=None, table=None, share=0.2, memory=2.0, least=64, ga
         stems, images, masks = zip(*find_pairs(source))
         if table is None and (Path(source) / "classes.json").exists():
             table = Path(source) / "classes.json"
-    with ThreadPoolExecutor() as pool:                  # decoding in several threads
-        sizes = list(pool.map(image_size, images))
-        for (height, width), image in zip(sizes, images):
-            if min(height, width) < SMALLEST:
-                raise BadInput(f"{image} is {width}x{height} pixels; expected at least {SMALLEST} a side to train on")
-        classes, ignore = read_classes(table) if table else (
-            find_classes(pool.map(lambda mask: (read_mask(mask, threshold), mask), masks)), [])
-        hold = len(stems) == 1 or 4 * sum(height * width for height, width in sizes) <= memory * 1e9
-        look = functools.partial(look_at, classes=classes, ignore=ignore, threshold=threshold, hold=hold)
-        looks = list(tqdm(pool.map(look, images, masks), total=len(stems), unit="pair", leave=False, disable=None))
+    sizes = list(in_threads(image_size, images))
+    for image, (height, width), mask, size in zip(images, sizes, masks, in_threads(image_size, masks)):
+        same_size(image, (height, width), mask, size)
+        if min(height, width) < SMALLEST:
+            raise BadInput(f"{image} is {width}x{height} pixels; expected at least {SMALLEST} a side to train on")
+    classes, ignore = read_classes(table) if table else (
+        find_classes(in_threads(lambda mask: (read_mask(mask, threshold), mask), masks)), [])
+    hold = len(stems) == 1 or 4 * sum(height * width for height, width in sizes) <= memory * 1e9
+    look = lambda pair: look_at(*pair, classes, ignore, threshold, hold)
+    looks = list(tqdm(in_threads(look, list(zip(images, masks))), total=len(stems), unit="pair", leave=False,
+                      disable=RANK > 0 or None))
 
     if len(stems) == 1:
         image, mask, _ = looks[0].held
         parts = hold_out(image, mask, min(least, min(mask.shape) // 2), gap, share)
         training, validation = (Samples.held(part, len(classes)) for part in parts)
+        held_out = []
         print(f"{images[0]}: {image.shape[1]}x{image.shape[0]} pixels; {masks[0]}, " +
               ("too small to hold out a strip: validating on the training pixels, which flatters"
                if parts[0] is parts[1] else "a strip of it held out to validate on"))
     else:
-        decode = functools.partial(read_pair, classes=classes, ignore=ignore, threshold=threshold)
         place = {stem: number for number, stem in enumerate(stems)}
-        *parts, how = split(stems, source, share)
-        training, validation = (
-            Samples([looks[place[stem]].held if hold else (images[place[stem]], masks[place[stem]]) for stem in part],
-                    [looks[place[stem]].counts for stem in part], [looks[place[stem]].area for stem in part],
-                    None if hold else decode) for part in parts)
-        small, large = ("{1}x{0}".format(*pick(sizes, key=lambda size: size[0] * size[1])) for pick in (min, max))
-        print(f"{source}: {len(stems)} pairs of " + (small if small == large else f"{small} to {large}") + " pixels, " +
+        decode = functools.partial(read_pair, classes=classes, ignore=ignore, threshold=threshold)
+
+        def samples_of(names):
+            numbers = [place[name] for name in names]
+            items = [looks[number].held if hold else (images[number], masks[number]) for number in numbers]
+            return Samples(items, [looks[number].counts for number in numbers],
+                           [looks[number].area for number in numbers], None if hold else decode)
+
+        learnt, held_out, how = split(stems, source, share)
+        training, validation = samples_of(learnt), samples_of(held_out)
+        smallest, largest = (f"{width}x{height}" for height, width in (min(sizes, key=math.prod),
+                                                                       max(sizes, key=math.prod)))
+        print(f"{source}: {len(stems)} pairs of {smallest} to {largest} pixels, " +
               ("held in memory" if hold else "decoded when needed") +
               f"; {len(training)} to train on, {len(validation)} to validate on, {how}")
     print_classes(classes, ignore, training.ends[-1], validation.ends[-1])
     digest = hashlib.sha256(training.ends.tobytes() + validation.ends.tobytes())
     for seen in looks:
         digest.update(seen.digest)
-    return Data(training, validation, classes, ignore, digest.hexdigest())
+    return Data(training, validation, classes, ignore, digest.hexdigest(), held_out)
 
 
 def print_classes(classes, ignore, training, validation):
@@ -258,12 +267,17 @@ def print_classes(classes, ignore, training, validation):
         print(f"  {', '.join(map(str, ignore))} ignored: {unknown:.1%} of training pixels")
 
 
+def spread(count, most):
+    """At most so many of the numbers below `count`, evenly."""
+    return np.unique(np.linspace(0, count - 1, most).astype(int)).tolist()
+
+
 def colour_statistics(samples):
     """Mean and standard deviation of red, green and blue, as two lists, 1 being full; of at most 500 images."""
-    numbers = np.unique(np.linspace(0, len(samples) - 1, STATISTICS).astype(int)).tolist()
-    with ThreadPoolExecutor() as pool:
-        histogram = sum(pool.map(lambda number: np.stack(
-            [np.bincount(samples[number][0][:, :, channel].ravel(), minlength=256) for channel in range(3)]), numbers))
+    def count(number):
+        return np.stack([np.bincount(samples[number][0][:, :, channel].ravel(), minlength=256) for channel in range(3)])
+
+    histogram = sum(in_threads(count, spread(len(samples), STATISTICS)))                  # (3, 256)
     levels = np.arange(256) / 255
     mean = histogram @ levels / histogram.sum(axis=1)                 # (3,)
     variance = (histogram * (levels - mean[:, None]) ** 2).sum(axis=1) / histogram.sum(axis=1)

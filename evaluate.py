@@ -3,13 +3,11 @@
     python evaluate.py predicted data/masks --only data/test.txt
     python evaluate.py predicted data/masks --json scores.json --worst 5 --images data/images
 
-Black and white masks may be 0 and 1, 0 and 255, or JPEGs, and differ in that. Other values are told apart by a class
-table: the one given, classes.json in MASK_DIR or beside it, or else by what values the true masks hold.
+Black and white masks may be 0 and 1, 0 and 255, or JPEGs, and differ in that. Classes are those of the table given, or
+of classes.json in MASK_DIR or beside it, or else the values that the true masks hold.
 """
 import json
-import os
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +15,24 @@ from tqdm import tqdm
 
 import metrics
 from arguments import Parser, number
-from data import IGNORE, find_classes, images_by_name, read_classes, read_image, read_mask, read_names, some, to_indices
-from files import MARK, PICTURES, BadInput, claim, write_whole
-from sample import BLACK_AND_WHITE
+from data import (
+    IGNORE,
+    find_classes,
+    images_by_name,
+    in_threads,
+    read_classes,
+    read_image,
+    read_mask,
+    read_names,
+    same_size,
+    some,
+    to_indices,
+)
+from files import MARK, PICTURES, BadInput, claim, is_jpeg, write_whole
 
 
 def parse_arguments(argv=None):
-    parser = Parser(__doc__)
+    parser = Parser(__file__, __doc__)
     add = parser.add_argument
     add("predictions", metavar="PRED_DIR", help="predicted masks, sub-folders too")
     add("masks", metavar="MASK_DIR", help="true masks of the same names, sub-folders too")
@@ -36,7 +45,12 @@ def parse_arguments(argv=None):
     add("--worst", type=number(int, 1, 50), metavar="N", help="also draw the N worst images (off)")
     add("--out", metavar="FILE", default="worst.png", help="that picture, .png or .jpg (worst.png)")
     add("--images", metavar="DIR", help="the images themselves, to be shown in that picture")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.images and not args.worst:
+        parser.error("--images is for the picture that --worst draws; expected both")
+    if args.classes and args.threshold:
+        parser.error("--threshold makes two classes; expected no --classes beside it")
+    return args
 
 
 def find_pairs(args):
@@ -57,64 +71,63 @@ def find_pairs(args):
     return [(name, predictions[name], truths[name]) for name in names if name in predictions], missing, surplus
 
 
-def in_threads(function, items):
-    """map(function, items), several at once, as decoders run beside each other, with few results held in memory."""
-    workers = min(os.cpu_count() or 1, 8)
-    with ThreadPoolExecutor(workers) as pool:
-        for start in range(0, len(items), 2 * workers):
-            yield from pool.map(function, items[start:start + 2 * workers])
-
-
-def is_jpeg(path):
-    return path.suffix.lower() in (".jpg", ".jpeg")
-
-
-def is_black_and_white(path):
-    if is_jpeg(path):
-        return True
-    mask = read_mask(path)
-    return mask.ndim == 2 and mask.max() in (0, 1, 255) and ((mask == 0) | (mask == mask.max())).all()
+def black_or_white(path, threshold=None):
+    """(white pixels, all pixels) of a mask that is just black and white, in whatever encoding; None for any other."""
+    mask = read_mask(path, threshold)
+    if mask.ndim == 3:
+        return None
+    if is_jpeg(path) and threshold is None:             # which blurs, but little
+        return (np.count_nonzero(mask > 127), mask.size) if ((mask < 64) | (mask > 191)).mean() > 0.99 else None
+    plain = mask.max() in (0, 1, 255) and ((mask == 0) | (mask == mask.max())).all()
+    return (np.count_nonzero(mask), mask.size) if plain else None
 
 
 def decide_classes(args, truths):
-    """(classes, values to ignore, whether masks are just black and white). Raises BadInput."""
+    """(classes, values to ignore) for the true masks at these paths. Raises BadInput."""
     beside = [Path(args.masks, "classes.json"), Path(args.masks, "..", "classes.json")]
     table = args.classes or next((path for path in beside if path.exists()), None)
     if table and not args.threshold:
         print(f"classes as in {table}")
-        return *read_classes(table), False
-    if args.threshold or all(in_threads(is_black_and_white, truths)):
-        print("black and white masks")
-        return BLACK_AND_WHITE, [], True
-    print("classes as in the true masks")
-    return find_classes(in_threads(lambda path: (read_mask(path), path), truths)), [], False
+        return read_classes(table)
+    shares = list(in_threads(lambda path: black_or_white(path, args.threshold), truths))
+    if None in shares:
+        print("classes as in the true masks")
+        return find_classes(in_threads(lambda path: (read_mask(path), path), truths)), []
+    white, pixels = map(sum, zip(*shares))
+    inverted = white > 0.75 * pixels         # as data.find_classes, so as in training
+    print("black and white masks; the foreground is " + ("black, as white covers most" if inverted else "white"))
+    names = ["foreground", "background"] if inverted else ["background", "foreground"]
+    return [{"name": name, "value": value} for name, value in zip(names, (0, 255))], []
 
 
-def by_brightness(mask, path, classes):
-    """Class indices, uint8 (H, W), of a mask of two classes, black and a brighter one, in whatever encoding."""
-    values = [one["value"] for one in classes]
-    if len(values) != 2 or 0 not in values:
+def read_as(path, classes, ignore, threshold=None, predicted=False):
+    """A mask as class indices, uint8 (H, W); black and white ones in whatever encoding. Raises BadInput."""
+    mask, values = read_mask(path, threshold), [one["value"] for one in classes]
+    brightest = np.max(values)
+    if len(values) > 2 and is_jpeg(path):
         raise BadInput(f"{path} is a JPEG, which blurs values, and so cannot tell {len(values)} classes of the values "
                        f"{some([str(value) for value in values])} apart; expected a PNG")
-    if mask.ndim == 3 and not is_jpeg(path):
-        raise BadInput(f"{path} is coloured; expected black and white, as the true masks are")
-    half = 1 if mask.max() == 1 else 128
-    if is_jpeg(path):            # values close to 0 would drown in its noise: such masks are saved as 0 and 255
-        half = max(values) / 2 if 32 <= max(values) <= 255 else 128
-    bright = (mask if mask.ndim == 2 else mask.mean(axis=2)) >= half
-    return np.where(bright, values.index(max(values)), values.index(0)).astype(np.uint8)
+    if mask.ndim == 3 and not isinstance(values[0], list):
+        raise BadInput(f"{path} is coloured; expected grey values: {some([str(value) for value in values])}")
+    if len(values) == 2 and is_jpeg(path):              # one class is brighter; infer.py writes it white
+        if mask.any() and mask.max() < 32:
+            raise BadInput(f"{path} is a JPEG of values up to {mask.max()}; expected black and white, 0 and 255")
+        half = brightest / 2 if 64 <= brightest <= 255 and mask.ndim == 2 else 128
+        brighter = int(np.mean(values[1]) >= np.mean(values[0]))
+        bright = (mask if mask.ndim == 2 else mask.mean(axis=2)) >= half
+        return np.where(bright, brighter, 1 - brighter).astype(np.uint8)
+    if len(values) == 2 and 0 in values and mask.ndim == 2 and not ignore:
+        if predicted and brightest in (1, 255) and 128 <= mask.max() <= 255:
+            mask = np.where(mask >= 128, 255, 0)        # a grey prediction, thresholded at half
+        if mask.max() in (1, 255):
+            mask = np.where(mask == mask.max(), brightest, mask)      # 0 and 1 for 0 and 255, or the reverse
+    return to_indices(mask, classes, path, ignore)
 
 
-def read_both(predicted, true, classes, ignore, binary, threshold=None):
+def read_both(predicted, true, classes, ignore, threshold=None):
     """(truth, prediction) as class indices, uint8 (H, W). Raises BadInput where they cannot be compared."""
-    def to_classes(mask, path, inexact):
-        return by_brightness(mask, path, classes) if inexact else to_indices(mask, classes, path, ignore)
-
-    truth = to_classes(read_mask(true, threshold), true, inexact=binary)
-    prediction = to_classes(read_mask(predicted), predicted, inexact=binary or is_jpeg(predicted))
-    if prediction.shape != truth.shape:
-        sizes = [f"{array.shape[1]}x{array.shape[0]}" for array in (prediction, truth)]
-        raise BadInput(f"{predicted} is {sizes[0]} pixels, but {true} is {sizes[1]}; expected the true mask's size")
+    truth, prediction = read_as(true, classes, ignore, threshold), read_as(predicted, classes, ignore, predicted=True)
+    same_size(predicted, prediction.shape, true, truth.shape)
     if (prediction[truth != IGNORE] == IGNORE).any():
         raise BadInput(f"{predicted} holds a value to ignore where {true} has a class; expected one of the classes")
     return truth, prediction
@@ -127,29 +140,42 @@ def evaluate(args):
     inputs = [path for _, *both in pairs for path in both] + [path for path in (args.only, args.classes) if path]
     report = claim(args.json, *inputs, endings=[".json"]) if args.json else None
     out = claim(args.out, *inputs, *images.values(), endings=PICTURES) if args.worst else None
-    classes, *reading = decide_classes(args, [true for _, _, true in pairs])
+    classes, ignore = decide_classes(args, [true for _, _, true in pairs])
     names = [one["name"] for one in classes]
-    load = lambda pair: read_both(*pair[1:], classes, *reading, args.threshold)
-    score = lambda pair: metrics.confusion_matrix(*load(pair), len(classes))
+    load = lambda pair: read_both(*pair[1:], classes, ignore, args.threshold)
 
-    total, rows = 0, []
+    def score(pair):
+        try:
+            return metrics.confusion_matrix(*load(pair), len(classes))
+        except BadInput as error:            # as a value, so that all are told and not only the first
+            return error
+
+    total, rows, failures = 0, [], []
     scored = tqdm(in_threads(score, pairs), total=len(pairs), unit="mask", leave=False, disable=None)
     for (name, *_), confusion in zip(pairs, scored):
+        if isinstance(confusion, BadInput):
+            failures.append(str(confusion))
+            continue
         total, ious = total + confusion, metrics.iou(confusion)
         rows.append({"name": name, "iou": metrics.foreground(ious, classes), "accuracy": metrics.accuracy(confusion),
                      "class_iou": ious})
+    if failures:
+        raise BadInput("\n".join([f"{len(failures)} of {len(pairs)} pairs cannot be scored:"] * (len(failures) > 1) +
+                                 failures))
     empty = [row["name"] for row in rows if row["iou"] is None]
     overall = metrics.overall(total, [row["iou"] for row in rows])
     figures = {"written by": MARK, "predictions": args.predictions, "masks": args.masks, "overall": overall,
-               "classes": metrics.by_class(total, classes), "ignore": reading[0], "confusion": total.tolist(),
+               "classes": metrics.by_class(total, classes), "ignore": ignore, "confusion": total.tolist(),
                "empty": empty, "without_prediction": missing, "without_truth": surplus, "images": rows}
 
     accuracy, mean_iou, mean_f1, image_iou, empty_as_1 = map(metrics.text, overall.values())
-    of_what, lacking = ("the foreground's", "foreground") if "foreground" in names else ("their mean", "truth")
-    print(f"{metrics.table(total, names)}\n(dice is F1) all {len(rows)} masks as one: accuracy {accuracy}, mean IoU "
-          f"{mean_iou}, mean F1 {mean_f1}\nmean over the masks of {of_what} IoU: {image_iou}")
+    front = metrics.front(classes)
+    of_what = "their mean IoU" if front is None else f"the IoU of {names[front]}"
+    print(f"{metrics.table(total, names)}\nall {len(rows)} masks as one: accuracy {accuracy}, mean IoU {mean_iou}, "
+          f"mean F1 (that is Dice) {mean_f1}\nmean over the masks of {of_what}: {image_iou}")
     if empty:
-        print(f"  without {len(empty)} that have no {lacking}: {some(empty)}; with these counted as 1: {empty_as_1}")
+        lacking = "no pixel with a truth" if front is None else f"no {names[front]}, neither true nor predicted"
+        print(f"  without {len(empty)} that have {lacking}: {some(empty)}; with these counted as 1: {empty_as_1}")
     if report:
         with write_whole(report) as temporary:
             temporary.write_text(json.dumps(figures, indent=1, allow_nan=False), encoding="utf-8")
@@ -159,11 +185,13 @@ def evaluate(args):
 
         image = lambda name: read_image(images[name]) if name in images else None
         draw_worst(((f"{pair[0]}: IoU {iou:.4f}", image(pair[0]), *load(pair)) for iou, pair in worst), classes, out)
+    written = [str(path) for path in (report, out if worst else None) if path]
+    if written:
+        print(f"see {' and '.join(written)}")
     return figures
 
 
 def main(args):
-    sys.stdout.reconfigure(errors="backslashreplace")    # names may hold what a Windows console cannot show
     try:
         evaluate(args)
     except BadInput as error:

@@ -14,12 +14,23 @@ class BadInput(ValueError):
     """A user's mistake. Its text is one line: which file, what was found, what was expected, what to do."""
 
 
+def is_jpeg(path):
+    return Path(path).suffix.lower() in (".jpg", ".jpeg")
+
+
+def is_ours(path, mark=MARK):
+    """Whether a file holds our mark, near its start or its end: other programs seldom copy it."""
+    with open(path, "rb") as file:
+        start = file.read(4096)
+        file.seek(max(len(start), os.path.getsize(path) - 4096))
+        return mark.encode() in start or mark.encode() in file.read()
+
+
 def claim(path, *inputs, endings=None, mark=MARK):
     """Check, before any work, that `path` may be written, and make its folder: returns it as a Path.
 
     Raises BadInput for a name without one of the `endings`, a file that is there and was not written by us (it
-    lacks `mark`, which other programs seldom copy, near its start and its end), one that is also an input, and a
-    folder in which no file can be made.
+    lacks `mark`), one that is also an input, and a folder in which no file can be made.
     """
     path = Path(path)
     try:
@@ -31,11 +42,8 @@ def claim(path, *inputs, endings=None, mark=MARK):
         if path.exists():
             if any(Path(source).exists() and path.samefile(source) for source in inputs):
                 raise BadInput(f"{path} is an input and would be overwritten; write elsewhere")
-            with path.open("rb") as file:
-                start = file.read(4096)
-                file.seek(max(len(start), path.stat().st_size - 4096))
-                if mark.encode() not in start and mark.encode() not in file.read():
-                    raise BadInput(f"{path} exists and was not written by this program; move it, or write elsewhere")
+            if not is_ours(path, mark):
+                raise BadInput(f"{path} exists and was not written by this program; move it, or write elsewhere")
         temporary_name(path).touch()
         temporary_name(path).unlink()
     except OSError as error:
@@ -70,6 +78,11 @@ def write_whole(path):
                        "that has it open") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_text(path, text):
+    with write_whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def write_image(path, array):

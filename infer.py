@@ -4,15 +4,15 @@
     python infer.py IMAGE_DIR OUTPUT_DIR --checkpoint runs/name/model.pt --resume
     torchrun --nproc-per-node 2 infer.py IMAGE_DIR OUTPUT_DIR    in several processes
 
-Masks hold the values that the training's masks held. In a JPEG two classes are black and white, exact when
-thresholded at half; for more than two, a .jpg image gets a .png mask. Files that cannot be read are listed at the
-end, after all others are done, and the exit status is 1.
+Masks hold the values that the training's masks held. In a JPEG two classes are black and white, the brighter one
+white, exact when thresholded at half; for more than two, a .jpg image gets a .png mask. Files that cannot be read are
+listed at the end, after all others are done, and the exit status is 1.
 """
 from arguments import Parser, add_prediction_knobs
 
 
 def parse_arguments(argv=None):
-    parser = Parser(__doc__)
+    parser = Parser(__file__, __doc__)
     add = parser.add_argument
     add("images", metavar="IMAGE_DIR", help="a directory of images")
     add("output", metavar="OUTPUT_DIR", help="where the masks go; not inside IMAGE_DIR")
@@ -20,7 +20,7 @@ def parse_arguments(argv=None):
     add("--format", choices=["auto", "png", "jpg"], default="auto",
         help="of the masks (auto: the image's own wherever that can hold them; jpg: of several classes, to look at)")
     add("--only", metavar="FILE", help="the images it names, without extension, one a line, as in test.txt (all)")
-    add("--resume", action="store_true", help="leave out what is already done")
+    add("--resume", action="store_true", help="leave out masks that are there already, whichever network made them")
     add_prediction_knobs(add)
     return parser.parse_args(argv)
 
@@ -39,46 +39,49 @@ from tqdm import tqdm
 
 import processes
 from checkpoint import load_checkpoint
-from data import find_images, read_image, read_names, to_values
-from files import BadInput, claim, write_image
+from data import black_and_white, find_images, name_of, read_image, read_names, to_values
+from files import BadInput, claim, is_jpeg, is_ours, write_image
 from model import pick_device
 from predict import for_the_eye, segmenter
 
 AHEAD = 4                        # images decoded, and masks not yet written, while the network works
-LISTED = 20                      # failures that are printed one by one
 
 
 def choose_images(folder, only=None):
     """The images in a folder and its sub-folders, as relative paths, in order. Raises BadInput."""
-    found = [path.relative_to(folder) for path in find_images(folder)]
+    found = find_images(folder)
     if only:
-        names = read_names(only, {path.with_suffix("").as_posix() for path in found})
-        found = [path for path in found if path.with_suffix("").as_posix() in names]
-    return found
+        names = set(read_names(only, {name_of(path, folder): path for path in found}))
+        found = [path for path in found if name_of(path, folder) in names]
+    return [path.relative_to(folder) for path in found]
 
 
 def mask_paths(images, wanted, classes):
     """The relative path of each image's mask, see --format. Raises BadInput where two images would share one."""
-    values = np.array([one["value"] for one in classes])
-    paths = {}
+    largest, paths = np.max([one["value"] for one in classes]), []
     for image in images:
-        ending = image.suffix if wanted == "auto" else f".{wanted}"
-        jpeg, wide = ending.lower() in (".jpg", ".jpeg"), ending.lower() in (".png", ".tif", ".tiff")
-        if wanted == "auto" and (jpeg and len(classes) > 2 or not wide and not jpeg and values.max() > 255):
-            ending = ".png"      # as a JPEG changes values, and 16 bits do not fit into a BMP
-        path = image.with_suffix(ending)
-        if path in paths:
-            raise BadInput(f"{paths[path]} and {image} would both become {path}; rename one, or infer them apart")
-        paths[path] = image
-    return list(paths)
+        if wanted != "auto":
+            path = image.with_suffix(f".{wanted}")
+        elif is_jpeg(image) and len(classes) > 2 or largest > 255 and image.suffix.lower() in (".bmp", ".webp"):
+            path = image.with_suffix(".png")            # a JPEG changes values, and 16 bits do not fit into the others
+        else:
+            path = image
+        paths.append(path)
+    taken = {}
+    for image, path in zip(images, paths):
+        # Some systems do not tell A from a.
+        other, others_path = taken.setdefault(str(path).casefold(), (image, path))
+        if other != image and (path != image or others_path != other):
+            raise BadInput(f"{other} and {image} would both become {path}; rename one, or infer them apart")
+    return paths
 
 
 def write_mask(path, indices, classes):
     """Class indices uint8 (H, W) → a file of the masks' own values, or, as JPEG, of what stands for them."""
-    if path.suffix.lower() not in (".jpg", ".jpeg"):
+    if not is_jpeg(path):
         write_image(path, to_values(indices, classes))
     elif len(classes) == 2:
-        write_image(path, np.array([0, 255], np.uint8)[indices])
+        write_image(path, black_and_white(indices, classes))
     else:
         write_image(path, for_the_eye(indices, classes))
 
@@ -108,11 +111,11 @@ def infer(args):
     masks = dict(zip(images, mask_paths(images, args.format, classes)))
     renamed = sum(image != mask for image, mask in masks.items()) if args.format == "auto" else 0
     if renamed:
-        print(f"{renamed} masks become .png, as the images' own format cannot hold {len(classes)} classes exactly")
+        print(f"masks that become .png, as the image's own format cannot hold their values exactly: {renamed}")
 
     mine, failures, done = images[processes.RANK::processes.WORLD], [], []
     if args.resume:
-        mine = [image for image in mine if not (output / masks[image]).exists()]
+        mine = [image for image in mine if not ((output / masks[image]).exists() and is_ours(output / masks[image]))]
     bar = tqdm(total=len(mine), unit="image", disable=processes.RANK > 0 or None)      # None: where nobody looks on
     with ThreadPoolExecutor() as pool, bar:
         writing = deque()
@@ -140,7 +143,7 @@ def infer(args):
     failures, done = sorted(processes.gathered(failures)), len(processes.gathered(done))
     seconds = time.perf_counter() - began
     print(f"{done} masks in {output}" + (f", {len(images) - done - len(failures)} were there" if args.resume else "") +
-          f"; {seconds:.1f} s, {done / seconds:.1f} images a second on {device}")
+          f"; {seconds:.1f} s on {device}, {seconds / max(done, 1):.2f} s an image")
     return failures
 
 
@@ -153,8 +156,7 @@ def main(args):
         sys.exit("infer.py: interrupted; go on with --resume")
     processes.leave()
     if failures and processes.RANK == 0:
-        more = [f"and {len(failures) - LISTED} more"] if len(failures) > LISTED else []
-        sys.exit("\n".join([f"infer.py: {len(failures)} images failed:", *failures[:LISTED], *more]))
+        sys.exit("\n".join([f"infer.py: {len(failures)} images failed:", *failures]))
 
 
 if __name__ == "__main__":

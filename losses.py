@@ -4,6 +4,8 @@ A pixel whose target is IGNORE (255) has no truth: it contributes neither loss n
 makes some classes count more than others. `total` sums over the processes of a distributed run, so that each gets
 the loss of the whole batch (see processes.py); alone, nothing has to be summed.
 """
+import functools
+
 import torch
 import torch.nn.functional as F
 
@@ -61,7 +63,7 @@ def soft_dice(logits, target, weights=None, total=alone):
     """
     known, truth = known_pixels(target)
     p = torch.softmax(logits, dim=1) * known[:, None]                 # (N, classes, H, W)
-    g = F.one_hot(truth, logits.shape[1]).permute(0, 3, 1, 2) * known[:, None]
+    g = torch.zeros_like(p).scatter(1, truth[:, None], known[:, None])                # 1 where a class is true
     intersection, squares, pixels = total(torch.stack(                # each (classes,)
         [(p * g).sum((0, 2, 3)), (p * p).sum((0, 2, 3)), g.sum((0, 2, 3))]))
     weight = (pixels > 0) * (1 if weights is None else weights)
@@ -74,9 +76,10 @@ LOSSES = {"ce": cross_entropy, "bce": binary_cross_entropy, "focal": focal, "dic
 
 def sum_of(names, weights=None, gamma=2.0):
     """The sum of losses named as in "ce+dice": a function of (logits, target, total)."""
+    functions = {**LOSSES, "focal": functools.partial(focal, gamma=gamma)}
+
     def loss(logits, target, total=alone):
-        return sum(LOSSES[name](logits, target, weights, total, **({"gamma": gamma} if name == "focal" else {}))
-                   for name in names.split("+"))
+        return sum(functions[name](logits, target, weights, total) for name in names.split("+"))
     return loss
 
 

@@ -55,10 +55,17 @@ def mean(figures):
     return sum(existing) / len(existing) if existing else None
 
 
-def foreground(figures, classes):
-    """The figure of the class named "foreground", or the mean over all classes where none has that name."""
+def front(classes):
+    """The index of the class that matters of two: the one named foreground, or not named background; else None."""
     names = [one["name"] for one in classes]
-    return figures[names.index("foreground")] if "foreground" in names else mean(figures)
+    if "foreground" in names:
+        return names.index("foreground")
+    return 1 - names.index("background") if len(names) == 2 and "background" in names else None
+
+
+def foreground(figures, classes):
+    """The figure of the class that matters (see front), or the mean over all classes where none stands out."""
+    return mean(figures) if front(classes) is None else figures[front(classes)]
 
 
 def text(figure):

@@ -237,7 +237,7 @@ def photometric_jitter(seed, epoch, step, count, strength):
 
 
 def main():
-    parser = Parser(__doc__)
+    parser = Parser(__file__, __doc__)
     parser.add_argument("image", nargs="?", help="an image to draw on (the bundled sample)")
     parser.add_argument("--halo", type=int, default=8, help="what the network sees around a pixel (8, the FCN's)")
     parser.add_argument("--stride", type=int, default=2, help="its pooling grid (2, the FCN's)")

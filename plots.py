@@ -127,7 +127,7 @@ def draw_worst(rows, classes, path):
     """A row for each of (title, image (H, W, 3) or None, truth, prediction (class indices)): these and the errors."""
     names, colours = [one["name"] for one in classes], class_colours(classes)
     colours[IGNORE] = 143, 169, 196                         # a grey blue, which no grey class and no error has
-    front = names.index("foreground") if "foreground" in names else 1     # of two classes, the one that can be missed
+    front = 1 if metrics.front(classes) is None else metrics.front(classes)    # of two, the one that can be missed
     shown, occur = [], set()
     for title, image, truth, prediction in rows:
         errors = colours[truth]
@@ -146,6 +146,7 @@ def draw_worst(rows, classes, path):
     figure = Figure(figsize=(8, sum(heights) + 0.5), dpi=150, layout="constrained")
     parts = figure.subfigures(len(shown), 1, height_ratios=heights, squeeze=False)[:, 0]
     for part, (title, _, panels) in zip(parts, shown):
+        title = title.encode(errors="backslashreplace").decode()          # a file's name need not be text
         part.suptitle(title, x=0.01, horizontalalignment="left", fontsize=10, fontweight="bold", parse_math=False)
         all_axes = part.subplots(1, columns, squeeze=False)[0]
         for axes in all_axes:
@@ -153,7 +154,10 @@ def draw_worst(rows, classes, path):
         for axes, (name, picture) in zip(all_axes[columns - len(panels):], panels.items()):
             axes.imshow(picture)
             axes.set_title(name, fontsize=8)
-    figure.legend(handles=[Rectangle((0, 0), 1, 1, facecolor=colours[index] / 255, edgecolor="grey",
-                                     label=(names + ["ignored"])[min(index, len(names))]) for index in sorted(occur)],
-                  loc="outside lower center", ncols=max(1, 90 // (max(map(len, names)) + 6)), frameon=False, fontsize=8)
+    legend = figure.legend(
+        handles=[Rectangle((0, 0), 1, 1, facecolor=colours[index] / 255, edgecolor="grey",
+                           label=(names + ["ignored"])[min(index, len(names))]) for index in sorted(occur)],
+        loc="outside lower center", ncols=max(1, 90 // (max(map(len, names)) + 6)), frameon=False, fontsize=8)
+    for text in legend.get_texts():
+        text.set_parse_math(False)                          # a name may hold $
     save(figure, path)

@@ -13,7 +13,7 @@ SHIPPED = Path(__file__).with_name("checkpoints") / "fcn.pt"     # trained on th
 
 
 def parse_arguments(argv=None):
-    parser = Parser(__doc__)
+    parser = Parser(__file__, __doc__)
     add = parser.add_argument
     add("image", nargs="?", default="rgb.png", help="the image to segment (rgb.png)")
     add("--checkpoint", metavar="FILE", help="a trained network (model.pt here, else the one that ships)")
@@ -31,7 +31,7 @@ import numpy as np
 
 import metrics
 from checkpoint import load_checkpoint
-from data import read_image, read_pair, to_values
+from data import black_and_white, read_image, read_pair, to_values
 from files import PICTURES, BadInput, claim, write_image
 from model import context, pick_device, predictor
 from patches import stitch
@@ -53,7 +53,7 @@ def segmenter(model, facts, device="cpu", halo=None, tta=False):
 def for_the_eye(indices, classes):
     """Class indices → a picture: two classes black and white, more in colours, the masks' own if they have some."""
     if len(classes) == 2 and not isinstance(classes[0]["value"], list):
-        return np.array([0, 255], np.uint8)[indices]
+        return black_and_white(indices, classes)
     from plots import class_colours  # only now: matplotlib takes half a second
 
     return class_colours(classes)[indices]
@@ -106,7 +106,7 @@ def predict(args):
     if args.mask:
         confusion = metrics.confusion_matrix(truth, indices, len(classes))
         print(metrics.table(confusion, [one["name"] for one in classes]))
-        kind = "foreground" if "foreground" in [one["name"] for one in classes] else "mean"
+        kind = "mean" if metrics.front(classes) is None else classes[metrics.front(classes)]["name"]
         print(f"{kind} IoU {metrics.text(metrics.foreground(metrics.iou(confusion), classes))}, "
               f"Dice {metrics.text(metrics.foreground(metrics.dice(confusion), classes))}, "
               f"accuracy {metrics.text(metrics.accuracy(confusion))}")

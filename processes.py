@@ -11,21 +11,36 @@ import sys
 import torch
 import torch.distributed as dist
 
-RANK = int(os.environ.get("RANK", 0))              # torchrun sets these two, the next as well
+from files import BadInput
+
+RANK = int(os.environ.get("RANK", 0))              # torchrun sets all four
 WORLD = int(os.environ.get("WORLD_SIZE", 1))
 LOCAL_RANK = int(os.environ.get("LOCAL_RANK", 0))  # among those on this machine: which GPU is mine
+LOCAL_WORLD = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
 
 M_MMAP_MAX, M_TRIM_THRESHOLD = -4, -1              # of glibc's malloc.h
 
 
 def join(device):
-    """Meet the other processes; only rank 0 speaks from now on. Call it once, before any other function here."""
-    if WORLD > 1:
-        if device.type == "cuda":
-            torch.cuda.set_device(LOCAL_RANK)
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-        if RANK:
-            sys.stdout = open(os.devnull, "w")     # open as long as the process lives
+    """Meet the other processes; only rank 0 prints from now on. Call it before whatever here needs the others."""
+    if WORLD == 1:
+        return
+    if device.type == "cuda":
+        if LOCAL_RANK >= torch.cuda.device_count():
+            raise BadInput(f"process {LOCAL_RANK + 1} on this machine has no GPU of its own, as there are "
+                           f"{torch.cuda.device_count()}; start so many, or add --device cpu")
+        torch.cuda.set_device(LOCAL_RANK)
+        dist.init_process_group("nccl", device_id=torch.device("cuda", LOCAL_RANK))
+    else:
+        dist.init_process_group("gloo")
+    if RANK:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")         # open as long as the process lives
+
+
+def cores():
+    """Processor cores for this process: of those it may use, its share."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(usable // LOCAL_WORLD, 1)
 
 
 def leave():
@@ -50,6 +65,16 @@ class Total(torch.autograd.Function):
 def total(local):
     """Sum of a tensor over all processes, differentiable; the tensor itself where there is only one process."""
     return Total.apply(local) if dist.is_initialized() else local
+
+
+def average_gradients(model):
+    """Replace each gradient by its mean over all processes, so that all take the same step."""
+    if dist.is_initialized():
+        gradients = [parameter.grad for parameter in model.parameters()]
+        flat = torch.cat([gradient.reshape(-1) for gradient in gradients])        # one message instead of many
+        dist.all_reduce(flat)
+        for gradient, mean in zip(gradients, (flat / WORLD).split([gradient.numel() for gradient in gradients])):
+            gradient.copy_(mean.view_as(gradient))
 
 
 def told_by_first(number):

@@ -7,8 +7,8 @@
     python train.py --resume --out runs/name           go on from last.pt after an interruption
     torchrun --nproc-per-node 2 train.py ...           in several processes
 
-Writes model.pt (the best epoch by validation), last.pt (to resume), loss_vs_epochs.png, history.csv and
-settings.args (with which it can be repeated).
+Writes model.pt (the best epoch by validation), last.pt (to resume), loss_vs_epochs.png, history.csv, settings.args
+(with which it can be repeated) and, of a folder, val.txt (the images that it did not learn from).
 """
 import math
 import sys
@@ -19,7 +19,7 @@ from arguments import Parser, as_settings_file, number
 
 def parse_arguments(argv=None, **defaults):
     """The command line. Every knob of a training is here, once, with its default and the reason for it."""
-    parser = Parser(__doc__)
+    parser = Parser(__file__, __doc__)
     add = parser.add_argument
     add("image", nargs="?", help="the image to learn from (rgb.png)")
     add("mask", nargs="?", help="its mask, one grey value or colour for each class (gt.png)")
@@ -34,11 +34,11 @@ def parse_arguments(argv=None, **defaults):
     add("--val-share", type=number(float, 0.001, 0.9), default=0.2, metavar="P",
         help="share of images, or of the one image, to validate on where no val.txt says which (0.2)")
     add("--memory", type=number(float, 0), default=2.0, metavar="GB",
-        help="images and masks up to this size are held in memory, else decoded when needed (2.0: any laptop has it)")
+        help="images and masks up to this size are held by each process, else decoded when needed (2.0)")
     add("--workers", type=number(int, 0, 64), metavar="N",
-        help="processes that cut patches ahead (0 where images are held, else one for every two cores)")
+        help="processes that cut patches ahead (0 where images are held, else one for every two cores of this one)")
     add("--reuse", type=number(int, 1, 64), metavar="STEPS",
-        help="steps that cut their patches from the same images (1 where images are held, else 4: saves decoding)")
+        help="steps in a row that use the same images (4 for a folder: saves decoding; 1 for a pair)")
     add = parser.add_argument_group("the network").add_argument
     add("--model", choices=["fcn", "unet"], default="fcn", help="(fcn: the small one; unet sees further)")
     add("--upsample", choices=["nearest", "bilinear", "transposed"],
@@ -58,7 +58,7 @@ def parse_arguments(argv=None, **defaults):
     add("--budget", type=number(int, 1), default=1, metavar="N",
         help="how many 256x256x3 inputs fit into memory at once (1)")
     add("--accumulate", type=number(int, 1), default=1, metavar="N",
-        help="parts a batch goes through the network in, so that a larger one fits the budget (1)")
+        help="parts a batch goes through the network in, so that a larger one fits the budget; each is averaged (1)")
     add("--balance", type=number(float, 0, 1), default=0.5, metavar="P",
         help="share of patches placed on a class drawn evenly (0.5: so rare ones are seen)")
     add("--scale", type=number(float, 0.1, 10), nargs=2, default=[1.0, 1.0], metavar=("LEAST", "MOST"),
@@ -68,7 +68,7 @@ def parse_arguments(argv=None, **defaults):
     add("--jitter", type=number(float, 0, 1), default=0.07, metavar="S",
         help="change light and contrast by up to this share, tint by a third of it (0.07: more costs IoU)")
     add = parser.add_argument_group("the loss").add_argument
-    add("--loss", type=losses, default="ce", metavar="NAMES",
+    add("--loss", type=loss_names, default="ce", metavar="NAMES",
         help="ce, bce (of two classes), focal, dice, or a sum such as ce+dice (ce)")
     add("--gamma", type=number(float, 0, 10), default=2.0, metavar="G", help="focal: 0 is ce (2.0, as in its paper)")
     add("--class-weights", type=number(float, 0, 1), default=0.0, metavar="P",
@@ -78,7 +78,7 @@ def parse_arguments(argv=None, **defaults):
     add("--steps", type=number(int, 1), default=50, metavar="N",
         help="steps an epoch (50: one image has no natural epoch)")
     add("--time-limit", type=number(float, 0.01), metavar="MINUTES",
-        help="anneal and end within this time, if the epochs are not done before (none)")
+        help="anneal and end within this time, if the epochs are not done before; but for the first validation (none)")
     add("--patience", type=number(int, 1), metavar="EPOCHS", help="end after so many without a better one (off)")
     add("--lr", type=number(float, 1e-9), metavar="RATE",
         help="peak learning rate (0.02 for the FCN: high, as it is tiny; 0.003 for the U-Net)")
@@ -109,12 +109,14 @@ def parse_arguments(argv=None, **defaults):
         parser.error(f"--scale {args.scale[0]:g} {args.scale[1]:g}: expected the smaller one first")
     if not args.data and args.image is None:
         args.image, args.mask = "rgb.png", "gt.png"
+    if args.reuse is None:
+        args.reuse = 4 if args.data else 1
     if args.lr is None:
         args.lr = {"fcn": 0.02, "unet": 0.003}[args.model]
     return args
 
 
-def losses(names):
+def loss_names(names):
     """An argparse type: loss functions joined by +."""
     unknown = set(names.split("+")) - {"ce", "bce", "focal", "dice"}
     if unknown:
@@ -127,38 +129,37 @@ if __name__ == "__main__":
 
 import copy
 import csv
-import os
 import platform
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 import dataset
 import metrics
 import processes
 from checkpoint import load_checkpoint, save_checkpoint
-from files import MARK, BadInput, claim, write_whole
+from files import MARK, BadInput, claim, write_text, write_whole
 from losses import class_weights, sum_of
 from model import build, context, normalize, pick_device, pick_precision, predictor
 from patches import Drawing, photometric_jitter, stitch, within_budget
 from sample import SAMPLE, ensure_sample
 
-RUN = ("out", "resume", "device")            # arguments that say where and how, not what
+RUN = ("out", "resume")                      # arguments that belong to one start of a training, not to its settings
+FILES = ("model.pt", "last.pt", "loss_vs_epochs.png", "history.csv", "settings.args", "val.txt")
 HISTORY = ["epoch", "train_loss", "val_loss", "val_iou", "val_accuracy", "learning_rate", "seconds"]
 
 
-def load_data(args, halo):
-    """What `args` say to learn from, as dataset.Data; `halo` keeps a validation strip apart from the rest."""
+def load_data(args, gap):
+    """What `args` say to learn from, as dataset.Data; a validation strip is `gap` pixels apart from the rest."""
     if (args.image, args.mask) == SAMPLE:
         if processes.RANK == 0:
             ensure_sample()
         processes.wait()
     return dataset.load(args.data or (args.image, args.mask), args.threshold, args.classes, args.val_share,
-                        args.memory, args.patch, halo)
+                        args.memory, args.patch, gap)
 
 
 def learning_rate(step, done, peak, warmup):
@@ -186,7 +187,7 @@ def validate(model, samples, numbers, halo, classes, mean, std, criterion, devic
     for place in numbers[processes.RANK::processes.WORLD]:
         image, mask, _ = samples[place]
         logits = stitch(forward, image, halo, model.stride)                      # (classes, H, W)
-        loss += criterion(torch.from_numpy(logits)[None].to(device), torch.from_numpy(mask)[None].to(device)).item()
+        loss += criterion(*(torch.from_numpy(array)[None].to(device) for array in (logits, mask))).item()
         prediction = logits.argmax(axis=0)
         confusion = confusion + metrics.confusion_matrix(mask, prediction, classes)
         if len(shown) < 3:
@@ -195,98 +196,104 @@ def validate(model, samples, numbers, halo, classes, mean, std, criterion, devic
     return loss, processes.total(torch.from_numpy(confusion).to(device)).cpu().numpy(), shown
 
 
-def train(args):
-    """Run the training that `args` describe (see parse_arguments); returns the best epoch's row of history.csv."""
+def restore(path, last, data, model, average, optimizer, scaler):
+    """Put the training that last.pt's facts describe into these objects. Raises BadInput where it was another one."""
+    saved = last["network"], last["arguments"]
+    if saved != (model.name, model.arguments):
+        raise BadInput(f"{path} holds another network, {saved[0]} {saved[1]}; expected {model.name} {model.arguments}")
+    if last["data"] != data.fingerprint:
+        raise BadInput(f"{path} was trained on other images or masks, or another split of them (--val-share, val.txt); "
+                       "name those, or leave --resume out")
+    average.load_state_dict(last["weights"])
+    model.load_state_dict(last["resume"]["weights"])
+    optimizer.load_state_dict(last["resume"]["optimizer"])
+    if last["resume"]["scaler"]:                 # empty where it did nothing
+        scaler.load_state_dict(last["resume"]["scaler"])
+
+
+def train(args, last=None):
+    """Run the training that `args` describe (see parse_arguments), or go on with the one in `last`, last.pt's facts.
+
+    Returns the best epoch's row of history.csv.
+    """
     began = time.perf_counter()
     processes.keep_freed_memory()
     device = pick_device(args.device)
     processes.join(device)
-    first = processes.RANK == 0                  # of several processes, the one that writes
+    writes = processes.RANK == 0                 # of several processes, one writes
 
     # Data in, results out: whatever is wrong with either is said now, not after a minute.
-    blank = build(args.model, 2, args.upsample, args.batchnorm, args.width, args.depth, args.dropout)
-    halo = context(blank, args.halo)
-    data = load_data(args, context(blank))
+    network_of = lambda classes: build(
+        args.model, classes, args.upsample, args.batchnorm, args.width, args.depth, args.dropout)
+    blank = network_of(2)                        # to know its reach
+    data = load_data(args, gap=context(blank))
     training, validation, classes = data.training, data.validation, data.classes
     if "bce" in args.loss and len(classes) != 2:
         raise BadInput(f"--loss {args.loss}: bce is for two classes, there are {len(classes)}; use ce")
-    if args.patch < 2 * blank.stride:
+    if args.patch < 2 * blank.stride:            # or BatchNorm would find a single pixel at the bottom
         raise BadInput(f"--patch {args.patch}: with {args.depth} poolings, expected at least {2 * blank.stride}")
-    share, rest = divmod(args.batch, args.accumulate * processes.WORLD)
-    if rest or not share:
+    part, rest = divmod(args.batch, args.accumulate * processes.WORLD)
+    if rest or not part:
         raise BadInput(f"--batch {args.batch}: expected a multiple of {args.accumulate * processes.WORLD}, that is of "
                        f"--accumulate {args.accumulate} times {processes.WORLD} processes")
-    within_budget(torch.empty(share, 3, args.patch, args.patch, device="meta"), args.budget)
+    within_budget(torch.empty(part, 3, args.patch, args.patch, device="meta"), args.budget)
     out, inputs = Path(args.out), [path for path in (args.image, args.mask, args.classes) if path]
-    files = {name: out / name for name in ("model.pt", "last.pt", "loss_vs_epochs.png", "history.csv", "settings.args")}
-    if first:
-        for path in files.values():
-            claim(path, *inputs, mark=",".join(HISTORY) if path.suffix == ".csv" else MARK)
+    if writes:
+        for name in FILES:
+            claim(out / name, *inputs, mark=",".join(HISTORY) if name == "history.csv" else MARK)
     mean, std = dataset.colour_statistics(training)
 
-    # The network, the moving average of its weights (validated and kept in its stead), the optimizer.
+    # The network, the moving average of its weights (validated and kept in its stead), the optimizer, the loss.
     torch.manual_seed(args.seed)
-    model = build(args.model, len(classes), args.upsample, args.batchnorm, args.width, args.depth, args.dropout)
-    model = model.to(device, memory_format=torch.channels_last)
+    model = network_of(len(classes)).to(device, memory_format=torch.channels_last)
     average = copy.deepcopy(model)
     optimizer = torch.optim.AdamW(model.parameters(), args.lr, betas=(0.9, 0.99), weight_decay=args.weight_decay)
-    held = training.decode is None
-    args.reuse = args.reuse or (1 if held else 4)
-    workers = args.workers if args.workers is not None else 0 if held else max((os.cpu_count() or 1) // 2, 1)
     precision, args.amp = pick_precision(args.amp, model, device)
+    scaler = torch.amp.GradScaler(device.type, enabled=precision == torch.float16)        # else it does nothing
     weights = class_weights(training.ends[-1, :-1], args.class_weights).to(device) if args.class_weights else None
     criterion = sum_of(args.loss, weights, args.gamma)
+
+    history, best = [], None                     # rows of history.csv: all, and the one whose weights are kept
+    done, validating = 0.0, 0.0                  # how far the training is, from 0 to 1; seconds of a validation
     facts = {"classes": classes, "ignore": data.ignore, "mean": mean, "std": std,
              "settings": {name: value for name, value in vars(args).items() if name not in RUN},
              "data": data.fingerprint,
              "versions": {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__,
                           "machine": f"{platform.system()} {platform.machine()}", "device": device.type,
                           "threads": torch.get_num_threads(), "processes": processes.WORLD}}
-    scaler = torch.amp.GradScaler(device.type, enabled=precision == torch.float16)    # else it does nothing
-    history, best, done, pause = [], None, 0.0, 0.0         # done: how far the training is, from 0 to 1
-
-    def keep_last():             # all that --resume needs
-        if first:
-            save_checkpoint(files["last.pt"], average, **facts, resume={
-                "weights": model.state_dict(), "optimizer": optimizer.state_dict(), "scaler": scaler.state_dict(),
-                "history": history, "best": best, "done": done})
-
-    if args.resume:
-        saved, last = load_checkpoint(files["last.pt"])
-        if saved.arguments != model.arguments or saved.name != model.name:
-            raise BadInput(f"{files['last.pt']} holds another network, {saved.name} {saved.arguments}; "
-                           f"expected {model.name} {model.arguments}")
-        if last["data"] != data.fingerprint:
-            raise BadInput(f"{files['last.pt']} was trained on other images or masks; name those or leave --resume out")
-        average.load_state_dict(last["weights"])
-        model.load_state_dict(last["resume"]["weights"])
-        optimizer.load_state_dict(last["resume"]["optimizer"])
-        if last["resume"]["scaler"]:             # empty where it did nothing
-            scaler.load_state_dict(last["resume"]["scaler"])
-        history, best = last["resume"]["history"], last["resume"]["best"]
+    if last:
+        restore(out / "last.pt", last, data, model, average, optimizer, scaler)
+        history, best, validating = (last["resume"][name] for name in ("history", "best", "validating"))
         done = last["resume"]["done"] if last["settings"]["time_limit"] == args.time_limit else 0.0
         began -= history[-1]["seconds"] if history else 0
-    keep_last()                  # so that even a run killed in its first epoch can be resumed, and with its settings
-    if first:
-        with write_whole(files["settings.args"]) as temporary:
-            temporary.write_text(as_settings_file(args, [
-                f"{MARK}: python train.py @settings.args --out DIR repeats this training",
-                ", ".join(f"{name} {value}" for name, value in facts["versions"].items())], RUN), encoding="utf-8")
-    show = None
-    if args.tensorboard and first:
-        from board import open_board
-        show = open_board(args.tensorboard, classes)
+        if last["versions"] != facts["versions"]:
+            print("resumed with other versions, threads or processes: weights may differ in their last bits")
 
-    network = model
-    if processes.WORLD > 1:      # whose backward pass averages the gradients over the processes
-        network = DistributedDataParallel(model, broadcast_buffers=False)
+    def keep_last():             # all that --resume needs
+        save_checkpoint(out / "last.pt", average, **facts, resume={
+            "weights": model.state_dict(), "optimizer": optimizer.state_dict(), "scaler": scaler.state_dict(),
+            "history": history, "best": best, "done": done, "validating": validating})
+
+    show = None
+    if writes:
+        keep_last()              # so that even a run killed in its first epoch can be resumed, and with its settings
+        versions = ", ".join(f"{name} {value}" for name, value in facts["versions"].items())
+        remarks = [f"{MARK}: python train.py @settings.args --out DIR repeats this training", versions]
+        write_text(out / "settings.args", as_settings_file(args, remarks, (*RUN, "device", "tensorboard")))
+        if data.held_out:
+            write_text(out / "val.txt", "\n".join([f"# {MARK}: the images to validate on", *data.held_out, ""]))
+        if args.tensorboard:
+            from board import open_board
+            show = open_board(args.tensorboard, classes, len(history))
+
     drawing = Drawing(args.seed, args.patch, args.batch, args.balance, tuple(args.scale), args.flips, args.reuse)
     slots = range(processes.RANK, args.batch, processes.WORLD)       # this process's patches of each batch
+    workers = args.workers if args.workers is not None else 0 if training.decode is None else -(-processes.cores() // 2)
     patches = dataset.stream(training, drawing, args.steps, range(len(history), args.epochs), slots, workers)
-    numbers = np.unique(np.linspace(0, len(validation) - 1, args.val_images).astype(int)).tolist()
+    validated = dataset.spread(len(validation), args.val_images)
     averaged = list(zip(average.state_dict().values(), model.state_dict().values()))     # the weights, not copies
     progress = tqdm(total=args.epochs * args.steps, initial=len(history) * args.steps, unit="step", mininterval=0.5,
-                    disable=not first)
+                    disable=not writes)
     with progress:
         for epoch in range(len(history), args.epochs):
             if done >= 1 or args.patience and history and epoch - best["epoch"] >= args.patience:
@@ -298,21 +305,24 @@ def train(args):
             for step in range(epoch * args.steps, (epoch + 1) * args.steps):
                 done = step / (args.epochs * args.steps)
                 if args.time_limit:
-                    elapsed = processes.told_by_first(time.perf_counter() - began + pause)
-                    done = max(done, elapsed / (60 * args.time_limit))
-                    if done >= 1 and (steps or history):
+                    elapsed = processes.told_by_first(time.perf_counter() - began) + validating      # still to come
+                    done = min(max(done, elapsed / (60 * args.time_limit)), 1.0)
+                    if done == 1 and (steps or history):
                         break
+
+                # A step: patches, relit; forward and backward, in parts where the batch is over the budget; the move.
                 batch, truth = next(patches)                      # uint8 (share, size, size, 3) and (share, size, size)
                 gain, offset = photometric_jitter(args.seed, epoch, step % args.steps, args.batch, args.jitter)
                 batch = normalize(batch, mean, std, device, gain[slots], offset[slots])      # (share, 3, size, size)
                 truth = torch.from_numpy(truth).to(device)
                 optimizer.zero_grad()
-                for images, masks in zip(batch.chunk(args.accumulate), truth.chunk(args.accumulate)):
+                for images, masks in zip(batch.split(part), truth.split(part)):
                     with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-                        logits = network(within_budget(images, args.budget))         # (…, classes, size, size)
+                        logits = model(within_budget(images, args.budget))           # (part, classes, size, size)
                     loss = criterion(logits.float(), masks, processes.total) / args.accumulate
                     scaler.scale(loss).backward()
                     loss_sum += loss.detach()
+                processes.average_gradients(model)
                 if args.clip:
                     scaler.unscale_(optimizer)
                     torch.nn.utils.clip_grad_norm_(model.parameters(), args.clip)
@@ -326,10 +336,11 @@ def train(args):
                 progress.update()
             if not steps:
                 break
-            train_loss, paused = loss_sum.item() / steps, time.perf_counter()
+
+            train_loss, validation_began = loss_sum.item() / steps, time.perf_counter()
             val_loss, confusion, shown = validate(
-                average, validation, numbers, halo, len(classes), mean, std, criterion, device)
-            pause = time.perf_counter() - paused                 # the last one has to fit into the time limit, too
+                average, validation, validated, context(model, args.halo), len(classes), mean, std, criterion, device)
+            validating = time.perf_counter() - validation_began
             if not math.isfinite(train_loss + val_loss):
                 raise BadInput(f"the loss became {train_loss + val_loss} in epoch {epoch + 1}; expected a number: "
                                f"lower --lr, now {args.lr}")
@@ -341,24 +352,23 @@ def train(args):
             progress.set_postfix(loss=f"{train_loss:.4f}", val_iou=metrics.text(row["val_iou"]))
             better = best is None or (row["val_iou"] or 0, -val_loss) > (best["val_iou"] or 0, -best["val_loss"])
             best = row if better else best
-            if not first:
-                continue
 
             # Each file appears whole or not at all; last.pt comes last, so a kill between two repeats the epoch.
-            if better:
-                save_checkpoint(files["model.pt"], average, **facts, metrics=best)
-            with write_whole(files["history.csv"]) as temporary, temporary.open("w", newline="") as file:
-                writer = csv.DictWriter(file, HISTORY)
-                writer.writeheader()
-                writer.writerows(history)
-            keep_last()
-            if show:
-                show(row, metrics.iou(confusion), shown)
+            if writes:
+                if better:
+                    save_checkpoint(out / "model.pt", average, **facts, metrics=best)
+                with write_whole(out / "history.csv") as temporary, temporary.open("w", newline="") as file:
+                    writer = csv.DictWriter(file, HISTORY)
+                    writer.writeheader()
+                    writer.writerows(history)
+                if show:
+                    show(row, metrics.iou(confusion), shown)
+                keep_last()
 
-    if first:
+    if writes:
         from plots import draw_curves  # only now: matplotlib takes half a second
 
-        draw_curves(history, best, args.loss, files["loss_vs_epochs.png"])
+        draw_curves(history, best, args.loss, out / "loss_vs_epochs.png")
         print(f"best of {len(history)} epochs: number {best['epoch']}, validation loss {best['val_loss']:.4f}, "
               f"IoU {metrics.text(best['val_iou'])}, accuracy {metrics.text(best['val_accuracy'])}; "
               f"{time.perf_counter() - began:.0f} s on {device}; see {out / 'model.pt'}, {out / 'loss_vs_epochs.png'}")
@@ -367,14 +377,17 @@ def train(args):
 
 def main(args):
     try:
+        last = None
         if args.resume:          # the interrupted run's settings hold where the command line gives no others
             _, last = load_checkpoint(Path(args.out) / "last.pt")
             if "resume" not in last:
                 raise BadInput(f"{Path(args.out) / 'last.pt'} holds a network but no training; expected train.py's own")
             args = parse_arguments(**last["settings"])
-        train(args)
+        train(args, last)
     except BadInput as error:
         sys.exit(f"train.py: {error}")
+    except torch.OutOfMemoryError:
+        sys.exit("train.py: the GPU's memory is full; lower --batch, --patch or --budget, or raise --accumulate")
     except KeyboardInterrupt:
         sys.exit(f"train.py: interrupted; from the last whole epoch on: python train.py --resume --out {args.out}")
     processes.leave()

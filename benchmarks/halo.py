@@ -30,6 +30,7 @@ from matplotlib.figure import Figure
 from benchmarks.machine import machine
 from checkpoint import load_checkpoint
 from data import find_images, read_image
+from files import PICTURES, claim
 from patches import tiles
 from plots import BLUE, ORANGE, save
 from predict import segmenter
@@ -64,6 +65,7 @@ def measure(model, facts, images, halo, exact):
 
 
 def main(args):
+    out = claim(args.out, args.checkpoint, endings=PICTURES)
     model, facts = load_checkpoint(args.checkpoint)
     paths = find_images(args.images)
     numbers = np.unique(np.linspace(0, len(paths) - 1, args.count).astype(int))
@@ -90,7 +92,7 @@ def main(args):
     axes.legend(edgecolor="none")
     above = axes.secondary_xaxis("top")
     above.set(xticks=halos, xticklabels=[f"{row[2]:.1f}x" for row in rows], xlabel="work, in pixels of the image")
-    save(figure, args.out)
+    save(figure, out)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,11 @@
 """Data sets: what is found in a folder, how it is split, and that it does not matter where patches are cut."""
 
 import json
+import os
+import pickle
 import shutil
+import sys
+import unicodedata
 
 import numpy as np
 import pytest
@@ -61,6 +65,29 @@ def test_names_may_lie_in_sub_folders(folder):
     write_pair(folder, "city/street", 9)
     (folder / "val.txt").write_text("city/street\n")
     assert len(load(str(folder)).validation) == 1
+
+
+def test_hidden_and_unreadable_folders(folder, capsys):
+    write_pair(folder, ".ipynb_checkpoints/n1-checkpoint", 1)
+    write_pair(folder, "__MACOSX/._n1", 1)
+    load(str(folder))
+    assert "8 pairs" in capsys.readouterr().out
+    write_pair(folder, "closed/door", 1)
+    (folder / "images" / "closed").chmod(0)
+    try:
+        if not os.access(folder / "images" / "closed", os.R_OK):  # root may read everything
+            refused(folder, "closed cannot be read")
+    finally:
+        (folder / "images" / "closed").chmod(0o755)
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="the file system normalizes names itself")
+def test_names_are_the_same_in_any_unicode_form(folder, capsys):
+    write_pair(folder, "käfer", 1)
+    mask = folder / "masks" / "käfer.png"
+    mask.rename(mask.with_name(unicodedata.normalize("NFD", mask.name)))
+    load(str(folder))
+    assert "9 pairs" in capsys.readouterr().out and len(mask.name) == 9
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -152,6 +179,15 @@ def test_it_does_not_matter_where_patches_are_cut(folder, reuse):
     assert all(
         np.array_equal(whole[0][rank::2], half[0]) for rank in range(2) for whole, half in zip(expected, halves[rank])
     )
+
+
+def test_a_loader_worker_can_be_spawned(folder):
+    """Where processes are not forked, as on Windows and macOS, what a worker needs travels to it as bytes."""
+    groups = dataset.Groups(load(str(folder), memory=0).training, DRAWING, 5, range(6))
+    arrived = pickle.loads(pickle.dumps(groups))
+    assert all(same(groups[number], arrived[number]) for number in range(10))
+    for function in (dataset.as_it_is, dataset.begin_worker):
+        assert pickle.loads(pickle.dumps(function)) is function
 
 
 def test_an_image_is_decoded_once_for_several_steps(folder):
@@ -258,6 +294,10 @@ def test_mistakes_in_a_folder(folder, tmp_path):
     refused(folder, "n2.png holds 5 at x=30, y=40", "expected one of 0, 3, 7, 9")
     Image.fromarray(np.dstack([mask * 0, mask * 0, mask])).save(folder / "masks" / "n2.png")  # blue, not grey
     refused(folder, "n2.png holds [0, 0,")
+    (folder / "classes.json").unlink()
+    Image.fromarray(np.where(mask > 0, 300, 0).astype(np.uint16)).save(folder / "masks" / "n7.png")
+    refused(folder, "expected one kind")
+    write_pair(folder, "n7", 7)
     write_pair(folder, "n2", 2)
     write_pair(folder, "thin", 2, height=15, width=90)
     refused(folder, "thin.png is 90x15", "at least 16")

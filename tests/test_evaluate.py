@@ -126,12 +126,13 @@ def test_images_without_foreground_are_left_out_of_one_mean_and_count_as_one_in_
     assert [row["iou"] for row in figures["images"]] == [pytest.approx(expected), None, None, 0.0]
     assert figures["overall"]["image_iou"] == pytest.approx(expected / 2)
     assert figures["overall"]["image_iou_empty_as_1"] == pytest.approx((expected + 2) / 4)
-    assert "2 that have no foreground: e1, e2" in done.stdout and f"{(expected + 2) / 4:.4f}" in done.stdout
+    assert "2 that have no foreground, neither true nor predicted: e1, e2" in done.stdout
+    assert f"counted as 1: {(expected + 2) / 4:.4f}" in done.stdout
     save(np.uint8(empty), tmp_path / "pred/a.png")
     save(np.uint8(empty), tmp_path / "data/masks/a.png")
     (tmp_path / "e.txt").write_text("a\ne1\n")
     done = command("evaluate.py", "pred", "data/masks", "--only", "e.txt", "--worst", 2, cwd=tmp_path)
-    assert done.returncode == 0 and "foreground's IoU: n/a" in done.stdout and "nan" not in done.stdout.lower()
+    assert done.returncode == 0 and "IoU of foreground: n/a" in done.stdout and "nan" not in done.stdout.lower()
     assert not (tmp_path / "worst.png").exists()
 
 
@@ -152,7 +153,9 @@ WRITERS = {
 @pytest.mark.parametrize("true", WRITERS)
 @pytest.mark.parametrize("predicted", [*WRITERS, "grey"])
 def test_black_and_white_masks_may_differ_in_encoding(tmp_path, true, predicted):
-    write_grey = lambda mask, path: save(np.where(mask, 128, 127).astype(np.uint8), path.with_suffix(".png"))
+    write_grey = lambda mask, path: save(  # where nothing is found, nothing is bright
+        np.where(mask, 128, 127 * mask.any()).astype(np.uint8), path.with_suffix(".png")
+    )
     every, none = np.ones((40, 60), bool), np.zeros((40, 60), bool)
     pairs = [(blob(0), blob(1)), (every, blob(2)), (blob(3), every), (none, blob(4)), (blob(5), none), (every, every)]
     for number, (truth, prediction) in enumerate(pairs):
@@ -433,3 +436,77 @@ def test_nothing_is_imported_that_is_not_needed(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code, ROOT], cwd=tmp_path, capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
+# ---------------------------------------------------------------------------------------------------
+# What is the foreground, and what is no mask
+
+
+def test_black_on_white_masks_have_a_black_foreground_as_in_training(tmp_path):
+    plants, nothing = blob(1, (80, 120)), np.zeros((80, 120), bool)
+    save(np.uint8(~plants) * 255, tmp_path / "data/masks/a.png")
+    save(np.uint8(~nothing) * 255, tmp_path / "pred/a.png")
+    assert (~plants).mean() > 0.75
+    assert score(tmp_path)["overall"]["image_iou"] == 0.0
+    save(np.uint8(~plants) * 255, tmp_path / "pred/a.png")
+    assert score(tmp_path)["overall"]["image_iou"] == 1.0
+
+
+def test_of_background_and_another_class_the_other_counts(tmp_path):
+    table = {"classes": [{"name": "background", "value": 0}, {"name": "glasses", "value": 255}]}
+    for name, truth in [("worn", blob(1)), ("none", np.zeros((40, 60), bool))]:
+        save(np.uint8(truth) * 255, tmp_path / f"data/masks/{name}.png")
+        save(np.uint8(truth) * 255, tmp_path / f"pred/{name}.png")
+    plain = score(tmp_path)
+    (tmp_path / "data" / "classes.json").write_text(json.dumps(table))
+    named = score(tmp_path)
+    assert plain["empty"] == named["empty"] == ["none"] and plain["overall"] == named["overall"]
+
+
+@pytest.mark.parametrize("table", [False, True])
+@pytest.mark.parametrize("value", [7, 100, 60000])
+def test_a_prediction_that_is_neither_black_nor_white_is_no_empty_one(tmp_path, value, table):
+    save(np.uint8(blob()) * 255, tmp_path / "data/masks/a.png")
+    save((blob() * value).astype(np.uint16 if value > 255 else np.uint8), tmp_path / "pred/a.png")
+    if table:
+        table = {"classes": [{"name": "a", "value": 0}, {"name": "b", "value": 255}]}
+        (tmp_path / "data" / "classes.json").write_text(json.dumps(table))
+    with pytest.raises(BadInput, match=f"a.png holds {value} at x="):
+        score(tmp_path)
+
+
+@pytest.mark.parametrize("values, written", [((0, 1), 255), ((0, 255), 1)])
+def test_zero_and_one_stand_for_zero_and_255_with_a_table_too(tmp_path, values, written):
+    table = {"classes": [{"name": name, "value": value} for name, value in zip("ab", values)]}
+    (tmp_path / "data" / "masks").mkdir(parents=True)
+    (tmp_path / "data" / "classes.json").write_text(json.dumps(table))
+    save((blob() * values[1]).astype(np.uint8), tmp_path / "data/masks/a.png")
+    save((blob() * written).astype(np.uint8), tmp_path / "pred/a.png")
+    assert score(tmp_path)["overall"]["mean_iou"] == 1.0
+
+
+def test_a_jpeg_of_three_greys_is_no_black_and_white_mask(tmp_path):
+    mask = (np.arange(60)[None].repeat(40, axis=0) // 20 * 120).astype(np.uint8)
+    save(mask, tmp_path / "data/masks/a.jpg")
+    save(mask, tmp_path / "pred/a.jpg")
+    with pytest.raises(BadInput, match="a.jpg holds .* different values.*--threshold 128"):
+        score(tmp_path)
+
+
+def test_all_bad_masks_are_told_at_once(tmp_path):
+    for number in range(4):
+        save(np.uint8(blob()) * 255, tmp_path / f"data/masks/{number}.png")
+        save(np.uint8(blob()) * 255, tmp_path / f"pred/{number}.png")
+    for number in (1, 3):
+        (tmp_path / f"pred/{number}.png").write_bytes(b"damaged")
+    with pytest.raises(BadInput, match="2 of 4 pairs cannot be scored:\n.*1.png is no.*\n.*3.png is no"):
+        score(tmp_path)
+
+
+def test_a_class_name_may_hold_what_matplotlib_takes_for_a_formula(tmp_path):
+    table = {"classes": [{"name": "$_$", "value": 0}, {"name": "b", "value": 1}, {"name": "c", "value": 2}]}
+    for folder in ("data/masks", "pred"):
+        save(blob(len(folder)).astype(np.uint8), tmp_path / folder / "a.png")
+    (tmp_path / "data" / "classes.json").write_text(json.dumps(table))
+    done = command("evaluate.py", "pred", "data/masks", "--worst", 1, cwd=tmp_path)
+    assert done.returncode == 0 and "see worst.png" in done.stdout, done.stderr

@@ -1,5 +1,7 @@
 """infer.py as a user runs it: a directory in, a directory of masks of the same names out."""
 
+import json
+import os
 import shutil
 import subprocess
 import sys
@@ -73,12 +75,22 @@ def test_every_image_gets_a_mask_of_the_same_name_and_size(images, tmp_path):
         assert 0.05 < truth.mean() < 0.95
 
 
-@pytest.mark.parametrize("values", [[0, 1], [3, 7], [[0, 0, 0], [9, 0, 200]]])
+@pytest.mark.parametrize("values", [[0, 1], [3, 7], [255, 0], [[0, 0, 0], [9, 0, 200]]])
 def test_two_classes_are_black_and_white_in_a_jpeg_and_themselves_elsewhere(images, tmp_path, values):
     model = checkpoint(tmp_path / "model.pt", network(), values)
     assert command("infer.py", "images", "out", cwd=tmp_path).returncode == 0
     truth = expected(model, images / "photo.jpg")
-    assert np.array_equal(np.asarray(Image.open(tmp_path / "out" / "photo.jpg")) >= 128, truth == 1)
+    white = int(values != [255, 0])  # the brighter one
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "out" / "photo.jpg")) >= 128, truth == white)
+    for name in ("photo.jpg", "c.jpeg"):  # as the masks of a data set, whatever their encoding, they are perfect
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        array = np.array(values, np.uint8)[expected(model, images / name)]
+        Image.fromarray(array).save(tmp_path / "masks" / f"{Path(name).stem}.png")
+    table = {"classes": [{"name": name, "value": value} for name, value in zip("ab", values)]}
+    (tmp_path / "masks" / "classes.json").write_text(json.dumps(table))
+    (tmp_path / "two.txt").write_text("photo\nc\n")
+    done = command("evaluate.py", "out", "masks", "--only", "two.txt", cwd=tmp_path)
+    assert done.returncode == 0 and "mean IoU 1.0000" in done.stdout, done.stderr
     for name in ("d.png", "e.tif", "f.bmp", "g.webp"):
         assert np.array_equal(read_mask(tmp_path / "out" / name), np.array(values)[expected(model, images / name)]), (
             name
@@ -88,7 +100,7 @@ def test_two_classes_are_black_and_white_in_a_jpeg_and_themselves_elsewhere(imag
 def test_more_classes_than_a_jpeg_can_hold_become_png(images, tmp_path):
     model = checkpoint(tmp_path / "model.pt", network(3), [0, 10, 300])
     done = command("infer.py", "images", "out", cwd=tmp_path)
-    assert done.returncode == 0 and "6 masks become .png" in done.stdout
+    assert done.returncode == 0 and "cannot hold their values exactly: 6" in done.stdout
     assert not any(name.lower().endswith(("jpg", "jpeg", "bmp", "webp")) for name in files(tmp_path / "out"))
     for image, mask in [("photo.jpg", "photo.png"), ("e.tif", "e.tif"), ("deep/er/photo.jpg", "deep/er/photo.png")]:
         truth = np.array([0, 10, 300])[expected(model, images / image)]
@@ -119,6 +131,21 @@ def test_resume_leaves_out_what_is_done_and_nothing_else(images, tmp_path):
     assert files(tmp_path / "out") == sorted(NAMES)
     again = command("infer.py", "images", "out", cwd=tmp_path)  # its own masks it may write again
     assert again.returncode == 0 and f"{len(NAMES)} masks" in again.stdout
+
+
+def test_resume_does_not_take_a_strangers_file_for_a_mask(images, tmp_path):
+    checkpoint(tmp_path / "model.pt", network(), [0, 255])
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "d.png").write_text("the user's own")
+    done = command("infer.py", "images", "out", "--resume", cwd=tmp_path)
+    assert done.returncode == 1 and "d.png exists and was not written by this program" in done.stderr
+
+
+def test_names_that_a_console_cannot_show(images, tmp_path):
+    checkpoint(tmp_path / "model.pt", network(), [0, 255])
+    environment = {**os.environ, "PYTHONIOENCODING": "cp1252"}
+    done = command("infer.py", "images", "猫", cwd=tmp_path, env=environment)
+    assert done.returncode == 0 and f"{len(NAMES)} masks" in done.stdout, done.stderr
 
 
 def test_bad_files_are_listed_after_the_good_ones_are_done(images, tmp_path):
@@ -174,7 +201,7 @@ def test_two_processes_share_the_work(images, tmp_path):
     checkpoint(tmp_path / "model.pt", network(), [0, 255])
     assert command("infer.py", "images", "one", cwd=tmp_path).returncode == 0
     (images / "broken.png").touch()
-    torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = infer_with(torchrun, tmp_path)
     assert done.returncode != 0 and f"{len(NAMES)} masks in two" in done.stdout
     assert done.stderr.count("broken.png is no readable image") == 1

@@ -15,8 +15,10 @@ SMALL = ["--patch", 32, "--batch", 4, "--steps", 4, "--epochs", 2, "--device", "
 
 
 def torchrun(*words, cwd):
-    line = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", str(ROOT / "train.py")]
-    return subprocess.run([*line, *map(str, words)], cwd=cwd, capture_output=True, text=True, timeout=300)
+    line = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    return subprocess.run(
+        [*line, str(ROOT / "train.py"), *map(str, words)], cwd=cwd, capture_output=True, text=True, timeout=300
+    )
 
 
 def losses(folder):
@@ -51,11 +53,27 @@ def test_two_processes_follow_the_single_one(folder, tmp_path, settings):
 
 
 def test_two_processes_resume_what_one_began(folder, tmp_path):
-    settings = ["--data", folder, *SMALL]
+    settings = ["--data", folder, *SMALL, "--steps", 40]
     assert command("train.py", *settings, "--out", "one", cwd=tmp_path).returncode == 0
-    assert command("train.py", *settings, "--epochs", 1, "--out", "two", cwd=tmp_path).returncode == 0
-    assert torchrun("--resume", "--epochs", 2, "--out", "two", cwd=tmp_path).returncode == 0
-    assert len(losses(tmp_path / "two")) == 2
+    line = [sys.executable, str(ROOT / "train.py"), *map(str, settings), "--out", "two"]
+    process = subprocess.Popen(line, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    try:
+        while not (tmp_path / "two" / "history.csv").exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+    finally:
+        process.kill()
+        process.communicate()
+    done = torchrun("--resume", "--out", "two", cwd=tmp_path)
+    assert done.returncode == 0 and "resumed with other versions, threads or processes" in done.stdout, done.stderr
+    assert losses(tmp_path / "one")[-1] == pytest.approx(losses(tmp_path / "two")[-1], rel=5e-3)
+
+
+def test_what_depends_on_a_clock_is_the_same_for_both(folder, tmp_path):
+    words = ["--data", folder, *SMALL, "--model", "unet", "--width", 4, "--amp", "auto", "--time-limit", 0.1]
+    done = torchrun(*words, "--epochs", 1000, cwd=tmp_path)
+    assert done.returncode == 0 and done.stdout.count("--amp auto") == 1, done.stderr
+    assert 0 < len(losses(tmp_path)) < 1000
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(folder, tmp_path):
