@@ -243,11 +243,11 @@ def load(source, threshold=None, table=None, share=0.2, memory=2.0, least=64, ga
 
         learnt, held_out, how = split(stems, source, share)
         training, validation = samples_of(learnt), samples_of(held_out)
-        smallest, largest = (f"{width}x{height}" for height, width in (min(sizes, key=math.prod),
-                                                                       max(sizes, key=math.prod)))
-        print(f"{source}: {len(stems)} pairs of {smallest} to {largest} pixels, " +
-              ("held in memory" if hold else "decoded when needed") +
-              f"; {len(training)} to train on, {len(validation)} to validate on, {how}")
+        extremes = dict.fromkeys([min(sizes, key=math.prod), max(sizes, key=math.prod)])
+        extent = " to ".join(f"{width}x{height}" for height, width in extremes)
+        where = "held in memory" if hold else "decoded when needed"
+        print(f"{source}: {len(stems)} pairs of {extent} pixels, {where}; {len(training)} to train on, "
+              f"{len(validation)} to validate on, {how}")
     print_classes(classes, ignore, training.ends[-1], validation.ends[-1])
     digest = hashlib.sha256(training.ends.tobytes() + validation.ends.tobytes())
     for seen in looks:
