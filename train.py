@@ -38,7 +38,7 @@ def parse_arguments(argv=None, **defaults):
     add("--workers", type=number(int, 0, 64), metavar="N",
         help="processes that cut patches ahead (0 where images are held, else one for every two cores of this one)")
     add("--reuse", type=number(int, 1, 64), metavar="STEPS",
-        help="steps in a row that use the same images (4 for a folder: saves decoding; 1 for a pair)")
+        help="steps in a row that use the same images (1 for a pair; 4 for a folder: saves decoding)")
     add = parser.add_argument_group("the network").add_argument
     add("--model", choices=["fcn", "unet"], default="fcn", help="(fcn: the small one; unet sees further)")
     add("--upsample", choices=["nearest", "bilinear", "transposed"],
