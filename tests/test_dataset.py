@@ -295,9 +295,9 @@ def test_mistakes_in_a_folder(folder, tmp_path):
     Image.fromarray(np.dstack([mask * 0, mask * 0, mask])).save(folder / "masks" / "n2.png")  # blue, not grey
     refused(folder, "n2.png holds [0, 0,")
     (folder / "classes.json").unlink()
-    Image.fromarray(np.where(mask > 0, 300, 0).astype(np.uint16)).save(folder / "masks" / "n7.png")
+    Image.fromarray(np.where(mask > 0, 300, 0).astype(np.uint16)).save(folder / "masks" / "n6.png")
     refused(folder, "expected one kind")
-    write_pair(folder, "n7", 7)
+    write_pair(folder, "n6", 6)
     write_pair(folder, "n2", 2)
     write_pair(folder, "thin", 2, height=15, width=90)
     refused(folder, "thin.png is 90x15", "at least 16")
