@@ -188,8 +188,7 @@ def codes(mask):
 def find_classes(masks):
     """The classes of (mask as read_mask gives it, its path), …: [{"name": "background", "value": 0}, …], ascending.
 
-    Of two classes the one of the higher value is called foreground, unless it covers more than three quarters:
-    then the masks are taken to be black on white. Raises BadInput where the values cannot be classes.
+    Two classes are named by name_two. Raises BadInput where the values cannot be classes.
     """
     counts, coloured, path, files = Counter(), False, None, 0
     for mask, path in masks:
@@ -219,12 +218,19 @@ def find_classes(masks):
         raise BadInput(f"{path} and the other masks hold {len(values)} different values together; expected one for "
                        f"each class, at most {MAX_VALUES}; if they have so many classes, list them in a classes.json")
     if len(values) == 2:
-        most = max(counts, key=counts.get)
-        inverted = most == max(counts) and counts[most] > 0.75 * counts.total()
-        names = ["background", "foreground"][::-1 if inverted else 1]
+        names = name_two(*(counts[code] for code in sorted(counts)))
     else:
         names = [f"class {value}" for value in values]
     return [{"name": name, "value": value} for name, value in zip(names, values)]
+
+
+def name_two(lower, higher):
+    """Names of two classes, given the pixels of the one of the lower value and of the other.
+
+    The higher one is called foreground, unless it covers more than three quarters: then the masks are taken to be
+    black on white.
+    """
+    return ["background", "foreground"][::-1 if higher > 0.75 * (lower + higher) else 1]
 
 
 def read_classes(path):
@@ -292,10 +298,15 @@ def to_values(indices, classes):
     return values.astype(np.uint8 if values.max() < 256 else np.uint16)[indices]
 
 
-def black_and_white(indices, classes):
-    """Indices (H, W) of two classes → uint8 (H, W): 255 for the class of the brighter value, 0 for the other."""
+def brighter(classes):
+    """Of two classes, the index of the one of the brighter value: a black and white mask shows it white."""
     first, second = (np.mean(one["value"]) for one in classes)
-    return np.where(indices == int(second >= first), 255, 0).astype(np.uint8)
+    return int(second >= first)
+
+
+def black_and_white(indices, classes):
+    """Indices (H, W) of two classes → uint8 (H, W): 255 for the brighter class, 0 for the other."""
+    return np.where(indices == brighter(classes), 255, 0).astype(np.uint8)
 
 
 def read_pair(image_path, mask_path, classes, ignore=(), threshold=None):

@@ -17,9 +17,11 @@ import metrics
 from arguments import Parser, number
 from data import (
     IGNORE,
+    brighter,
     find_classes,
     images_by_name,
     in_threads,
+    name_two,
     read_classes,
     read_image,
     read_mask,
@@ -28,7 +30,7 @@ from data import (
     some,
     to_indices,
 )
-from files import MARK, PICTURES, BadInput, claim, is_jpeg, write_whole
+from files import MARK, PICTURES, BadInput, claim, is_jpeg, write_text
 
 
 def parse_arguments(argv=None):
@@ -94,9 +96,9 @@ def decide_classes(args, truths):
         print("classes as in the true masks")
         return find_classes(in_threads(lambda path: (read_mask(path), path), truths)), []
     white, pixels = map(sum, zip(*shares))
-    inverted = white > 0.75 * pixels         # as data.find_classes, so as in training
-    print("black and white masks; the foreground is " + ("black, as white covers most" if inverted else "white"))
-    names = ["foreground", "background"] if inverted else ["background", "foreground"]
+    names = name_two(pixels - white, white)  # as in training
+    print("black and white masks; the foreground is " +
+          ("black, as white covers most" if names[0] == "foreground" else "white"))
     return [{"name": name, "value": value} for name, value in zip(names, (0, 255))], []
 
 
@@ -113,9 +115,8 @@ def read_as(path, classes, ignore, threshold=None, predicted=False):
         if mask.any() and mask.max() < 32:
             raise BadInput(f"{path} is a JPEG of values up to {mask.max()}; expected black and white, 0 and 255")
         half = brightest / 2 if 64 <= brightest <= 255 and mask.ndim == 2 else 128
-        brighter = int(np.mean(values[1]) >= np.mean(values[0]))
         bright = (mask if mask.ndim == 2 else mask.mean(axis=2)) >= half
-        return np.where(bright, brighter, 1 - brighter).astype(np.uint8)
+        return np.where(bright, brighter(classes), 1 - brighter(classes)).astype(np.uint8)
     if len(values) == 2 and 0 in values and mask.ndim == 2 and not ignore:
         if predicted and brightest in (1, 255) and 128 <= mask.max() <= 255:
             mask = np.where(mask >= 128, 255, 0)        # a grey prediction, thresholded at half
@@ -177,8 +178,7 @@ def evaluate(args):
         lacking = "no pixel with a truth" if front is None else f"no {names[front]}, neither true nor predicted"
         print(f"  without {len(empty)} that have {lacking}: {some(empty)}; with these counted as 1: {empty_as_1}")
     if report:
-        with write_whole(report) as temporary:
-            temporary.write_text(json.dumps(figures, indent=1, allow_nan=False), encoding="utf-8")
+        write_text(report, json.dumps(figures, indent=1, allow_nan=False))
     worst = sorted((row["iou"], pair) for row, pair in zip(rows, pairs) if row["iou"] is not None)[:args.worst]
     if out and worst:
         from plots import draw_worst

@@ -226,6 +226,7 @@ def train(args, last=None):
     network_of = lambda classes: build(
         args.model, classes, args.upsample, args.batchnorm, args.width, args.depth, args.dropout)
     blank = network_of(2)                        # to know its reach
+    halo = context(blank, args.halo)             # to validate with
     data = load_data(args, gap=context(blank))
     training, validation, classes = data.training, data.validation, data.classes
     if "bce" in args.loss and len(classes) != 2:
@@ -339,7 +340,7 @@ def train(args, last=None):
 
             train_loss, validation_began = loss_sum.item() / steps, time.perf_counter()
             val_loss, confusion, shown = validate(
-                average, validation, validated, context(model, args.halo), len(classes), mean, std, criterion, device)
+                average, validation, validated, halo, len(classes), mean, std, criterion, device)
             validating = time.perf_counter() - validation_began
             if not math.isfinite(train_loss + val_loss):
                 raise BadInput(f"the loss became {train_loss + val_loss} in epoch {epoch + 1}; expected a number: "

@@ -229,7 +229,9 @@ def test_resuming_on_other_classes_names_both(folder, tmp_path):
     fails_in_one_line(process, "last.pt holds another network", "'classes': 3", "'classes': 4")
 
 
-@pytest.mark.parametrize("words", [["--patch", 4], ["--patch", 8, "--depth", 3], ["--upsample", "transposed"]])
+@pytest.mark.parametrize(
+    "words", [["--patch", 4], ["--patch", 8, "--depth", 3], ["--upsample", "transposed"], ["--halo", 127]]
+)
 def test_settings_that_do_not_fit_the_network(folder, tmp_path, words):
     model = [] if "--upsample" in words else ["--model", "unet"]
     fails_in_one_line(command("train.py", "--data", folder, *model, *words, cwd=tmp_path), words[0])
