@@ -3,6 +3,7 @@
     python data.py                writes the sample, rgb.png and gt.png, and augmented patches, patches.png
 """
 import contextlib
+import hashlib
 import json
 import os
 import sys
@@ -80,9 +81,14 @@ def read_names(path, known=None):
     return names
 
 
-def in_threads(function, items):
+def hashed(name):
+    """A number from 0 to 1 that depends on nothing but the name: to split files so that later ones move no others."""
+    return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) / 2**32
+
+
+def in_threads(function, items, workers=None):
     """map(function, items), several at once, as decoders run beside each other, with few results held in memory."""
-    workers = min(os.cpu_count() or 1, 8)
+    workers = workers or min(os.cpu_count() or 1, 8)
     with ThreadPoolExecutor(workers) as pool:
         for start in range(0, len(items), 2 * workers):
             yield from pool.map(function, items[start:start + 2 * workers])

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from data import (
     find_classes,
+    hashed,
     image_size,
     images_by_name,
     in_threads,
@@ -121,9 +122,8 @@ def split(stems, folder, share):
         kept = training or rest
         if not kept:
             raise BadInput(f"{Path(folder) / 'test.txt'} names all images; expected some to train on")
-        draw = {stem: int(hashlib.sha256(stem.encode()).hexdigest()[:8], 16) / 2**32 for stem in kept}
-        ordered = sorted(kept, key=draw.get)
-        count = sum(draw[stem] < share for stem in kept)
+        ordered = sorted(kept, key=hashed)
+        count = sum(hashed(stem) < share for stem in kept)
         count = min(max(count, 1), max(len(kept) - 1, 1))             # some of both, even where there are few
         training, validation, how = ordered[count:], ordered[:count], "by a hash of the names"
     else:

@@ -45,11 +45,14 @@ def parse_arguments(argv=None):
         help="true mask pixels at least this bright are foreground, the rest background, whatever the table (off)")
     add("--json", metavar="FILE", help="also write all figures, with those of each image, for programs to read")
     add("--worst", type=number(int, 1, 50), metavar="N", help="also draw the N worst images (off)")
+    add("--gallery", type=number(int, 1, 15), metavar="N", help="draw the N best, N median and N worst instead (off)")
     add("--out", metavar="FILE", default="worst.png", help="that picture, .png or .jpg (worst.png)")
     add("--images", metavar="DIR", help="the images themselves, to be shown in that picture")
     args = parser.parse_args(argv)
-    if args.images and not args.worst:
-        parser.error("--images is for the picture that --worst draws; expected both")
+    if args.worst and args.gallery:
+        parser.error("--worst and --gallery draw the same picture; expected one of them")
+    if args.images and not (args.worst or args.gallery):
+        parser.error("--images is for the picture that --worst or --gallery draws; expected both")
     if args.classes and args.threshold:
         parser.error("--threshold makes two classes; expected no --classes beside it")
     return args
@@ -140,7 +143,8 @@ def evaluate(args):
     images = images_by_name(args.images) if args.images else {}
     inputs = [path for _, *both in pairs for path in both] + [path for path in (args.only, args.classes) if path]
     report = claim(args.json, *inputs, endings=[".json"]) if args.json else None
-    out = claim(args.out, *inputs, *images.values(), endings=PICTURES) if args.worst else None
+    drawn = args.worst or args.gallery
+    out = claim(args.out, *inputs, *images.values(), endings=PICTURES) if drawn else None
     classes, ignore = decide_classes(args, [true for _, _, true in pairs])
     names = [one["name"] for one in classes]
     load = lambda pair: read_both(*pair[1:], classes, ignore, args.threshold)
@@ -179,13 +183,18 @@ def evaluate(args):
         print(f"  without {len(empty)} that have {lacking}: {some(empty)}; with these counted as 1: {empty_as_1}")
     if report:
         write_text(report, json.dumps(figures, indent=1, allow_nan=False))
-    worst = sorted((row["iou"], pair) for row, pair in zip(rows, pairs) if row["iou"] is not None)[:args.worst]
-    if out and worst:
-        from plots import draw_worst
+    ordered = sorted((row["iou"], pair) for row, pair in zip(rows, pairs) if row["iou"] is not None)
+    if out and ordered:
+        from plots import draw_gallery
 
+        middle = max(0, (len(ordered) - args.gallery) // 2) if args.gallery else 0
+        parts = {"": ordered[:args.worst]} if args.worst else {
+            "best: ": ordered[::-1][:args.gallery], "median: ": ordered[middle:middle + args.gallery],
+            "worst: ": ordered[:args.gallery][::-1]}
         image = lambda name: read_image(images[name]) if name in images else None
-        draw_worst(((f"{pair[0]}: IoU {iou:.4f}", image(pair[0]), *load(pair)) for iou, pair in worst), classes, out)
-    written = [str(path) for path in (report, out if worst else None) if path]
+        draw_gallery(((f"{kind}{pair[0]}: IoU {iou:.4f}", image(pair[0]), *load(pair))
+                      for kind, part in parts.items() for iou, pair in part), classes, out)
+    written = [str(path) for path in (report, out if ordered else None) if path]
     if written:
         print(f"see {' and '.join(written)}")
     return figures

@@ -85,11 +85,11 @@ def write_text(path, text):
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_image(path, array):
+def write_image(path, array, **changed):
     """Save uint8 or uint16 (H, W), or uint8 (H, W, 3), in the format that the name ends in; 16 bits as PNG or TIFF.
 
     Lossless, but for JPEG: that has full colour resolution and little loss, a 0/255 mask is exact when
-    thresholded at half.
+    thresholded at half. `changed` are options of Pillow's writer that differ from ours.
     """
     note = PngImagePlugin.PngInfo()
     note.add_text("Software", MARK)
@@ -100,7 +100,7 @@ def write_image(path, array):
                ".webp": {"format": "WEBP", "lossless": True, "exact": True, "xmp": MARK.encode()}}
     ending = {".jpeg": ".jpg", ".tiff": ".tif"}.get(Path(path).suffix.lower(), Path(path).suffix.lower())
     with write_whole(path) as temporary:
-        Image.fromarray(array).save(temporary, **options[ending])
+        Image.fromarray(array).save(temporary, **{**options[ending], **changed})
         if ending == ".bmp":     # which has no place for remarks; readers stop before what follows the pixels
             with temporary.open("ab") as file:
                 file.write(MARK.encode())

@@ -123,7 +123,7 @@ def draw_patches(image, mask, seed, jitter, path):
     save(figure, path)
 
 
-def draw_worst(rows, classes, path):
+def draw_gallery(rows, classes, path):
     """A row for each of (title, image (H, W, 3) or None, truth, prediction (class indices)): these and the errors."""
     names, colours = [one["name"] for one in classes], class_colours(classes)
     colours[IGNORE] = 143, 169, 196                         # a grey blue, which no grey class and no error has

@@ -13,10 +13,11 @@ ROOT = Path(__file__).parent.parent
 
 
 def command(*words, cwd, **options):
-    """Run `python SCRIPT …` in cwd; returns the finished process with its output as text."""
+    """Run `python SCRIPT …` or `python -m MODULE …` in cwd; returns the finished process with its output as text."""
     script, *rest = map(str, words)
+    script = script if script == "-m" else ROOT / script
     return subprocess.run(
-        [sys.executable, ROOT / script, *rest], cwd=cwd, capture_output=True, text=True, timeout=300, **options
+        [sys.executable, script, *rest], cwd=cwd, capture_output=True, text=True, timeout=300, **options
     )
 
 

@@ -350,7 +350,7 @@ def test_the_worst_come_first_with_their_images(tmp_path, monkeypatch):
         save(np.uint8(blob(seed)) * 255, tmp_path / f"pred/{number}.png")
     save(np.full((40, 60, 3), 77, np.uint8), tmp_path / "images/2.jpg")
     drawn = []
-    monkeypatch.setattr(plots, "draw_worst", lambda rows, classes, path: drawn.extend(rows))
+    monkeypatch.setattr(plots, "draw_gallery", lambda rows, classes, path: drawn.extend(rows))
     figures = score(tmp_path, "--worst", 3, "--images", tmp_path / "images", "--out", tmp_path / "w.png")
     ranked = sorted((row["iou"], row["name"]) for row in figures["images"])[:3]
     assert [title for title, *_ in drawn] == [f"{name}: IoU {worst:.4f}" for worst, name in ranked]

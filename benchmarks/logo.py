@@ -1,0 +1,117 @@
+"""The logo generator's composed warp beside the literal steps of its recipe: how alike, and how fast.
+
+    python -m benchmarks.logo
+    python -m benchmarks.logo --save thin.png     writes the logo it uses, for prepare.py --logo
+
+The literal way mirrors, turns, swirls and shrinks one picture after another with scikit-image, all but the last of them
+large. challenges/logo/recipe.py looks at the logo once, only where a pixel of the image needs it. Both in turns, in
+one process, for a logo of 797x400 pixels; then whole data sets are made.
+"""
+import argparse
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--placements", type=int, default=60, help="logos to transform (60)")
+    parser.add_argument("--count", type=int, default=200, help="images to make, from scikit-image's photographs (200)")
+    parser.add_argument("--save", metavar="FILE", help="write the logo to this file, and do nothing else")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    ARGS = parse_arguments()     # before the imports that take seconds
+
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+from skimage import filters, transform
+
+from challenges.logo import prepare, recipe
+from files import BadInput, claim, write_image
+
+
+def thin_logo():
+    """A logo unlike scikit-image's: light, of thin strokes, on a transparent ground; uint8 RGBA (400, 797, 4)."""
+    picture = Image.new("RGBA", (797, 400), (255, 255, 255, 0))
+    draw = ImageDraw.Draw(picture)
+    draw.polygon([(90, 350), (230, 50), (370, 350)], outline=(225, 240, 255, 255), width=11)
+    draw.ellipse((300, 90, 560, 350), outline=(255, 240, 200, 255), width=11)
+    for offset in range(0, 150, 50):
+        draw.arc((520 + offset, 60, 660 + offset, 360), 250, 110, fill=(235, 255, 235, 255), width=11)
+    draw.line((70, 375, 730, 375), fill=(255, 255, 255, 255), width=11)
+    return np.asarray(picture)
+
+
+def literal(pixels, placement, extent):
+    """The recipe step by step: uint8 RGBA (H, W, 4) → (rows, columns, 4) as recipe.transform gives it.
+
+    Before it is turned, the picture is padded, so that no corner is lost, whatever the angle. The last step is what
+    skimage.transform.rescale does with anti-aliasing, a Gaussian and a linear interpolation, on the grid that
+    recipe.extent chose, so that both can be compared pixel by pixel.
+    """
+    premultiplied = pixels * (pixels[:, :, 3:] / 255)
+    premultiplied[:, :, 3] = pixels[:, :, 3]
+    height, width = pixels.shape[:2]
+    margins = [int(np.ceil((np.hypot(height, width) - side) / 2)) + 1 for side in (height, width)]
+    picture = premultiplied[:, ::-1 if placement.mirrored else 1]
+    picture = np.pad(picture, [(margin, margin) for margin in margins] + [(0, 0)])
+    centre = (picture.shape[1] - 1) / 2, (picture.shape[0] - 1) / 2
+    if placement.angle:
+        picture = transform.rotate(picture, np.degrees(placement.angle), preserve_range=True)
+    if placement.swirl:
+        picture = transform.swirl(picture, centre, placement.swirl, 500, mode="constant", preserve_range=True)
+    scale = placement.scale
+    picture = filters.gaussian(picture, (1 / scale - 1) / 2, mode="constant", channel_axis=2, preserve_range=True)
+    top, left, rows, columns = extent
+    corner = left + 0.5 / scale + centre[0], top + 0.5 / scale + centre[1]     # of the first pixel's centre
+    grid = transform.AffineTransform(scale=1 / scale, translation=corner)
+    return transform.warp(picture, grid, output_shape=(rows, columns), preserve_range=True)
+
+
+def compare(pixels, count):
+    """Transform a logo both ways: (seconds literally, seconds composed, mean differences, IoUs of the masks)."""
+    logo, random, found = recipe.prepare_logo(pixels, (340, 512)), np.random.default_rng(0), []
+    for placement in [recipe.draw_placements(random)[0] for _ in range(count)]:
+        began = time.perf_counter()
+        composed = recipe.transform(logo, placement)
+        between = time.perf_counter()
+        stepwise = literal(pixels, placement, recipe.extent(logo, placement))
+        ended = time.perf_counter()
+        ours, theirs = composed[:, :, 3] >= 127.5, stepwise[:, :, 3] >= 127.5
+        found.append((ended - between, between - began, np.abs(composed - stepwise).mean(),
+                      (ours & theirs).sum() / (ours | theirs).sum()))
+    return list(zip(*found))
+
+
+def main():
+    from benchmarks.machine import machine
+
+    if ARGS.save:
+        write_image(claim(ARGS.save, endings=[".png"]), thin_logo())
+        return
+    print(machine())
+    for name, pixels in [("thin strokes, 797x400", thin_logo()),
+                         ("scikit-image's logo, 500x500", np.asarray(Image.open(prepare.LOGO)))]:
+        literally, composed, differences, ious = compare(pixels, ARGS.placements)
+        print(f"{name}: {1000 * statistics.mean(literally):.0f} ms a logo step by step, "
+              f"{1000 * statistics.mean(composed):.1f} composed, {sum(literally) / sum(composed):.0f} times as fast; "
+              f"differences of 255: {statistics.mean(differences):.1f} on average, {max(differences):.1f} for the "
+              f"worst logo; IoU of the masks {statistics.mean(ious):.3f}, {min(ious):.3f} for the worst")
+    for workers in (1, 2):
+        with tempfile.TemporaryDirectory() as folder:
+            began = time.perf_counter()
+            prepare.prepare(prepare.parse_arguments(
+                ["--out", str(Path(folder, "data")), "--count", str(ARGS.count), "--workers", str(workers)]))
+            print(f"{workers} workers: {ARGS.count / (time.perf_counter() - began):.0f} images a second")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except BadInput as error:
+        sys.exit(f"logo.py: {error}")
