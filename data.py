@@ -9,7 +9,7 @@ import os
 import sys
 import unicodedata
 import warnings
-from collections import Counter
+from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -83,15 +83,25 @@ def read_names(path, known=None):
 
 def hashed(name):
     """A number from 0 to 1 that depends on nothing but the name: to split files so that later ones move no others."""
-    return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) / 2**32
+    return int(hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()[:8], 16) / 2**32
+
+
+def begins(path):
+    """A file's start and length, by which to know it again: reading all of many large ones would take minutes."""
+    with open(path, "rb") as file:
+        return file.read(65536) + b"%d" % os.fstat(file.fileno()).st_size
 
 
 def in_threads(function, items, workers=None):
     """map(function, items), several at once, as decoders run beside each other, with few results held in memory."""
-    workers = workers or min(os.cpu_count() or 1, 8)
+    workers, waiting = workers or min(os.cpu_count() or 1, 8), deque()
     with ThreadPoolExecutor(workers) as pool:
-        for start in range(0, len(items), 2 * workers):
-            yield from pool.map(function, items[start:start + 2 * workers])
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > 2 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def some(names, most=5):

@@ -2,6 +2,7 @@
 
     python evaluate.py predicted data/masks --only data/test.txt
     python evaluate.py predicted data/masks --json scores.json --worst 5 --images data/images
+    python evaluate.py predicted data/masks --gallery 2      draws the 2 best, median and worst
 
 Black and white masks may be 0 and 1, 0 and 255, or JPEGs, and differ in that. Classes are those of the table given, or
 of classes.json in MASK_DIR or beside it, or else the values that the true masks hold.
@@ -46,7 +47,7 @@ def parse_arguments(argv=None):
     add("--json", metavar="FILE", help="also write all figures, with those of each image, for programs to read")
     add("--worst", type=number(int, 1, 50), metavar="N", help="also draw the N worst images (off)")
     add("--gallery", type=number(int, 1, 15), metavar="N", help="draw the N best, N median and N worst instead (off)")
-    add("--out", metavar="FILE", default="worst.png", help="that picture, .png or .jpg (worst.png)")
+    add("--out", metavar="FILE", help="that picture, .png or .jpg (worst.png or gallery.png)")
     add("--images", metavar="DIR", help="the images themselves, to be shown in that picture")
     args = parser.parse_args(argv)
     if args.worst and args.gallery:
@@ -55,6 +56,7 @@ def parse_arguments(argv=None):
         parser.error("--images is for the picture that --worst or --gallery draws; expected both")
     if args.classes and args.threshold:
         parser.error("--threshold makes two classes; expected no --classes beside it")
+    args.out = args.out or ("gallery.png" if args.gallery else "worst.png")
     return args
 
 
@@ -187,10 +189,10 @@ def evaluate(args):
     if out and ordered:
         from plots import draw_gallery
 
-        middle = max(0, (len(ordered) - args.gallery) // 2) if args.gallery else 0
-        parts = {"": ordered[:args.worst]} if args.worst else {
-            "best: ": ordered[::-1][:args.gallery], "median: ": ordered[middle:middle + args.gallery],
-            "worst: ": ordered[:args.gallery][::-1]}
+        count = min(args.gallery or args.worst, max(1, len(ordered) // 3) if args.gallery else len(ordered))
+        middle = (len(ordered) - count) // 2
+        parts = {"": ordered[:count]} if args.worst else {
+            "best: ": ordered[::-1][:count], "median: ": ordered[middle:middle + count], "worst: ": ordered[:count]}
         image = lambda name: read_image(images[name]) if name in images else None
         draw_gallery(((f"{kind}{pair[0]}: IoU {iou:.4f}", image(pair[0]), *load(pair))
                       for kind, part in parts.items() for iou, pair in part), classes, out)

@@ -1,5 +1,6 @@
 """Files written whole or not at all, never over a user's own; and how mistakes are told."""
 import contextlib
+import json
 import os
 import time
 from pathlib import Path
@@ -51,6 +52,32 @@ def claim(path, *inputs, endings=None, mark=MARK):
     return path
 
 
+def keep_apart(output, folder):
+    """Raise BadInput where `output` lies inside `folder`: what is written there would be taken for input."""
+    if Path(folder).resolve() in [Path(output).resolve(), *Path(output).resolve().parents]:
+        raise BadInput(f"{output} is inside {folder}; write elsewhere, or the results would be taken for images")
+
+
+def begin_folder(folder, facts):
+    """Make a folder for results that depend on these `facts`, or go on in one that was begun with the same.
+
+    They stand in made_of.json there: names and what JSON can hold. Raises BadInput where the folder holds other things.
+    """
+    note = folder / "made_of.json"
+    if note.is_file() and is_ours(note):
+        try:
+            before = json.loads(note.read_text(encoding="utf-8"))
+        except ValueError:
+            raise BadInput(f"{note} is damaged; expected a new folder") from None
+        for name, value in facts.items():
+            if before.get(name) != value:
+                raise BadInput(f"{folder} was begun with another {name}, {before.get(name)}, not {value}; expected a "
+                               "new folder, as the two must not be mixed")
+    elif folder.exists() and (not folder.is_dir() or any(not one.name.startswith(".") for one in folder.iterdir())):
+        raise BadInput(f"{folder} is there and holds other things; expected a new folder")
+    write_text(claim(note), json.dumps({"written by": MARK, **facts}, indent=1))
+
+
 def temporary_name(path):
     """Where a file is written until it is whole: in the same folder, so that renaming it is a single step."""
     return path.with_name(f".{path.name}.part")
@@ -82,7 +109,7 @@ def write_whole(path):
 
 def write_text(path, text):
     with write_whole(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def write_image(path, array, **changed):

@@ -40,7 +40,7 @@ from tqdm import tqdm
 import processes
 from checkpoint import load_checkpoint
 from data import black_and_white, find_images, name_of, read_image, read_names, to_values
-from files import BadInput, claim, is_jpeg, is_ours, write_image
+from files import BadInput, claim, is_jpeg, is_ours, keep_apart, write_image
 from model import pick_device
 from predict import for_the_eye, segmenter
 
@@ -102,8 +102,7 @@ def infer(args):
     device = pick_device(args.device)
     processes.join(device)
     folder, output = Path(args.images), Path(args.output)
-    if folder.resolve() in [output.resolve(), *output.resolve().parents]:
-        raise BadInput(f"{output} is inside {folder}; write elsewhere, or masks would be taken for images")
+    keep_apart(output, folder)
     model, facts = load_checkpoint(args.checkpoint)
     classes = facts["classes"]
     segment = segmenter(model, facts, device, args.halo, args.tta)

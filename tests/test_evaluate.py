@@ -359,6 +359,22 @@ def test_the_worst_come_first_with_their_images(tmp_path, monkeypatch):
         assert iou(truth == 1, prediction == 1) == worst
 
 
+def test_the_gallery_shows_the_best_the_median_and_the_worst(tmp_path, monkeypatch):
+    for number in range(9):
+        save(np.uint8(blob(0)) * 255, tmp_path / f"data/masks/{number}.png")
+        save(np.roll(np.uint8(blob(0)) * 255, 8 - number, axis=1), tmp_path / f"pred/{number}.png")
+    drawn = []
+    monkeypatch.setattr(plots, "draw_gallery", lambda rows, classes, path: drawn.append([title for title, *_ in rows]))
+    for wanted, expected in [(1, "8 4 0"), (2, "8 7 3 4 0 1"), (9, "8 7 6 3 4 5 0 1 2")]:  # never one twice
+        score(tmp_path, "--gallery", wanted, "--out", tmp_path / "g.png")
+        kinds = [kind for kind in ("best", "median", "worst") for _ in range(min(wanted, 3))]
+        titles = [f"{kind}: {name}: IoU" for kind, name in zip(kinds, expected.split())]
+        assert [title.rsplit(" ", 1)[0] for title in drawn.pop()] == titles
+    fails_in_one_line(
+        command("evaluate.py", "pred", "data/masks", "--gallery", 1, "--worst", 1, cwd=tmp_path), "--gallery"
+    )
+
+
 def near(picture, colour):
     return np.abs(picture.astype(int) - colour).max(axis=2) < 12
 

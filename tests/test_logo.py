@@ -54,14 +54,14 @@ def test_the_composed_warp_agrees_with_the_literal_steps(pixels, worst):
 @pytest.mark.parametrize(
     "change", [{"mirrored": True}, {"angle": 1.0}, {"swirl": 5.0}, {"swirl": -5.0}, {"mirrored": True, "angle": 4.0}]
 )
-def test_each_step_by_itself_agrees_and_the_reverse_would_not(change):
+def test_each_step_by_itself_agrees_and_its_reverse_would_not(change):
     placement = PLAIN._replace(**change)
     logo = recipe.prepare_logo(solid_logo(), SIZE)
-    ours = recipe.transform(logo, placement)
-    right = literal(solid_logo(), placement, recipe.extent(logo, placement))
-    assert np.abs(ours - right).mean() < 3
-    wrong = literal(solid_logo()[::-1], placement, recipe.extent(logo, placement))
-    assert np.abs(ours - wrong).mean() > 15
+    ours, extent = recipe.transform(logo, placement), recipe.extent(logo, placement)
+    assert np.abs(ours - literal(solid_logo(), placement, extent)).mean() < 3
+    for name, value in change.items():
+        reverse = placement._replace(**{name: not value if name == "mirrored" else -value})
+        assert np.abs(ours - literal(solid_logo(), reverse, extent)).mean() > 10
 
 
 def test_a_quarter_turn_is_numpys_counter_clockwise():
@@ -84,14 +84,20 @@ def test_the_swirl_is_scikit_images_with_a_radius_of_500():
 
 
 def test_nothing_of_a_logo_is_cut_off_at_any_angle_and_swirl():
-    """Turning and swirling keep areas, so all of the logo's opacity must be found again, and none at the border."""
+    """The literal steps on a canvas with room to spare show nothing outside of the extent, and all that is inside."""
     random = np.random.default_rng(3)
     for pixels in (thin_logo(), solid_logo()):
         logo, whole = recipe.prepare_logo(pixels, SIZE), pixels[:, :, 3].astype(float).sum()
-        for placement in [one for _ in range(15) for one in recipe.draw_placements(random)]:
-            found = recipe.transform(logo, placement)
-            assert found[:, :, 3].sum() / placement.scale**2 == pytest.approx(whole, rel=0.03), placement
-            assert max(found.shape[:2]) <= 340
+        for placement in [one for _ in range(4) for one in recipe.draw_placements(random)]:
+            top, left, rows, columns = recipe.extent(logo, placement)
+            assert max(rows, columns) <= 340
+            around = literal(pixels, placement, (top - 8 / placement.scale, left - 8 / placement.scale,
+                                                 rows + 16, columns + 16))[:, :, 3]  # fmt: skip
+            outside = around.copy()
+            outside[8:-8, 8:-8] = 0
+            assert outside.max() < 128 and outside.sum() < 0.02 * around.sum()  # the blur reaches over the edge
+            found = recipe.transform(logo, placement)[:, :, 3]
+            assert found.sum() / placement.scale**2 == pytest.approx(whole, rel=0.03), placement  # turns keep areas
 
 
 def test_colours_of_transparent_pixels_do_not_leak_and_thin_strokes_do_not_vanish():
@@ -143,7 +149,7 @@ def test_the_blend_is_the_equation_and_the_mask_where_the_logo_is_at_least_half_
     random = np.random.default_rng(0)
     image = random.integers(0, 256, (*SIZE, 3), np.uint8)
     logo = recipe.prepare_logo(solid_logo(), SIZE)
-    placements = [one._replace(down=0.3 * n, right=0.5) for n, one in enumerate(recipe.draw_placements(random) * 2)]
+    placements = [one._replace(down=0.3 * n % 1, right=0.5) for n, one in enumerate(recipe.draw_placements(random) * 2)]
     blended, mask, boxes = recipe.compose(image, logo, placements)
     expected, covered = image.astype(np.float64), np.zeros(SIZE, bool)
     for placement, (top, left, height, width, area) in zip(placements, boxes):
@@ -213,16 +219,15 @@ def test_killed_and_resumed_it_writes_the_same_bytes(tmp_path):
         assert process.wait() != 0, "too fast to be killed"
         (tmp_path / "killed" / "placements.csv").open("a").write("0000")  # as a power cut may leave it
     made("--count", 60, "--out", tmp_path / "killed")
-    left = {name: data for name, data in contents(tmp_path / "killed").items() if not name.endswith(".part")}
-    assert left == contents(tmp_path / "whole")
+    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")  # and no half-written file is left
 
 
 def test_what_is_written_is_what_the_table_says(tmp_path):
-    made("--out", tmp_path / "data", "--count", 12, "--size", 200, 300)
+    made("--out", tmp_path / "data", "--count", 30, "--size", 200, 300)
     rows = list(csv.DictReader((tmp_path / "data" / "placements.csv").open()))
-    assert rows and {row["image"] for row in rows} == {f"{k:06d}" for k in range(12)}
+    assert rows and {row["image"] for row in rows} == {f"{k:06d}" for k in range(30)}
     logo = recipe.prepare_logo(np.asarray(Image.open(prepare.LOGO)), (200, 300))
-    assert logo.most < 0.38 and all(0.1 <= float(row["scale"]) <= logo.most for row in rows)
+    assert logo.largest < 0.38 and all(0.1 <= float(row["scale"]) <= logo.largest for row in rows)
     photographs = {row["image"]: row["photograph"] for row in rows}
     held_out = (tmp_path / "data" / "val.txt").read_text().splitlines()[1:]
     apart = {photographs[name] for name in held_out}
@@ -244,6 +249,37 @@ def test_what_is_written_is_what_the_table_says(tmp_path):
         assert (expected == (mask == 255)).all()
 
 
+def test_whole_data_sets_follow_the_recipe_too(tmp_path):
+    made("--out", tmp_path / "data", "--count", 250, "--size", 120, 160, "--seed", 11)
+    rows = list(csv.DictReader((tmp_path / "data" / "placements.csv").open()))
+    values = {name: np.array([float(row[name]) for row in rows]) for name in ("scale", "alpha", "angle", "swirl")}
+    largest = 120 / np.hypot(500, 500)
+    for name, least, most in [
+        *[("scale", 0.1, largest), ("alpha", 0.1, 0.4), ("angle", 0, 2 * np.pi), ("swirl", -5, 5)]
+    ]:
+        values[name] = values[name][values[name] != 0]
+        assert stats.kstest(values[name], "uniform", (least, most - least)).pvalue > 0.01, name
+    for place, length, whole in [("top", "height", 120), ("left", "width", 160)]:
+        room = np.array([whole - int(row[length]) for row in rows])
+        start = np.array([int(row[place]) for row in rows])
+        assert (start >= 0).all() and (start <= room).all()
+        assert stats.kstest(((start + 0.5) / (room + 1))[room > 20], "uniform").pvalue > 0.01
+    first = {row["image"]: row for row in rows}.values()
+    quality = np.bincount([int(row["quality"]) for row in first], minlength=96)
+    assert quality[:75].sum() == 0 and stats.chisquare(quality[75:96]).pvalue > 0.01
+    used = np.unique([row["photograph"] for row in first], return_counts=True)[1]
+    assert len(used) > 8 and stats.chisquare(used).pvalue > 0.01
+
+
+def test_photographs_held_out_stay_held_out_when_the_data_set_grows(tmp_path):
+    listed = []
+    for count in (30, 60):
+        made("--out", tmp_path / "data", "--count", count)
+        listed.append((tmp_path / "data" / "val.txt").read_text().splitlines()[1:])
+    assert listed[0] and set(listed[0]) < set(listed[1])
+    assert [name for name in listed[1] if int(name) < 30] == listed[0]
+
+
 def test_the_parts_share_no_photograph_and_a_quarter_is_for_testing(tmp_path):
     for number in range(40):
         Image.fromarray(np.full((40, 40, 3), number * 6, np.uint8)).save(tmp_path / f"p{number}.png")
@@ -257,7 +293,7 @@ def test_an_unreadable_photograph_is_passed_over_and_named(tmp_path, capsys):
     Image.fromarray(np.full((90, 90, 3), 99, np.uint8)).save(tmp_path / "photos" / "good.png")
     (tmp_path / "photos" / "torn.jpg").write_bytes(b"\xff\xd8\xff no photograph")
     made("--images", tmp_path / "photos", "--out", tmp_path / "data", "--count", 8, "--workers", 2)
-    assert "1 photographs that cannot be read" in capsys.readouterr().out
+    assert "left out, as they cannot be read: torn.jpg" in capsys.readouterr().out
     rows = list(csv.DictReader((tmp_path / "data" / "placements.csv").open()))
     assert {row["photograph"] for row in rows} == {"good.png"} and len({row["image"] for row in rows}) == 8
 
@@ -273,6 +309,10 @@ def test_mistakes_are_told_in_one_line(tmp_path):
     assert "no transparency" in wrong("--logo", tmp_path / "opaque.png")
     Image.new("RGBA", (60, 60), (9, 9, 9, 100)).save(tmp_path / "faint.png")
     assert "half opaque" in wrong("--logo", tmp_path / "faint.png")
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (60, 60)).save(tmp_path / "photos" / "a.png")
+    run = command("-m", "challenges.logo.prepare", "--images", tmp_path, "--out", tmp_path / "new", cwd=ROOT)
+    fails_in_one_line(run, "is inside")
     Image.new("RGBA", (5000, 60), (9, 9, 9, 255)).save(tmp_path / "huge.png")
     assert "smallest scale" in wrong("--logo", tmp_path / "huge.png")
     assert "does not exist" in wrong("--logo", tmp_path / "nowhere.png")
@@ -293,7 +333,7 @@ def test_data_sets_are_never_mixed(tmp_path):
     for words, told in [
         (["--seed", 1], "another seed"),
         (["--size", 200, 200], "another size"),
-        (["--part", "train"], "another list of photographs"),
+        (["--part", "train"], "another set of photographs"),
         (["--count", 1], "more than 1 images"),
     ]:
         with pytest.raises(prepare.BadInput, match=told):
@@ -304,7 +344,7 @@ def test_data_sets_are_never_mixed(tmp_path):
     assert contents(tmp_path / "data") == before
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
-    with pytest.raises(prepare.BadInput, match="holds something else"):
+    with pytest.raises(prepare.BadInput, match="holds other things"):
         made("--out", tmp_path / "mine", "--count", 3)
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["letter.txt"]
 
@@ -341,5 +381,32 @@ def test_from_a_thin_light_logo_to_the_analysis(tmp_path, capsys):
     analyse.analyse(analyse.parse_arguments([str(word) for word in words]))
     told = capsys.readouterr().out
     overall = json.loads(scores.read_text())["overall"]
-    assert f"24 images: mean IoU {overall['image_iou']:.4f}" in told
+    assert f"all{overall['image_iou']:33.4f}" in told
     assert Image.open(tmp_path / "iou.png").width > 600 and Image.open(tmp_path / "gallery.png").width > 600
+
+
+def test_the_analysis_counts_what_it_says(tmp_path, capsys):
+    rows = [
+        *["a,one.jpg,0.2,0.1,0,0", "b,one.jpg,0.3,0.2,0,1", "c,two.jpg,0.4,0.3,1.5707963,-1"],
+        *["d,two.jpg,0.1,0.1,0,0", "d,two.jpg,0.1,0.1,0,0", "e,two.jpg,0.1,0.1,0,0"],
+    ]
+    table = tmp_path / "placements.csv"
+    table.write_text("\n".join(["image,photograph,alpha,scale,angle,swirl", *rows, ""]))
+    scores = [("a", 0.2), ("b", 0.4), ("c", 0.9), ("d", 0.5), ("e", None), ("stranger", 0.0)]
+    images = [{"name": name, "iou": iou} for name, iou in scores]
+    (tmp_path / "scores.json").write_text(json.dumps({"images": images}))
+    words = [str(tmp_path / "scores.json"), str(table), "--out", str(tmp_path / "iou.png")]
+    analyse.analyse(analyse.parse_arguments(words))
+    told = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert told[0][:3] == ["left", "out:", "1"]
+    assert ["all", "0.5000", "0.3000", "to", "0.7000", "4", "2"] in told  # one photograph has 0.3, the other 0.7
+    assert ["with", "2", "logos", "0.5000", "0.5000", "to", "0.5000", "1", "1"] in told
+    assert ["none", "0.3000", "0.3000", "to", "0.3000", "2", "1"] in told  # not turned: a and b
+    assert ["90.00", "to", "90.00", "0.9000", "0.9000", "to", "0.9000", "1", "1"] in told
+    assert told[-2][:2] == ["median", "0.4500;"]
+    table.write_text("image,photograph,alpha\na,one.jpg,0.2\n")
+    with pytest.raises(analyse.BadInput, match="lacks what is expected"):
+        analyse.analyse(analyse.parse_arguments(words))
+    table.write_text("image,photograph,alpha,scale,angle,swirl\n")
+    with pytest.raises(analyse.BadInput, match="scores none of the images"):
+        analyse.analyse(analyse.parse_arguments(words))

@@ -3,22 +3,32 @@
     python evaluate.py PREDICTED DIR/masks --json scores.json
     python -m challenges.logo.analyse scores.json DIR/placements.csv --out logo_iou.png
 
-Counts images that hold one logo, as an image has one IoU. The mean over all images comes with its spread: a bootstrap
-over photographs, since images on the same photograph are alike.
+An image has one IoU, so these are counted on images that hold one logo. Every mean comes with the interval that holds
+95 % of its bootstraps over photographs: images on the same photograph are alike, so whole photographs are drawn again.
 """
 import csv
 import json
 import sys
 from collections import defaultdict
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from arguments import Parser
 from files import PICTURES, BadInput, claim
 
-BINS = 5
-KNOBS = {"alpha": "alpha", "scale": "scale", "angle": "rotation (degrees)", "swirl": "swirl (radians at the centre)"}
+PARTS = 5                        # of equally many images, along each axis
+AXES = {"alpha": ("alpha", 1), "scale": ("scale", 1), "angle": ("rotation (degrees)", 180 / np.pi),
+        "swirl": ("swirl (radians at the centre)", 1)}                # column of the table: (label, factor to its unit)
+
+
+class Scored(NamedTuple):
+    """An image and how well its logos were found."""
+
+    iou: float
+    photograph: str
+    logos: list                  # of each, {column in AXES: value}
 
 
 def parse_arguments(argv=None):
@@ -29,92 +39,96 @@ def parse_arguments(argv=None):
     return parser.parse_args(argv)
 
 
-def read(args):
-    """[(IoU, the rows of placements.csv), …] of each scored image. Raises BadInput."""
+def read(scores, placements):
+    """[Scored, …]. Raises BadInput."""
+    logos, photographs = defaultdict(list), {}
     try:
-        scored = json.loads(Path(args.scores).read_text(encoding="utf-8"))["images"]
-        with open(args.placements, newline="", encoding="utf-8") as file:
-            rows = defaultdict(list)
+        images = json.loads(Path(scores).read_text(encoding="utf-8"))["images"]
+        with open(placements, newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
-                rows[row["image"]].append(row)
-        return [(one["iou"], rows[one["name"]]) for one in scored if rows[one["name"]]]
+                photographs[row["image"]] = row["photograph"]
+                logos[row["image"]].append({column: float(row[column]) for column in AXES})
+        found = [Scored(image["iou"], photographs[image["name"]], logos[image["name"]])
+                 for image in images if image["name"] in photographs]
     except OSError as error:
-        raise BadInput(f"{error.filename} cannot be read ({error.strerror})") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise BadInput(f"{args.scores} and {args.placements} do not hold what is expected ({error!r}); expected what "
-                       "evaluate.py --json and prepare.py write") from None
+        raise BadInput(f"{error.filename} cannot be read ({error.strerror}); expected scores and placements") from None
+    except (ValueError, KeyError, TypeError, csv.Error) as error:
+        raise BadInput(f"{scores} or {placements} lacks what is expected ({error!r}); expected what evaluate.py --json "
+                       "and prepare.py write") from None
+    scored = [image for image in found if image.iou is not None]
+    if not scored:
+        raise BadInput(f"{scores} scores none of the images in {placements}; expected both of the same data set")
+    if len(scored) < len(found):
+        print(f"left out: {len(found) - len(scored)} images without a pixel of the logo, true or predicted")
+    return scored
 
 
-def interval(groups, draws=2000):
-    """2.5th and 97.5th percentile of the mean of all values when whole groups of them are drawn with repetition."""
-    random = np.random.default_rng(0)
-    sums, counts = np.array([sum(group) for group in groups]), np.array([len(group) for group in groups])
-    drawn = random.integers(len(groups), size=(draws, len(groups)))
-    return np.percentile(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1), [2.5, 97.5])
-
-
-def by_photograph(images):
-    """The IoUs of images, one list for each photograph."""
+def mean_and_interval(images, draws=2000):
+    """The mean IoU of some images, the 2.5th and 97.5th percentile of its bootstraps, and of how many photographs."""
     groups = defaultdict(list)
-    for iou, rows in images:
-        groups[rows[0]["photograph"]].append(iou)
-    return list(groups.values())
+    for image in images:
+        groups[image.photograph].append(image.iou)
+    sums, counts = (np.array([function(group) for group in groups.values()]) for function in (sum, len))
+    drawn = np.random.default_rng(0).integers(len(groups), size=(draws, len(groups)))
+    means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
+    return sums.sum() / counts.sum(), *np.percentile(means, [2.5, 97.5]), len(groups)
+
+
+def tell(label, images):
+    mean, low, high, photographs = mean_and_interval(images)
+    print(f"{label:<30}{mean:.4f}  {low:.4f} to {high:.4f}  {len(images):>7}{photographs:>13}")
 
 
 def analyse(args):
     """Print the tables and draw the picture."""
     out = claim(args.out, args.scores, args.placements, endings=PICTURES)
-    images = read(args)
-    if not images:
-        raise BadInput(f"{args.scores} scores no image that {args.placements} names; expected those of one data set")
-    ious = np.array([iou for iou, _ in images])
-    low, high = interval(by_photograph(images))
-    print(f"{len(images)} images: mean IoU {ious.mean():.4f} (95 % of bootstraps over photographs: {low:.4f} to "
-          f"{high:.4f}), median {np.median(ious):.4f}; below 0.5: {(ious < 0.5).mean():.1%}, above 0.9: "
-          f"{(ious > 0.9).mean():.1%}")
-    for count in sorted({len(rows) for _, rows in images}):
-        part = [iou for iou, rows in images if len(rows) == count]
-        print(f"  {count} in an image: {np.mean(part):.4f} ({len(part)} images)")
-    single = [(iou, rows) for iou, rows in images if len(rows) == 1]
-    panels = []
-    for knob, label in KNOBS.items():
-        value = [float(rows[0][knob]) * (180 / np.pi if knob == "angle" else 1) for _, rows in single]
-        touched = [(at, *one) for at, one in zip(value, single) if at or knob in ("alpha", "scale")]
-        untouched = [iou for at, (iou, _) in zip(value, single) if not at]
-        touched.sort(key=lambda row: row[0])
-        print(f"{label}, images with one logo" + (f"; untouched {np.mean(untouched):.4f} ({len(untouched)})"
-                                                  if untouched else ""))
-        bins = []
-        for part in np.array_split(np.arange(len(touched)), BINS):
-            chosen = [touched[number] for number in part]
-            if not chosen:
-                continue
-            mean = np.mean([iou for _, iou, _ in chosen])
-            low, high = interval(by_photograph([one[1:] for one in chosen]))
-            bins.append((np.mean([at for at, *_ in chosen]), mean, low, high))
-            print(f"  {chosen[0][0]:7.2f} to {chosen[-1][0]:7.2f}: {mean:.4f} ({low:.4f} to {high:.4f}; {len(chosen)} "
-                  "images)")
-        panels.append((label, [(at, iou) for at, iou, _ in touched], np.array(bins)))
-    draw(panels, out)
-    print(f"see {out}")
+    images = read(args.scores, args.placements)
+    ious = np.array([image.iou for image in images])
+    print(f"{'':<30}{'IoU':<8}{'95 % interval':<18}images  photographs")
+    tell("all", images)
+    for count in sorted({len(image.logos) for image in images}):
+        tell(f"  with {count} logo{'s' * (count > 1)}", [image for image in images if len(image.logos) == count])
+
+    single, panels = [image for image in images if len(image.logos) == 1], []
+    for column, (label, factor) in AXES.items() if single else ():
+        def value(image, column=column, factor=factor):
+            return image.logos[0][column] * factor
+
+        print(label + ", images with one logo")
+        moved, unmoved = ([image for image in single if bool(value(image)) == wanted] for wanted in (True, False))
+        if unmoved:
+            tell("  none", unmoved)
+        moved.sort(key=value)
+        parts = [moved[len(moved) * part // PARTS:len(moved) * (part + 1) // PARTS] for part in range(PARTS)]
+        parts = [part for part in parts if part]
+        for part in parts:
+            tell(f"  {value(part[0]):.2f} to {value(part[-1]):.2f}", part)
+        panels.append((label, [(value(image), image.iou) for image in moved],
+                       [(np.mean([value(image) for image in part]), *mean_and_interval(part)[:3]) for part in parts]))
+    print(f"median {np.median(ious):.4f}; {np.mean(ious < 0.5):.1%} of the images are below 0.5, "
+          f"{np.mean(ious > 0.9):.1%} above 0.9")
+    if panels:
+        draw(panels, out)
+        print(f"see {out}")
 
 
 def draw(panels, path):
+    """For each (label, [(value, IoU), …] of images, [(value, mean IoU, low, high), …] of parts) a panel."""
     from matplotlib.figure import Figure
 
     from plots import BLUE, SKY, save
 
     figure = Figure(figsize=(9, 6), dpi=110, layout="constrained")
-    for axes, (label, points, bins) in zip(figure.subplots(2, 2, sharey=True).flat, panels):
+    for axes, (label, points, parts) in zip(figure.subplots(2, 2, sharey=True).flat, panels):
         if points:
             axes.scatter(*zip(*points), s=9, color=SKY, alpha=0.7, linewidths=0, label="an image")
-            at, mean, low, high = bins.T
+            at, mean, low, high = np.array(parts).T
             axes.errorbar(at, mean, [mean - low, high - mean], color=BLUE, marker="o", capsize=3,
                           label="mean of a fifth of them, 95 % interval")
         axes.set(xlabel=label, ylabel="IoU", ylim=(-0.03, 1.03))
         axes.grid(alpha=0.3)
     figure.axes[0].legend(loc="lower right", edgecolor="none")
-    figure.suptitle("How well a logo is found, images with one logo")
+    figure.suptitle("How well a logo is found, in images with one logo")
     save(figure, path)
 
 
@@ -123,6 +137,8 @@ def main(args):
         analyse(args)
     except BadInput as error:
         sys.exit(f"analyse.py: {error}")
+    except KeyboardInterrupt:
+        sys.exit("analyse.py: interrupted")
 
 
 if __name__ == "__main__":

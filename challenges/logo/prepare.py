@@ -3,9 +3,10 @@
     python -m challenges.logo.prepare --count 200 --out DIR          of scikit-image's photographs and logo
     python -m challenges.logo.prepare --images PHOTOGRAPHS --logo LOGO.png --count 20000 --out DIR
 
-Writes what train.py --data reads: images/*.jpg, masks/*.bmp (0 and 255), classes.json, and val.txt, the images to
-validate on, whose photographs are in no other image; and placements.csv: how each logo lies. Image k depends on nothing
-but the seed and k, so an interrupted run goes on where it was, and a larger --count adds to what is there.
+Writes what train.py --data reads: images/*.jpg, masks/*.bmp (0 and 255), classes.json and, where there are several
+photographs, val.txt: the images to validate on, which show other photographs than the rest. And placements.csv: how
+each logo lies. Of the same photographs, logo and size, image k depends on nothing but the seed and k: an interrupted
+run goes on where it was, and a larger --count adds to what is there.
 """
 import csv
 import functools
@@ -22,9 +23,9 @@ import skimage
 from tqdm import tqdm
 
 from arguments import Parser, number
-from challenges.logo.recipe import SCALE, Logo, background, compose, draw_placements, prepare_logo
-from data import find_images, hashed, in_threads, name_of, open_image, read_image, some
-from files import MARK, BadInput, claim, is_ours, write_image, write_text
+from challenges.logo import recipe
+from data import begins, find_images, hashed, in_threads, name_of, open_image, read_image, some
+from files import MARK, BadInput, begin_folder, claim, keep_apart, write_image, write_text
 
 INSTALLED = Path(skimage.__file__).parent / "data"     # some of it; the rest scikit-image would download
 LOGO = INSTALLED / "logo.png"
@@ -32,7 +33,7 @@ PHOTOGRAPHS = ("astronaut.png", "brick.png", "camera.png", "chelsea.png", "coffe
                "gravel.png", "hubble_deep_field.jpg", "ihc.png", "moon.png", "motorcycle_left.png", "page.png",
                "retina.jpg", "rocket.jpg", "text.png")
 TEST, VALIDATION = 0.25, 0.1     # shares of the photographs: of all, and of those that are used
-QUALITY = (75, 95)               # of the JPEGs, drawn evenly: both ends are common
+QUALITY = (75, 95)               # of the JPEGs, drawn evenly: from what programs write by default to a camera's
 CLASSES = {"classes": [{"name": "background", "value": 0}, {"name": "logo", "value": 255}]}
 COLUMNS = ["image", "photograph", "quality", "logo", "mirrored", "angle", "swirl", "scale", "alpha", "top", "left",
            "height", "width", "area"]
@@ -43,7 +44,7 @@ def parse_arguments(argv=None):
     add = parser.add_argument
     add("--out", required=True, metavar="DIR", help="the data set: a new folder, or one to go on with")
     add("--count", type=number(int, 1, 10**6), default=1000, metavar="N", help="images (1000)")
-    add("--seed", type=number(int, 0, 2**32 - 1), default=0, metavar="S", help="(0) another one, other images")
+    add("--seed", type=number(int, 0, 2**32 - 1), default=0, metavar="S", help="(0) another seed, other images")
     add("--images", metavar="DIR", help="photographs, sub-folders too (those that scikit-image installs)")
     add("--part", choices=["all", "train", "test"], default="all",
         help="of the photographs: test is a quarter by a hash of the name, train the rest; networks must be tested on "
@@ -56,14 +57,14 @@ def parse_arguments(argv=None):
     return parser.parse_args(argv)
 
 
-class Recipe(NamedTuple):
-    """All that the images depend on."""
+class Ingredients(NamedTuple):
+    """What all images of a data set share."""
 
     seed: int
     size: tuple                  # height, width
-    folder: Path
-    photographs: list            # paths
-    logo: Logo
+    folder: Path                 # of the photographs
+    photographs: list            # their paths
+    logo: recipe.Logo
 
 
 def read_logo(path, size):
@@ -72,15 +73,17 @@ def read_logo(path, size):
     if not image.has_transparency_data:
         raise BadInput(f"{path} has no transparency (its mode is {image.mode}); expected a picture, a PNG say, that is "
                        "transparent wherever the logo is not: what is opaque will be blended in and is the mask")
+    pixels = np.asarray(image.convert("RGBA"))
     try:
-        logo = prepare_logo(np.asarray(image.convert("RGBA")), size)
+        logo = recipe.prepare_logo(pixels, size)
     except ValueError as error:
         raise BadInput(f"{path}: {error}; expected a logo that can be seen and fits into {size[1]}x{size[0]} pixels "
-                       "(see --size)") from None
-    if logo.levels[0][1:-1, 1:-1, 3].min() == 255:
-        print(f"{path} is opaque everywhere: all of its {image.width}x{image.height} pixels are the logo")
-    if logo.most < SCALE[1]:
-        print(f"{path} is large: scales from {SCALE[0]} to {logo.most:.3f}, so that it fits at any angle")
+                       "(see --size; transparent margins count)") from None
+    if pixels[:, :, 3].min() == 255 and path != LOGO:
+        print(f"{path} is opaque everywhere: all of its {image.width}x{image.height} pixels are taken for the logo; "
+              "if they are not, make the ground transparent")
+    if logo.largest < recipe.SCALE[1]:
+        print(f"{path} is large: scales from {recipe.SCALE[0]} to {logo.largest:.3f}, so that it fits at any angle")
     return logo
 
 
@@ -109,24 +112,34 @@ def first_readable(paths, start):
         try:
             return path, read_image(path), unreadable
         except BadInput as error:
+            cause = error.__cause__
+            if isinstance(cause, MemoryError) or getattr(cause, "errno", None):
+                raise            # no fault of the file: another time it can be read, and the image would be another
             problem, unreadable = error, [*unreadable, path]
-    raise BadInput(f"none of {len(paths)} photographs can be read, nor the last tried: {problem}")
+    raise BadInput(f"none of the {len(paths)} photographs can be read; the last: {problem}")
 
 
-def make(recipe, out, k):
-    """Write image k and its mask: (a row of placements.csv for each logo, [photographs that could not be read])."""
-    random = np.random.default_rng((recipe.seed, k))
-    path, photograph, unreadable = first_readable(
-        recipe.photographs, int(random.integers(len(recipe.photographs))))
-    ground = background(photograph, recipe.size, random)
+def make(ingredients, out, k):
+    """Write image k and its mask: (a row of placements.csv for each logo, [photographs that cannot be read])."""
+    random = np.random.default_rng((ingredients.seed, k))
+    start = int(random.integers(len(ingredients.photographs)))
+    path, photograph, unreadable = first_readable(ingredients.photographs, start)
+    ground = recipe.background(photograph, ingredients.size, random)
     quality = int(random.integers(QUALITY[0], QUALITY[1] + 1))
-    placements = draw_placements(random, recipe.logo.most)
-    image, mask, boxes = compose(ground, recipe.logo, placements)
+    placements = recipe.draw_placements(random, ingredients.logo.largest)
+    image, mask, boxes = recipe.compose(ground, ingredients.logo, placements)
     name = f"{k:06d}"
-    write_image(out / "images" / f"{name}.jpg", image, quality=quality, subsampling="4:2:0")
+    write_image(out / "images" / f"{name}.jpg", image, quality=quality, subsampling="4:2:0")     # as most JPEGs are
     write_image(out / "masks" / f"{name}.bmp", np.where(mask, 255, 0).astype(np.uint8))
-    return [[name, path.relative_to(recipe.folder).as_posix(), quality, one, int(placement.mirrored),
-             *placement[1:5], *box] for one, (placement, box) in enumerate(zip(placements, boxes), start=1)], unreadable
+    rows = [[name, shown(path, ingredients.folder), quality, one, int(placement.mirrored), placement.angle,
+             placement.swirl, placement.scale, placement.alpha, *box]
+            for one, (placement, box) in enumerate(zip(placements, boxes), start=1)]
+    return rows, unreadable
+
+
+def shown(path, folder):
+    """A photograph's path below the folder as text, for the table: a file's name need not be text."""
+    return path.relative_to(folder).as_posix().encode(errors="backslashreplace").decode()
 
 
 def as_csv(rows):
@@ -139,76 +152,70 @@ def read_rows(path):
     """The rows of placements.csv, but for those of the last image: its writing may have been interrupted."""
     if not path.exists():
         return []
-    text = path.read_text(encoding="utf-8")
-    rows = list(csv.reader(text[:text.rfind("\n") + 1].splitlines()))[1:]
-    return [row for row in rows if row[0] != rows[-1][0]]
-
-
-def enter(out, facts):
-    """Make the folder of a data set, or go on with the one there, if it was made of the same facts. Raises BadInput."""
-    note = out / "recipe.json"
-    if note.is_file() and is_ours(note):
-        there = json.loads(note.read_text(encoding="utf-8"))
-        other = [name for name in facts if facts[name] != there.get(name)]
-        if other:
-            name = other[0]
-            raise BadInput(f"{out} holds a data set of another {name} ({there.get(name)}, not {facts[name]}); expected "
-                           "a new folder, as they must not be mixed")
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise BadInput(f"{out} exists and holds something else; expected a new folder")
-    for part in ("images", "masks"):
-        claim(out / part / "000000")         # which makes the folder
-    write_text(note, json.dumps({"written by": MARK, **facts}, indent=1))
-    write_text(out / "classes.json", json.dumps(CLASSES))
+    whole = path.read_bytes()
+    rows = list(csv.reader(io.StringIO(whole[:whole.rfind(b"\n") + 1].decode("utf-8"), newline="")))[1:]
+    return [row for row in rows if row and row[0] != rows[-1][0]]
 
 
 def prepare(args):
     """Do what `args` ask for (see parse_arguments)."""
     out, size = Path(args.out), tuple(args.size)
     folder, photographs = find_photographs(args.images, args.part)
-    logo_path = args.logo or LOGO
-    recipe = Recipe(args.seed, size, folder, photographs, read_logo(logo_path, size))
+    keep_apart(out, folder)
+    logo_path = Path(args.logo or LOGO)
+    ingredients = Ingredients(args.seed, size, folder, photographs, read_logo(logo_path, size))
     first_readable(photographs, 0)           # or there is nothing to do
-    listing = "\n".join(f"{name_of(path, folder)} {path.stat().st_size}" for path in photographs)
-    enter(out, {"seed": args.seed, "size": args.size,
-                "logo": hashlib.sha256(Path(logo_path).read_bytes()).hexdigest(),
-                "list of photographs": hashlib.sha256(listing.encode()).hexdigest()})
+    there = sorted((out / "images").glob("*.jpg"))
+    if there and int(there[-1].stem) >= args.count:
+        raise BadInput(f"{out} holds more than {args.count} images; expected a --count of at least "
+                       f"{int(there[-1].stem) + 1}, or a new folder")
+    names = {shown(path, folder): path for path in photographs}
+    listing = hashlib.sha256(b"".join(name.encode() + begins(path) for name, path in names.items()))
+    rules = [recipe.LOGOS, recipe.SWIRL, recipe.RADIUS, *recipe.SCALE, *recipe.ALPHA, recipe.SAMPLES, *QUALITY]
+    begin_folder(out, {"seed": args.seed, "size": args.size, "recipe": [round(float(rule), 6) for rule in rules],
+                       "logo": f"{logo_path.name} {hashlib.sha256(logo_path.read_bytes()).hexdigest()[:16]}",
+                       "set of photographs": f"{len(photographs)} {listing.hexdigest()[:16]}"})
+    for part in ("images", "masks"):
+        (out / part).mkdir(exist_ok=True)
+    write_text(out / "classes.json", json.dumps(CLASSES))
 
-    table, unreadable = out / "placements.csv", set()
+    # A tenth of the photographs is for validation, at least one, by another hash than --part's.
+    apart = sorted(names, key=hashed)[-max(1, round(VALIDATION * len(names))):] if len(names) > 1 else []
+    (out / "val.txt").unlink(missing_ok=True)           # until it is true again
+
+    table, unreadable = claim(out / "placements.csv", mark=",".join(COLUMNS)), set()
     rows = read_rows(table)
     done = len({row[0] for row in rows})
-    if done >= args.count:
-        raise BadInput(f"{out} holds more than {args.count} images; expected a --count of at least {done + 1}, or "
-                       "a new folder")
     write_text(table, as_csv([COLUMNS, *rows]))
-    make_one = functools.partial(make, recipe, out)
     with table.open("a", newline="", encoding="utf-8") as file:
-        for found, skipped in tqdm(in_threads(make_one, range(done, args.count), args.workers), initial=done,
-                                   total=args.count, unit="image", disable=None):
+        for found, skipped in tqdm(
+                in_threads(functools.partial(make, ingredients, out), range(done, args.count), args.workers),
+                initial=done, total=args.count, unit="image", disable=None):
             file.write(as_csv(found))
-            file.flush()             # in this order, so that what the table names is there
+            file.flush()         # after the image itself, so that what the table names is there
             rows += found
             unreadable.update(skipped)
 
-    # Photographs to validate on: a tenth by a hash of the name, the highest ones, as the lowest are for testing.
-    names = sorted({row[1] for row in rows}, key=hashed)
-    apart = set(names[len(names) - max(1, round(VALIDATION * len(names))):]) if len(names) > 1 else set()
     images = list(dict.fromkeys(row[0] for row in rows if row[1] in apart))
     if images:
-        write_text(out / "val.txt", "\n".join([f"# {MARK}: photographs {some(sorted(apart))}", *images, ""]))
+        write_text(out / "val.txt", "\n".join([f"# {MARK}: those of {some(apart)}", *images, ""]))
     if unreadable:
-        print(f"left out: {len(unreadable)} photographs that cannot be read: {some(sorted(map(str, unreadable)))}")
-    print(f"{out}: {args.count} images of {size[1]}x{size[0]} pixels, {len(rows)} logos on {len(names)} photographs, "
-          f"{len(images)} images on {len(apart)} of these to validate on")
+        print(f"left out, as they cannot be read: {some(sorted(shown(path, folder) for path in unreadable))}")
+    hidden = sum(int(row[-1]) == 0 for row in rows)
+    if hidden:
+        print(f"of the logos, {hidden} are so small or thin that they cover no pixel by half")
+    print(f"{out}: {args.count} images of {size[1]}x{size[0]} pixels, {len(rows)} logos on "
+          f"{len({row[1] for row in rows})} photographs; to validate on, {len(images)} images, those of "
+          f"{len({row[1] for row in rows} & set(apart))} photographs")
 
 
 def main(args):
     try:
         prepare(args)
-    except BadInput as error:
+    except (BadInput, OSError) as error:
         sys.exit(f"prepare.py: {error}")
     except KeyboardInterrupt:
-        sys.exit("prepare.py: interrupted; the same command goes on from here")
+        sys.exit("prepare.py: interrupted, the data set is not whole; the same command goes on from here")
 
 
 if __name__ == "__main__":

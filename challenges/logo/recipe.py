@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-MOST = 3                         # logos in an image, at least one
+LOGOS = 3                        # in an image, at most; at least one
 SWIRL = 5.0                      # strongest swirl, in radians at its centre, either way
 RADIUS = 500 / 5 * np.log(2)     # pixels of the logo over which it falls to 1/e: skimage.transform.swirl(radius=500)
 SCALE = (0.1, 0.38)              # of the logo's own size
@@ -23,7 +23,7 @@ class Logo(NamedTuple):
     levels: list                 # itself, then averaged over 2×2, 3×3, … pixels: float32 (H, W, 4), 0 to 255
     size: tuple                  # height, width
     visible: tuple               # top, bottom, left, right of what is not fully transparent
-    most: float                  # the largest scale at which it fits into the image at any angle, at most SCALE[1]
+    largest: float               # the largest scale at which it fits into the image at any angle, at most SCALE[1]
 
 
 class Placement(NamedTuple):
@@ -64,15 +64,15 @@ def prepare_logo(pixels, size):
     return Logo(levels, (height, width), tuple(visible), min(SCALE[1], min(size) / across))
 
 
-def draw_placements(random, most=SCALE[1]):
-    """[Placement, …] of one image: one to three, scaled by at most `most`, from a NumPy generator."""
+def draw_placements(random, largest=SCALE[1]):
+    """[Placement, …] of one image: one to three, scaled by at most `largest`, from a NumPy generator."""
     def between(least, most, dice):
         return float(least + (most - least) * dice)
 
-    count = int(random.integers(1, MOST + 1))
+    count = int(random.integers(1, LOGOS + 1))
     return [Placement(mirrored=bool(mirror < 0.5), angle=between(0, 2 * np.pi, angle) if turn < 0.5 else 0.0,
                       swirl=between(-SWIRL, SWIRL, strength) if twist < 0.5 else 0.0,
-                      scale=between(SCALE[0], most, scale), alpha=between(*ALPHA, alpha),
+                      scale=between(SCALE[0], largest, scale), alpha=between(*ALPHA, alpha),
                       down=float(down), right=float(right))
             for mirror, turn, angle, twist, strength, scale, alpha, down, right in random.random((count, 9))]
 
@@ -83,7 +83,7 @@ def extent(logo, placement):
     Top and left are offsets from its centre in pixels of the logo, rows and columns are pixels of the image.
     """
     (height, width), (top, bottom, left, right) = logo.size, logo.visible
-    along = np.linspace(0, 1, 200)           # along each side of the visible part: nothing comes to lie further out
+    along = np.linspace(0, 1, 200)           # along each side of the visible part: no point inside comes further out
     across, down = left + (right - left) * along, top + (bottom - top) * along
     y = np.concatenate([np.full(200, top), np.full(200, bottom), down, down]) - height / 2
     x = np.concatenate([across, across, np.full(200, left), np.full(200, right)]) - width / 2
