@@ -22,6 +22,7 @@ from files import PICTURES, BadInput, claim, is_jpeg
 MAX_LENGTH = 65_500              # pixels a side: the most that a JPEG can hold
 MAX_VALUES = 16                  # distinct values in a mask; what holds more is not a mask but a picture of one
 MAX_CLASSES = 255                # class indices are bytes, and the last one, 255, means: no truth here
+SMALLEST = 16                    # pixels a side of an image to train on
 IGNORE = 255                     # the class index of pixels that have no truth: no loss, no score
 READABLE = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")   # what counts as an image in a folder
 

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from data import (
+    SMALLEST,
     begins,
     find_classes,
     hashed,
@@ -39,7 +40,6 @@ from patches import class_rows, draw_batches
 from processes import RANK
 
 STATISTICS = 500                 # images that mean and standard deviation are taken from, at most
-SMALLEST = 16                    # pixels a side of an image to train on
 
 
 class Samples:

@@ -1,0 +1,128 @@
+"""COCO's annotation files: what they say, whatever else they hold, and their outlines as pixels.
+
+    {"images": [{"id", "file_name", "height", "width"}, ...],
+     "annotations": [{"id", "image_id", "category_id", "segmentation", "bbox"}, ...],
+     "categories": [{"id", "name"}, ...]}
+
+A segmentation is a list of polygons, [x, y, x, y, ...] each, or run lengths, {"size": [height, width], "counts": ...}:
+how many pixels, column by column, are outside, inside, outside, ...; as a list, or compressed into text.
+"""
+import json
+from collections import Counter, defaultdict
+
+import numpy as np
+
+from files import BadInput
+
+EXPECTED = 'a COCO file: {"images": [...], "annotations": [...], "categories": [{"id": 1, "name": "person"}, ...]}'
+
+
+def read(path):
+    """An annotation file as a dict that holds the lists "images", "annotations" and "categories". Raises BadInput."""
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            table = json.load(file, parse_constant=lambda name: None)         # NaN and Infinity are no JSON
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read ({error.strerror}); expected {EXPECTED}") from None
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"{path} cannot be read ({error}); expected {EXPECTED}") from None
+    for part in ("images", "annotations", "categories"):
+        if not isinstance(table, dict) or not isinstance(table.get(part), list):
+            raise BadInput(f'{path} has no list "{part}"; expected {EXPECTED}')
+    return table
+
+
+def whole(value):
+    """A whole number, even where it is written as 40.0 or "40"; None for anything else."""
+    try:
+        return int(value) if not isinstance(value, bool) and float(value) == int(value) else None
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def sound(entries, numbers):
+    """(the entries that have these whole numbers, their ids all different; how many have not)."""
+    kept = []
+    for entry in entries:
+        found = {name: whole(entry.get(name)) for name in numbers} if isinstance(entry, dict) else {"": None}
+        if None not in found.values():
+            entry.update(found)
+            kept.append(entry)
+    times = Counter(entry["id"] for entry in kept)
+    once = [entry for entry in kept if times[entry["id"]] == 1]
+    return once, len(entries) - len(once)
+
+
+def find_categories(categories, names, path):
+    """{category id: class index} of the classes of these names, from 1, all of them. Raises BadInput."""
+    ids = defaultdict(list)
+    for category in sound(categories, ["id"])[0]:
+        ids[category.get("name")].append(category["id"])
+    unknown = [name for name in names if name not in ids]
+    if unknown:
+        known = ", ".join(sorted(str(name) for name in ids))
+        raise BadInput(f"{path} has no category {', '.join(unknown)}; expected some of {known}")
+    return {number: index for index, name in enumerate(names, start=1) for number in ids[name]}
+
+
+def outline(annotation):
+    """An annotation's segmentation: a list of polygons or a dict of run lengths; None where there is neither."""
+    shape = annotation.get("segmentation")
+    if isinstance(shape, list):
+        return [polygon for polygon in shape if isinstance(polygon, list) and len(polygon) >= 6] or None
+    return shape if isinstance(shape, dict) and shape.get("counts") else None
+
+
+def draw(shape, height, width):
+    """An outline as bool (H, W), just as pycocotools draws it. Raises ValueError for a damaged one.
+
+    pycocotools is fast C that trusts its input: it would draw from uninitialised memory, or crash. So nothing gets
+    there unchecked.
+    """
+    from pycocotools import mask as coco
+
+    if isinstance(shape, list):
+        polygons = [np.asarray(polygon, np.float64) for polygon in shape]
+        for polygon in polygons:
+            if polygon.ndim != 1 or len(polygon) % 2 or not (np.abs(polygon) <= 10 * max(height, width)).all():
+                raise ValueError("a polygon that is none, or far outside of the image")
+        return coco.decode(coco.merge(coco.frPyObjects([list(polygon) for polygon in polygons], height, width))) > 0
+    counts = decompress(shape["counts"]) if isinstance(shape["counts"], str) else shape["counts"]
+    if shape.get("size") != [height, width]:
+        raise ValueError(f"run lengths of another size: {shape.get('size')}")
+    if not all(type(count) is int and count >= 0 for count in counts) or sum(counts) != height * width:
+        raise ValueError("run lengths that do not add up to the image")
+    return coco.decode(coco.frPyObjects({"size": [height, width], "counts": counts}, height, width)) > 0
+
+
+def decompress(text):
+    """Run lengths from COCO's compressed text.
+
+    Each is a number in two's complement, five bits a character from the lowest on; a sixth bit says that more follow.
+    From the fourth on, they are differences to the one before the last.
+    """
+    counts, value, shift = [], 0, 0
+    for character in text:
+        bits = ord(character) - 48
+        if not 0 <= bits < 64 or shift > 60:
+            raise ValueError("run lengths that are not COCO's text")
+        value |= (bits & 31) << shift
+        shift += 5
+        if bits & 32:
+            continue
+        if bits & 16:                        # the sign
+            value -= 1 << shift
+        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+        value, shift = 0, 0
+    if shift:
+        raise ValueError("run lengths that end within a number")
+    return counts
+
+
+def box(annotation):
+    """An annotation's bounding box as (top, left, bottom, right), in pixels; None where it is none."""
+    try:
+        left, top, width, height = (float(side) for side in annotation["bbox"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return (top, left, top + height, left + width) if min(width, height) > 0 and max(width, height) < 1e6 else None

@@ -1,0 +1,329 @@
+"""Make a data set of a COCO annotation file: some classes, so many images of each, masks in colour.
+
+    python -m challenges.coco.prepare --annotations instances_train2017.json --images train2017 --out DIR
+    python -m challenges.coco.prepare ... --classes cat dog --per-class 500 --seed 1
+
+Writes what train.py --data reads: images/, the files as they are; masks/*.png, RGBA: black, then red, green, blue, ...
+for the classes in the order given; classes.json; train.txt, val.txt and test.txt; and annotations.json, the same images
+and outlines in COCO's own format. Where instances overlap, a class that is named later lies on top (--order). Below all
+of them, what has a category id that the file does not name is gray, and ignored in training. Killed, the same command
+goes on where it was. It takes several times the annotation file's size as memory, however many images there are.
+"""
+import colorsys
+import functools
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import ExifTags, Image
+from tqdm import tqdm
+
+from arguments import Parser, number
+from challenges.coco.annotations import box, draw, find_categories, outline, read, sound
+from data import IGNORE, READABLE, SMALLEST, hashed, in_threads, name_of, read_image, some, told_as_bad_input
+from files import MARK, BadInput, begin_folder, keep_apart, write_image, write_text, write_whole
+
+BACKGROUND, UNKNOWN = (0, 0, 0, 255), (128, 128, 128, 255)
+
+
+def parse_arguments(argv=None):
+    parser = Parser(__file__, __doc__)
+    add = parser.add_argument
+    add("--annotations", required=True, metavar="FILE", help="instances_*.json, or any file in that format")
+    add("--images", required=True, metavar="DIR", help="the folder that its file names are in")
+    add("--out", required=True, metavar="DIR", help="the data set: a new folder, or one to go on with")
+    add("--classes", nargs="+", default=["person", "bicycle", "car"], metavar="NAME",
+        help="category names (person bicycle car)")
+    add("--per-class", type=number(int, 1), default=2000, metavar="N",
+        help="images drawn for each class, of those that are there; a damaged one is not replaced (2000)")
+    add("--order", nargs="+", metavar="NAME", help="the classes from the lowest to the uppermost (as in --classes)")
+    add("--boxes", type=number(float, 0), metavar="MARGIN",
+        help="in training masks, ignore the background outside these classes' boxes, grown by so many pixels (off)")
+    add("--split", type=number(float, 0, 1), nargs=3, default=[0.7, 0.2, 0.1], metavar=("TRAIN", "VAL", "TEST"),
+        help="shares of the images (0.7 0.2 0.1)")
+    add("--fold", type=number(int, 0), default=0, metavar="F",
+        help="for cross-validation: each fold, from 0 on, tests on other images (0)")
+    add("--seed", type=number(int, 0, 2**32 - 1), default=0, metavar="S", help="of the choice and the split (0)")
+    add("--workers", type=number(int, 1, 64), default=os.cpu_count() or 1, metavar="K",
+        help="threads; the files are the same (one for each core)")
+    args = parser.parse_args(argv)
+    if len(set(args.classes)) < len(args.classes) or len(args.classes) > 99:
+        parser.error(f"--classes {' '.join(args.classes)}: expected each once, and at most 99")
+    args.order = args.order or args.classes
+    if sorted(args.order) != sorted(args.classes):
+        parser.error(f"--order {' '.join(args.order)}: expected each of --classes {' '.join(args.classes)} once")
+    if abs(sum(args.split) - 1) > 1e-6 or not args.split[0]:
+        parser.error(f"--split {' '.join(f'{share:g}' for share in args.split)}: expected shares that add up to 1, "
+                     "not 0 to train on")
+    if args.fold and (args.fold + 1) * args.split[2] > 1 + 1e-6 or args.fold and not args.split[2]:
+        parser.error(f"--fold {args.fold}: with a share of {args.split[2]:g} to test on, expected folds from 0 to "
+                     f"{int(1 / args.split[2] + 1e-6) - 1 if args.split[2] else 0}")
+    return args
+
+
+def palette(classes):
+    """Colours by class index, uint8 (256, 4): black, then as many as there are `classes`, red, green, blue first."""
+    colours = np.full((256, 4), UNKNOWN, np.uint8)
+    colours[0] = BACKGROUND
+    for index in range(classes):             # twelve hues, those far apart first; then darker and paler ones, turned
+        around, third = divmod(index % 12, 3)
+        turn = index // 12
+        hue = third / 3 + (0, 1 / 6, 1 / 12, 1 / 4)[around] + turn / 108
+        colour = colorsys.hsv_to_rgb(hue % 1, (1, 1, 0.6)[turn % 3], (1, 0.6, 0.9)[turn % 3])
+        colours[index + 1, :3] = np.rint(np.array(colour) * 255)
+    return colours
+
+
+# ---------------------------------------------------------------------------------------------------
+# Which images
+
+
+def find_images(entries, folder):
+    """({id: entry} of the images whose file can be part of a data set, [(problem, file name), …])."""
+    found, problems, taken = {}, [], set()
+    for entry in entries:
+        name = entry.get("file_name")
+        try:
+            path = Path(name)
+            stem = name_of(folder / path, folder)
+            parts_hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
+            plain = stem == stem.strip() and stem.isprintable() and not stem.startswith("#") and stem.encode()
+            if path.is_absolute() or parts_hidden or not plain or path.suffix.lower() not in READABLE:
+                problem = "images whose name no data set can have"
+            elif stem.casefold() in taken:
+                problem = "images whose name is there twice"
+            elif not (folder / path).is_file():
+                problem = "images that are not there"
+            else:
+                taken.add(stem.casefold())
+                found[entry["id"]] = entry
+                continue
+        except (TypeError, ValueError, OSError):
+            problem = "images whose name no data set can have"
+        problems.append((problem, str(name)[:80]))
+    return found, problems
+
+
+def choose(annotations, wanted, classes, per_class, seed, images):
+    """{image id} to take: for each class of its own, up to `per_class` of the `images` that show it, drawn evenly.
+
+    An image drawn for two classes is taken once. Also how many images show any.
+    """
+    showing = defaultdict(set)
+    for annotation in annotations:
+        index = wanted.get(annotation["category_id"])
+        if index and annotation["image_id"] in images and outline(annotation):
+            showing[classes[index - 1]].add(annotation["image_id"])
+    chosen = set()
+    for name in classes:
+        chosen.update(sorted(showing[name], key=lambda image: hashed(f"{seed} {name} {image}"))[:per_class])
+    return chosen, len(set().union(*showing.values()))
+
+
+def split(names, shares, fold, seed):
+    """{"train": names, "val": names, "test": names}, by a hash of seed and name; each fold has other test names."""
+    shuffled = sorted(names, key=lambda name: hashed(f"{seed} {name}"))
+    start, stop = (round(len(names) * shares[2] * edge) for edge in (fold, fold + 1))
+    rest = shuffled[stop:] + shuffled[:start]
+    validating = min(round(len(names) * shares[1]), max(len(rest) - 1, 0))       # at least one to train on
+    return {"train": rest[validating:], "val": rest[:validating], "test": shuffled[start:stop]}
+
+
+# ---------------------------------------------------------------------------------------------------
+# One image
+
+
+class Plan(NamedTuple):
+    """What all images of a data set share."""
+
+    images: Path                 # the folder they come from
+    out: Path
+    layers: dict                 # {category id: class index}; IGNORE for a category without a name, lowest of all
+    order: list                  # class indices from the lowest to the uppermost
+    colours: np.ndarray          # by class index, uint8 (256, 4)
+    margin: float | None         # see --boxes
+
+
+class Made(NamedTuple):
+    """What became of an image."""
+
+    shown: list                  # class indices in its mask; empty if it is not in the data set
+    annotations: list            # those that were drawn
+    problems: list               # (problem, which)
+
+
+def paint(annotations, plan, size, boxed):
+    """A mask of class indices uint8 (H, W), the annotations drawn in it, and [(problem, annotation id), …].
+
+    `boxed`: the background outside of all boxes is ignored.
+    """
+    mask, outside = np.zeros(size, np.uint8), np.ones(size, bool)
+    drawn, problems = [], []
+    for index in [IGNORE, *plan.order]:
+        for annotation in (one for one in annotations if plan.layers[one["category_id"]] == index):
+            shape = outline(annotation)
+            try:
+                where = draw(shape, *size) if shape else None
+            except (ValueError, TypeError, KeyError):
+                problems.append(("annotations with a damaged outline", annotation["id"]))
+                continue
+            if where is None:
+                problems.append(("annotations without an outline", annotation["id"]))
+            elif not where.any():
+                problems.append(("annotations that cover no pixel", annotation["id"]))
+            else:
+                mask[where] = index
+                drawn.append(annotation)
+                rows, columns = np.flatnonzero(where.any(axis=1)), np.flatnonzero(where.any(axis=0))
+                top, left, bottom, right = box(annotation) or (rows[0], columns[0], rows[-1] + 1, columns[-1] + 1)
+                if boxed and index != IGNORE:
+                    outside[max(0, int(top - plan.margin)):max(0, int(np.ceil(bottom + plan.margin))),
+                            max(0, int(left - plan.margin)):max(0, int(np.ceil(right + plan.margin)))] = False
+    if boxed:
+        mask[outside & (mask == 0)] = IGNORE
+    return mask, drawn, problems
+
+
+def check_image(path, size):
+    """What is wrong with an image file that should be of this size (height, width), or None."""
+    try:
+        with told_as_bad_input(path), Image.open(path) as image:
+            if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+                return "images that their EXIF turns, so that the annotations may not fit"
+        found = read_image(path).shape[:2]   # all of it: half a file has a whole header
+    except BadInput:
+        return "images that cannot be read"
+    if found != size:
+        return "images of another size than the annotations say"
+    return "images that are too small" if min(size) < SMALLEST else None
+
+
+def make(plan, job):
+    """Write one image and its mask, unless they are there: Made. A job is (image, its annotations, whether boxed)."""
+    image, annotations, boxed = job
+    name, size = image["file_name"], (image["height"], image["width"])
+    problem = check_image(plan.images / name, size)
+    if problem:
+        return Made([], [], [(problem, name)])
+    mask, drawn, problems = paint(annotations, plan, size, boxed)
+    shown = [index for index in np.unique(mask).tolist() if index not in (0, IGNORE)]
+    if not shown:
+        return Made([], [], [*problems, ("images in which no pixel is of the classes", name)])
+    copy, painted = plan.out / "images" / name, (plan.out / "masks" / name).with_suffix(".png")
+    if not (copy.exists() and painted.exists()):
+        for path in (copy, painted):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with write_whole(copy) as temporary:
+            shutil.copyfile(plan.images / name, temporary)
+        write_image(painted, plan.colours[mask])
+    return Made(shown, drawn, problems)
+
+
+# ---------------------------------------------------------------------------------------------------
+# All of them
+
+
+def prepare(args):
+    """Do what `args` ask for (see parse_arguments)."""
+    try:
+        import pycocotools  # noqa: F401
+    except ImportError:
+        raise BadInput("pycocotools, which draws COCO's outlines, is missing; type pip install pycocotools") from None
+    out, folder = Path(args.out), Path(args.images)
+    if not folder.is_dir():
+        raise BadInput(f"{folder} is no folder; expected the one that the images are in")
+    keep_apart(out, folder)
+
+    # From here on, what is held is what is needed: the chosen images and their outlines.
+    table = read(args.annotations)
+    wanted = find_categories(table["categories"], args.classes, args.annotations)
+    entries, odd_images = sound(table["images"], ["id", "height", "width"])
+    outlines, odd_outlines = sound(table.pop("annotations"), ["id", "image_id", "category_id"])
+    images, problems = find_images(entries, folder)
+    chosen, showing = choose(outlines, wanted, args.classes, args.per_class, args.seed, images)
+    if not chosen:
+        raise BadInput(f"{args.annotations} outlines no {some(args.classes)} in an image that is there; it names "
+                       f"{len(table['images'])} images, {len(images)} of them are in {folder}; expected some that fit")
+    layers = {one["category_id"]: IGNORE for one in outlines}
+    layers.update({category["id"]: None for category in sound(table["categories"], ["id"])[0]})
+    layers.update(wanted)
+    named = {entry["id"] for entry in entries}
+    stray = sum(one["image_id"] not in named for one in outlines)
+    of_image = defaultdict(list)
+    for one in outlines:
+        if one["image_id"] in chosen and layers[one["category_id"]] is not None:
+            of_image[one["image_id"]].append(one)
+    del outlines
+
+    taken = sorted((images[number] for number in chosen), key=lambda image: image["file_name"])
+    parts = split([image["file_name"] for image in taken], args.split, args.fold, args.seed)
+    if not parts["train"]:
+        raise BadInput(f"fold {args.fold} of {len(taken)} images leaves none to train on; expected more images, or "
+                       "another --split")
+    with open(args.annotations, "rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(2**20):
+            digest.update(block)
+    for image in taken:
+        digest.update(f"{image['file_name']} {(folder / image['file_name']).stat().st_size}".encode())
+    colours = palette(len(args.classes))
+    settings = ("classes", "per_class", "order", "boxes", "split", "fold", "seed")
+    begin_folder(out, {**{name: getattr(args, name) for name in settings}, "colours": colours[:100, :3].tolist(),
+                       "set of annotations and images": f"{len(taken)} {digest.hexdigest()[:16]}"})
+
+    order = [1 + args.classes.index(name) for name in args.order]
+    plan = Plan(folder, out, layers, order, colours, args.boxes)
+    training = set(parts["train"]) if args.boxes is not None else set()
+    jobs = [(image, of_image[image["id"]], image["file_name"] in training) for image in taken]
+    made = list(tqdm(in_threads(functools.partial(make, plan), jobs, args.workers), total=len(jobs), unit="image",
+                     disable=None))
+    kept = {image["file_name"]: one for image, one in zip(taken, made) if one.shown}
+
+    values = [list(colour[:3]) for colour in colours[:len(args.classes) + 1].tolist()]
+    classes = [{"name": name, "value": value} for name, value in zip(["background", *args.classes], values)]
+    write_text(out / "classes.json", json.dumps({"classes": classes, "ignore": [list(UNKNOWN[:3])]}, indent=1))
+    write_text(out / "annotations.json", json.dumps(
+        {**{name: table[name] for name in ("info", "licenses") if name in table},
+         "images": [image for image in taken if image["file_name"] in kept],
+         "annotations": [one for made_of in kept.values() for one in made_of.annotations
+                         if one["category_id"] in wanted],
+         "categories": [category for category in sound(table["categories"], ["id"])[0] if category["id"] in wanted]}))
+    for part, names in parts.items():
+        listed = [name_of(folder / name, folder) for name in names if name in kept]
+        if listed:
+            write_text(out / f"{part}.txt", "\n".join([f"# {MARK}", *listed, ""]))
+
+    print(f"{out}: {len(kept)} images")
+    for index, name in enumerate(args.classes, start=1):
+        having = {file for file, one in kept.items() if index in one.shown}
+        shares = ", ".join(f"{len(having.intersection(names))} in {part}" for part, names in parts.items())
+        print(f"  {name}: in {len(having)} images ({shares})")
+    print(f"{len(images) - showing} images show none of them, {showing - len(chosen)} that do were not drawn")
+    problems += [problem for one in made for problem in one.problems]
+    for kind in dict.fromkeys(kind for kind, _ in problems):
+        which = [str(one) for other, one in problems if other == kind]
+        print(f"left out: {len(which)} {kind}: {some(which)}")
+    for count, kind in [(odd_images, "images without id, height or width, or with another's id"), (
+            odd_outlines, "annotations without id, image or category, or with another's id"), (
+            stray, "annotations of images that the file does not name")]:
+        if count:
+            print(f"left out: {count} {kind}")
+
+
+def main(args):
+    try:
+        prepare(args)
+    except (BadInput, OSError) as error:
+        sys.exit(f"prepare.py: {error}")
+    except KeyboardInterrupt:
+        sys.exit("prepare.py: interrupted, the data set is not whole; the same command goes on from here")
+
+
+if __name__ == "__main__":
+    main(parse_arguments())
