@@ -123,6 +123,19 @@ def stitch(forward, image, halo, stride, window=None):
     return stitched
 
 
+def stitch_at(zoom, forward, image, halo, stride):
+    """As stitch, (C, H, W), but `forward` sees the image at `zoom` times its size, and its result is enlarged again.
+
+    Halo and stride are in pixels of the zoomed image. At 0.5 a network sees twice as far, for a quarter of the work.
+    """
+    if zoom == 1:
+        return stitch(forward, image, halo, stride)
+    height, width = image.shape[:2]
+    zoomed = Image.fromarray(image).resize([max(1, round(zoom * side)) for side in (width, height)], Image.BILINEAR)
+    stitched = stitch(forward, np.asarray(zoomed), halo, stride)      # (C, zoom·H, zoom·W)
+    return np.stack([np.asarray(Image.fromarray(plane).resize((width, height), Image.BILINEAR)) for plane in stitched])
+
+
 # ---------------------------------------------------------------------------------------------------
 # Training: images → patches
 

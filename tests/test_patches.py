@@ -19,6 +19,7 @@ from patches import (
     draw_place,
     photometric_jitter,
     stitch,
+    stitch_at,
     tiles,
     within_budget,
 )
@@ -189,6 +190,25 @@ def test_averaging_over_turns_is_exact_too():
             logits = whole_image(model, np.rot90(image, turns)[:, ::flip].copy())
             expected = expected + np.rot90(logits[:, :, ::flip], -turns, axes=(1, 2)) / 8
     np.testing.assert_allclose(stitched, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("height, width", [(97, 131), (300, 520), (1, 1), (3, 200)])
+@pytest.mark.parametrize("zoom", [1, 0.5, 0.3, 2.0])
+def test_a_zoomed_image_is_stitched_at_its_own_size(height, width, zoom):
+    y, x = np.mgrid[:height, :width]
+    image = np.stack([y % 256, x % 256, (y + x) // 8 % 256], axis=2).astype(np.uint8)
+    seen = []
+
+    def forward(window):
+        seen.append(window.shape[:2])
+        return window.astype(np.float32).transpose(2, 0, 1)
+
+    stitched = stitch_at(zoom, forward, image, 8, 2)
+    assert stitched.shape == (3, height, width) and stitched.dtype == np.float32
+    assert max(max(shape) for shape in seen) <= 256
+    assert max(seen[0]) <= max(2, 2 * round(zoom * max(height, width) / 2 + 1))
+    smooth = (slice(None), slice(8, min(height, 240)), slice(8, min(width, 240)))  # away from where the ramps jump
+    assert np.abs(stitched - image.transpose(2, 0, 1))[smooth].max(initial=0) < (1e-6 if zoom == 1 else 4)
 
 
 def test_budget():

@@ -18,7 +18,9 @@ from PIL import Image
 import train
 from checkpoint import load_checkpoint
 from data import read_image
-from model import FCN
+from model import FCN, predictor
+from patches import stitch
+from predict import segmenter
 
 QUICK = ["--epochs", 3, "--steps", 6, "--batch", 4, "--patch", 32]
 RESULTS = ["history.csv", "last.pt", "loss_vs_epochs.png", "model.pt", "settings.args"]
@@ -87,6 +89,21 @@ def test_same_seed_same_weights_another_seed_others(pair):
 
 
 UNET = ["--model", "unet", "--width", 4, "--depth", 2, "--patch", 32, "--batch", 4, "--device", "cpu"]
+
+
+def test_a_zoomed_training_predicts_masks_of_the_images_own_size(pair):
+    folder, image, mask = pair
+    words = [str(image), str(mask), "--zoom", "0.5", "--epochs", "6", "--steps", "20", "--out", str(folder / "run")]
+    best = train.train(train.parse_arguments(words))
+    assert best["val_iou"] > 0.7  # discs of four to twelve pixels, at half the size
+    model, facts = load_checkpoint(folder / "run" / "model.pt")
+    whole = read_image(image)
+    predicted = segmenter(model, facts)(whole)
+    assert predicted.shape == whole.shape[:2] and predicted.dtype == np.uint8
+    small = np.asarray(Image.fromarray(whole).resize((150, 60), Image.BILINEAR))
+    logits = stitch(predictor(model, facts["mean"], facts["std"]), small, 8, 2)
+    coarse = (logits[1] > logits[0]).repeat(2, axis=0).repeat(2, axis=1)
+    assert (predicted == coarse).mean() > 0.95
 
 
 def test_a_unet_learns_a_folder(folder, tmp_path):
