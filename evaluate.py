@@ -189,13 +189,11 @@ def evaluate(args):
     if out and ordered:
         from plots import draw_gallery
 
-        count = min(args.gallery or args.worst, max(1, len(ordered) // 3) if args.gallery else len(ordered))
-        middle = (len(ordered) - count) // 2
-        parts = {"": ordered[:count]} if args.worst else {
-            "best: ": ordered[::-1][:count], "median: ": ordered[middle:middle + count], "worst: ": ordered[:count]}
+        shown = ([("", one) for one in ordered[:args.worst]] if args.worst
+                 else metrics.best_median_worst(ordered, args.gallery))
         image = lambda name: read_image(images[name]) if name in images else None
-        draw_gallery(((f"{kind}{pair[0]}: IoU {iou:.4f}", image(pair[0]), *load(pair))
-                      for kind, part in parts.items() for iou, pair in part), classes, out)
+        draw_gallery(((f"{kind + ': ' if kind else ''}{pair[0]}: IoU {iou:.4f}", image(pair[0]), *load(pair))
+                      for kind, (iou, pair) in shown), classes, out)
     written = [str(path) for path in (report, out if ordered else None) if path]
     if written:
         print(f"see {' and '.join(written)}")

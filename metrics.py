@@ -90,6 +90,15 @@ def by_class(confusion, classes):
             for index, one in enumerate(classes)]
 
 
+def best_median_worst(ranked, count):
+    """Of things ranked from the worst to the best, [(kind, thing), …]: so many of each kind, none of them twice."""
+    count = min(count, max(1, len(ranked) // 3))
+    middle = (len(ranked) - count) // 2
+    parts = {"best": ranked[::-1][:count], "median": ranked[middle:middle + count], "worst": ranked[:count]}
+    chosen = [(kind, one) for kind, part in parts.items() for one in part]
+    return chosen if len(ranked) > 2 else [("", one) for one in ranked[::-1]]
+
+
 def overall(confusion, image_ious):
     """What a whole data set scores: by its summed confusion matrix, and by the mean of one IoU an image.
 

@@ -42,24 +42,32 @@ def save(figure, path):
     write_image(path, np.asarray(canvas.buffer_rgba())[:, :, :3].copy())
 
 
-def draw_curves(history, best, loss, path):
-    """Training and validation loss, of the name `loss`, against epochs, from the rows of history.csv."""
+def draw_curves(history, best, loss, path, figures=False):
+    """Training and validation loss, of the name `loss`, against epochs, from the rows of history.csv.
+
+    With `figures`, beside them IoU and accuracy on the validation images.
+    """
+    figure = Figure(figsize=(11 if figures else 7, 4.2), dpi=120, layout="constrained")
+    panels = [[("train_loss", ORANGE, "training (on augmented patches)"), ("val_loss", BLUE, "validation")],
+              [("val_iou", BLUE, "IoU, validation"), ("val_accuracy", SKY, "accuracy, validation")]][:1 + figures]
     epochs = [row["epoch"] for row in history]
-    figure = Figure(figsize=(7, 4.2), dpi=120, layout="constrained")
-    axes = figure.subplots()
-    for column, colour, label in [("train_loss", ORANGE, "training (on augmented patches)"),
-                                  ("val_loss", BLUE, "validation")]:
-        axes.plot(epochs, [row[column] for row in history], color=colour, linewidth=2, label=label,
-                  marker="o" if len(epochs) == 1 else None)
-    axes.axvline(best["epoch"], color="grey", linestyle=":",
-                 label=f"kept: epoch {best['epoch']}, IoU {metrics.text(best['val_iou'])}")
-    axes.set(xlabel="epoch", ylabel=LOSS_LABELS.get(loss, f"loss ({loss})"), yscale="log", title="Loss against epochs")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for axes, curves in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels):
+        for column, colour, label in curves:
+            values = [np.nan if row[column] in (None, "") else float(row[column]) for row in history]
+            axes.plot(epochs, values, color=colour, linewidth=2, label=label, marker="o" if len(epochs) == 1 else None)
+        axes.axvline(best["epoch"], color="grey", linestyle=":",
+                     label=f"kept: epoch {best['epoch']:.0f}, IoU {metrics.text(best['val_iou'])}")
+        axes.set(xlabel="epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+        axes.legend(edgecolor="none")
+    axes = figure.axes[0]
+    axes.set(ylabel=LOSS_LABELS.get(loss, f"loss ({loss})"), yscale="log", title="Loss against epochs")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("")
-    axes.grid(alpha=0.3)
-    axes.legend(edgecolor="none")
+    if figures:
+        figure.axes[1].set(ylim=(0, 1), ylabel="share", title="Figures against epochs")
     save(figure, path)
 
 

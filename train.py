@@ -154,14 +154,14 @@ FILES = ("model.pt", "last.pt", "loss_vs_epochs.png", "history.csv", "settings.a
 HISTORY = ["epoch", "train_loss", "val_loss", "val_iou", "val_accuracy", "learning_rate", "seconds"]
 
 
-def load_data(args, gap):
-    """What `args` say to learn from, as dataset.Data; a validation strip is `gap` pixels apart from the rest."""
+def load_data(args, model):
+    """What `args` say to learn from, as dataset.Data; no pixel of a validation strip is seen from the rest."""
     if (args.image, args.mask) == SAMPLE:
         if processes.RANK == 0:
             ensure_sample()
         processes.wait()
     return dataset.load(args.data or (args.image, args.mask), args.threshold, args.classes, args.val_share,
-                        args.memory, args.patch, gap)
+                        args.memory, args.patch, gap=math.ceil(context(model) / args.zoom))
 
 
 def learning_rate(step, done, peak, warmup):
@@ -229,7 +229,7 @@ def train(args, last=None):
         args.model, classes, args.upsample, args.batchnorm, args.width, args.depth, args.dropout)
     blank = network_of(2)                        # to know its reach
     halo = context(blank, args.halo)             # to validate with
-    data = load_data(args, gap=math.ceil(context(blank) / args.zoom))
+    data = load_data(args, blank)
     training, validation, classes = data.training, data.validation, data.classes
     if "bce" in args.loss and len(classes) != 2:
         raise BadInput(f"--loss {args.loss}: bce is for two classes, there are {len(classes)}; use ce")

@@ -91,7 +91,7 @@ def forest(image_path, mask_path, seed):
 
     began = time.perf_counter()
     with contextlib.redirect_stdout(io.StringIO()):
-        data = train.load_data(train.parse_arguments([str(image_path), str(mask_path)]), gap=FCN.halo)
+        data = train.load_data(train.parse_arguments([str(image_path), str(mask_path)]), FCN())
     pixels = np.concatenate([features(image) for image, _, _ in data.training.items])
     truth = np.concatenate([mask.ravel() for _, mask, _ in data.training.items])
     trees = RandomForestClassifier(n_estimators=100, min_samples_leaf=5, max_samples=0.2, n_jobs=-1, random_state=seed)
