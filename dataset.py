@@ -197,13 +197,13 @@ def look_at(image_path, mask_path, classes, ignore, threshold, hold):
     return Look(rows[:, -1], mask.size, digest, (read_image(image_path), mask, rows) if hold else None)
 
 
-def load(source, threshold=None, table=None, share=0.2, memory=2.0, least=64, gap=8):
+def load(source, threshold=None, table=None, share=0.2, memory=2.0, least=64, gap=8, lists=None):
     """The data set in `source`, a folder or (image path, mask path): Data. Prints what was found. Raises BadInput.
 
     `table` is a file as data.read_classes reads it, else the folder's classes.json, else classes are found by
     scanning the masks. Images and masks that take at most `memory` GB together, as bytes, are held; others are
-    decoded when needed. Of several pairs, whole ones are set apart to validate on, see split for the `share`; a
-    single one is cut, see hold_out for `least` and `gap`.
+    decoded when needed. Of several pairs, whole ones are set apart to validate on, see split for the `share` and for
+    the folder of `lists`, which may be another one; a single one is cut, see hold_out for `least` and `gap`.
     """
     if isinstance(source, tuple):
         stems, images, masks = ("pair",), source[:1], source[1:]
@@ -241,7 +241,7 @@ def load(source, threshold=None, table=None, share=0.2, memory=2.0, least=64, ga
             return Samples(items, [looks[number].counts for number in numbers],
                            [looks[number].area for number in numbers], None if hold else decode)
 
-        learnt, held_out, how = split(stems, source, share)
+        learnt, held_out, how = split(stems, lists or source, share)
         training, validation = samples_of(learnt), samples_of(held_out)
         extremes = dict.fromkeys([min(sizes, key=math.prod), max(sizes, key=math.prod)])
         extent = " to ".join(f"{width}x{height}" for height, width in extremes)

@@ -31,6 +31,7 @@ def parse_arguments(argv=None, **defaults):
     add("--threshold", type=number(int, 1, 255), metavar="N",
         help="mask pixels at least this bright are one class, the rest the other (off)")
     add("--classes", metavar="FILE", help="names and values of the classes (classes.json in --data, else found)")
+    add("--lists", metavar="DIR", help="where train.txt, val.txt and test.txt are (in --data, where there are any)")
     add("--val-share", type=number(float, 0.001, 0.9), default=0.2, metavar="P",
         help="share of images, or of the one image, to validate on where no val.txt says which (0.2)")
     add("--memory", type=number(float, 0), default=2.0, metavar="GB",
@@ -161,7 +162,7 @@ def load_data(args, model):
             ensure_sample()
         processes.wait()
     return dataset.load(args.data or (args.image, args.mask), args.threshold, args.classes, args.val_share,
-                        args.memory, args.patch, gap=math.ceil(context(model) / args.zoom))
+                        args.memory, args.patch, lists=args.lists, gap=math.ceil(context(model) / args.zoom))
 
 
 def learning_rate(step, done, peak, warmup):

@@ -47,8 +47,6 @@ def parse_arguments(argv=None):
         help="in training masks, ignore the background outside these classes' boxes, grown by so many pixels (off)")
     add("--split", type=number(float, 0, 1), nargs=3, default=[0.7, 0.2, 0.1], metavar=("TRAIN", "VAL", "TEST"),
         help="shares of the images (0.7 0.2 0.1)")
-    add("--fold", type=number(int, 0), default=0, metavar="F",
-        help="for cross-validation: each fold, from 0 on, tests on other images (0)")
     add("--seed", type=number(int, 0, 2**32 - 1), default=0, metavar="S", help="of the choice and the split (0)")
     add("--workers", type=number(int, 1, 64), default=os.cpu_count() or 1, metavar="K",
         help="threads; the files are the same (one for each core)")
@@ -61,9 +59,6 @@ def parse_arguments(argv=None):
     if abs(sum(args.split) - 1) > 1e-6 or not args.split[0]:
         parser.error(f"--split {' '.join(f'{share:g}' for share in args.split)}: expected shares that add up to 1, "
                      "not 0 to train on")
-    if args.fold and (args.fold + 1) * args.split[2] > 1 + 1e-6 or args.fold and not args.split[2]:
-        parser.error(f"--fold {args.fold}: with a share of {args.split[2]:g} to test on, expected folds from 0 to "
-                     f"{int(1 / args.split[2] + 1e-6) - 1 if args.split[2] else 0}")
     return args
 
 
@@ -126,13 +121,13 @@ def choose(annotations, wanted, classes, per_class, seed, images):
     return chosen, len(set().union(*showing.values()))
 
 
-def split(names, shares, fold, seed):
-    """{"train": names, "val": names, "test": names}, by a hash of seed and name; each fold has other test names."""
+def split(names, shares, seed):
+    """{"train": names, "val": names, "test": names}, by a hash of seed and name; at least one to train on."""
     shuffled = sorted(names, key=lambda name: hashed(f"{seed} {name}"))
-    start, stop = (round(len(names) * shares[2] * edge) for edge in (fold, fold + 1))
-    rest = shuffled[stop:] + shuffled[:start]
-    validating = min(round(len(names) * shares[1]), max(len(rest) - 1, 0))       # at least one to train on
-    return {"train": rest[validating:], "val": rest[:validating], "test": shuffled[start:stop]}
+    testing = min(round(shares[2] * len(names)), len(names) - 1)
+    validating = min(round(shares[1] * len(names)), len(names) - 1 - testing)
+    return {"train": shuffled[testing + validating:], "val": shuffled[testing:testing + validating],
+            "test": shuffled[:testing]}
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -262,10 +257,7 @@ def prepare(args):
     del outlines
 
     taken = sorted((images[number] for number in chosen), key=lambda image: image["file_name"])
-    parts = split([image["file_name"] for image in taken], args.split, args.fold, args.seed)
-    if not parts["train"]:
-        raise BadInput(f"fold {args.fold} of {len(taken)} images leaves none to train on; expected more images, or "
-                       "another --split")
+    parts = split([image["file_name"] for image in taken], args.split, args.seed)
     with open(args.annotations, "rb") as file:
         digest = hashlib.sha256()
         while block := file.read(2**20):
@@ -273,7 +265,7 @@ def prepare(args):
     for image in taken:
         digest.update(f"{image['file_name']} {(folder / image['file_name']).stat().st_size}".encode())
     colours = palette(len(args.classes))
-    settings = ("classes", "per_class", "order", "boxes", "split", "fold", "seed")
+    settings = ("classes", "per_class", "order", "boxes", "split", "seed")
     begin_folder(out, {**{name: getattr(args, name) for name in settings}, "colours": colours[:100, :3].tolist(),
                        "set of annotations and images": f"{len(taken)} {digest.hexdigest()[:16]}"})
 
