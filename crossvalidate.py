@@ -3,9 +3,10 @@
     python crossvalidate.py --folds 5 --out runs/name --data DIR --model unet --time-limit 10
     python crossvalidate.py --folds 5 --out runs/name @challenges/coco/train.args --data DIR
 
-All other arguments are train.py's. Which image belongs to which part is decided by a hash of its name; --val-share of
-the others is for choosing the epoch. Writes runs/name/fold0 and so on, each a finished training with its predicted
-masks, and crossvalidation.json; prints the figures with their spread. Interrupted, the same command goes on.
+All other arguments are train.py's. Which image belongs to which part is decided by a hash of its name (whatever lists
+are in the folder); --val-share of the others is for choosing the epoch. Writes runs/name/fold0 and so on, each a
+finished training with its scores.json, and crossvalidation.json; prints the figures with their spread. Interrupted, the
+same command goes on.
 """
 from arguments import Parser, number
 
@@ -20,27 +21,32 @@ def parse_arguments(argv=None):
     add("--data", required=True, metavar="DIR", help="the data set, a folder")
     add("--test-data", metavar="DIR",
         help="test on the images and masks of the same names in this folder, where masks to train on differ (--data)")
+    parser.allow_abbrev = False  # or --t, meant for train.py, would be taken for --test-data
     return parser.parse_known_args(argv)
 
 
 if __name__ == "__main__":
     ARGS = parse_arguments()     # before the imports below, which take two seconds: --help and typos answer at once
 
+import hashlib
 import json
 import statistics
 import sys
 from pathlib import Path
 
 import numpy as np
+import torch
 
-import evaluate
-import infer
 import metrics
+import processes
 import train
 from checkpoint import load_checkpoint
 from data import hashed
 from dataset import find_pairs
 from files import MARK, BadInput, begin_folder, claim, write_text
+from model import pick_device
+from predict import segmenter
+from scoring import find_examples, score
 
 FIGURES = {"accuracy": "accuracy", "mean_iou": "mean IoU", "mean_f1": "mean Dice (F1)", "image_iou": "IoU an image"}
 
@@ -51,56 +57,64 @@ def parts(names, count):
     return [sorted(shuffled[part::count]) for part in range(count)]
 
 
-def run_fold(args, words, fold, names):
-    """Train without these names, test on them: the figures, as evaluate.py --json writes them."""
-    out = Path(args.out) / f"fold{fold}"
-    scores, listing = out / "scores.json", out / "test.txt"
+def run_fold(args, words, out, names):
+    """Train without these names, test on them: {"classes", "confusion", "overall", "images"}."""
+    scores, listed = claim(out / "scores.json"), claim(out / "lists" / "test.txt")
     if scores.exists():
         return json.loads(scores.read_text(encoding="utf-8"))
-    claim(listing)
-    write_text(listing, "\n".join([f"# {MARK}", *names, ""]))
-    settings = train.parse_arguments([*words, "--data", args.data, "--lists", str(out), "--out", str(out)])
+    write_text(listed, "\n".join([f"# {MARK}", *names, ""]))
     last = None
     if (out / "last.pt").exists():           # interrupted before: the same training goes on
         _, last = load_checkpoint(out / "last.pt")
+    settings = train.parse_arguments([*words, "--data", args.data, "--lists", str(listed.parent), "--out", str(out)])
     train.train(settings, last)
-    tested, masks = Path(args.test_data or args.data), out / "masks"
-    infer.infer(infer.parse_arguments([str(tested / "images"), str(masks), "--checkpoint", str(out / "model.pt"),
-                                       "--only", str(listing)]))
-    table = [str(path) for path in [tested / "classes.json"] if path.exists()]
-    return evaluate.evaluate(evaluate.parse_arguments([
-        str(masks), str(tested / "masks"), "--only", str(listing), "--json", str(scores),
-        *(["--classes", *table] if table else [])]))
+    model, facts = load_checkpoint(out / "model.pt")
+    classes, tested = facts["classes"], Path(args.test_data or args.data)
+    examples = find_examples(tested / "images", tested / "masks", facts, names)
+    found = score(examples, segmenter(model, facts, pick_device(settings.device)), classes)
+    figures = {"written by": MARK, "classes": classes, "confusion": found.confusion.tolist(),
+               "overall": metrics.overall(found.confusion, found.ious),
+               "images": [{"name": name, "iou": iou} for name, iou in zip(names, found.ious)]}
+    write_text(scores, json.dumps(figures, indent=1, allow_nan=False))
+    return figures
 
 
 def crossvalidate(args, words):
     """Do what the arguments ask for (see parse_arguments)."""
-    names = [name for name, *_ in find_pairs(args.data)]
-    if len(names) < 2 * args.folds:
-        raise BadInput(f"{args.data} holds {len(names)} pairs; expected at least {2 * args.folds}, two for each fold")
+    if processes.WORLD > 1:
+        raise BadInput("folds are trained one after the other; expected no torchrun")
+    pairs = find_pairs(args.data)
+    if len(pairs) < 2 * args.folds:
+        raise BadInput(f"{args.data} holds {len(pairs)} pairs; expected at least {2 * args.folds}, two for each fold")
     if args.test_data:
-        missing = set(names) - {name for name, *_ in find_pairs(args.test_data)}
+        missing = {name for name, *_ in pairs} - {name for name, *_ in find_pairs(args.test_data)}
         if missing:
             raise BadInput(f"{args.test_data} lacks {min(missing)}; expected all pairs of {args.data}")
     train.parse_arguments([*words, "--data", args.data])              # a wrong one is told now
-    begin_folder(Path(args.out), {"arguments": words, "data": args.data, "folds": args.folds, "tested": args.test_data})
-    report = claim(Path(args.out) / "crossvalidation.json")
-    wanted = parts(names, args.folds)[:args.first]
-    found = []
+    out = Path(args.out)
+    listing = "\n".join(f"{name} {image.stat().st_size} {mask.stat().st_size}" for name, image, mask in pairs)
+    if not list(out.glob("fold*/last.pt")):  # nothing was trained: other settings may still be chosen
+        for ours in [out / "made_of.json", *out.glob("fold*/lists/test.txt")]:
+            ours.unlink(missing_ok=True)
+        for empty in [*out.glob("fold*/lists"), *out.glob("fold*")]:
+            empty.rmdir()
+    begin_folder(out, {"arguments": " ".join(words), "data": args.data, "folds": args.folds, "tested": args.test_data,
+                       "set of files": f"{len(pairs)} {hashlib.sha256(listing.encode()).hexdigest()[:16]}"})
+    report = claim(out / "crossvalidation.json")
+    wanted, found = parts([name for name, *_ in pairs], args.folds)[:args.first], []
     for fold, part in enumerate(wanted):
         print(f"fold {fold + 1} of {len(wanted)}: {len(part)} images to test on")
-        found.append(run_fold(args, words, fold, part))
+        found.append(run_fold(args, words, out / f"fold{fold}", part))
 
-    print(f"\n{sum(len(part) for part in wanted)} images, each tested by a network that did not learn from it")
+    print(f"\n{sum(map(len, wanted))} images, each tested by a network that did not learn from it")
     print(f"{'':<16}{'mean':>9}{'spread':>9}   each fold")
     for key, label in FIGURES.items():
         each = [one["overall"][key] for one in found if one["overall"][key] is not None]
-        if each:
-            spread = statistics.stdev(each) if len(each) > 1 else 0.0
-            print(f"{label:<16}{statistics.mean(each):>9.4f}{spread:>9.4f}   {' '.join(f'{one:.4f}' for one in each)}")
-    confusion = sum(np.array(one["confusion"]) for one in found)
-    classes = [{"name": one["name"], "value": one["value"]} for one in found[0]["classes"]]
-    print(f"all of them as one: accuracy {metrics.accuracy(confusion):.4f}, mean IoU "
+        spread = statistics.stdev(each) if len(each) > 1 else None
+        print(f"{label:<16}{metrics.text(metrics.mean(each)):>9}{metrics.text(spread):>9}   "
+              f"{' '.join(map(metrics.text, each))}")
+    confusion, classes = sum(np.array(one["confusion"]) for one in found), found[0]["classes"]
+    print(f"all of them as one: accuracy {metrics.text(metrics.accuracy(confusion))}, mean IoU "
           f"{metrics.text(metrics.mean(metrics.iou(confusion)))}, mean Dice "
           f"{metrics.text(metrics.mean(metrics.dice(confusion)))}")
     print(metrics.table(confusion, [one["name"] for one in classes]))
@@ -114,6 +128,8 @@ def main(args, words):
         crossvalidate(args, words)
     except BadInput as error:
         sys.exit(f"crossvalidate.py: {error}")
+    except torch.OutOfMemoryError:
+        sys.exit("crossvalidate.py: the GPU's memory is full; lower --batch, --patch or --budget")
     except KeyboardInterrupt:
         sys.exit("crossvalidate.py: interrupted; the same command goes on")
 

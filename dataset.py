@@ -241,6 +241,8 @@ def load(source, threshold=None, table=None, share=0.2, memory=2.0, least=64, ga
             return Samples(items, [looks[number].counts for number in numbers],
                            [looks[number].area for number in numbers], None if hold else decode)
 
+        if lists and not any((Path(lists) / f"{part}.txt").exists() for part in ("train", "val", "test")):
+            raise BadInput(f"{lists} holds no list; expected train.txt, val.txt or test.txt")
         learnt, held_out, how = split(stems, lists or source, share)
         training, validation = samples_of(learnt), samples_of(held_out)
         extremes = dict.fromkeys([min(sizes, key=math.prod), max(sizes, key=math.prod)])

@@ -290,7 +290,7 @@ def summary(model, size=256):
     hooks = [watch(".".join(name.split(".")[:2]).removeprefix("layers."), layer)
              for name, layer in model.named_modules() if not list(layer.children())]
     with torch.inference_mode():
-        model(within_budget(torch.zeros(1, 3, size, size)))
+        model(within_budget(torch.zeros(1, 3, size, size, device=next(model.parameters()).device)))
     for hook in hooks:
         hook.remove()
     return rows

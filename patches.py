@@ -130,10 +130,36 @@ def stitch_at(zoom, forward, image, halo, stride):
     """
     if zoom == 1:
         return stitch(forward, image, halo, stride)
-    height, width = image.shape[:2]
-    zoomed = Image.fromarray(image).resize([max(1, round(zoom * side)) for side in (width, height)], Image.BILINEAR)
-    stitched = stitch(forward, np.asarray(zoomed), halo, stride)      # (C, zoom·H, zoom·W)
-    return np.stack([np.asarray(Image.fromarray(plane).resize((width, height), Image.BILINEAR)) for plane in stitched])
+    smaller = resized(image, zoomed(image.shape[:2], zoom))
+    stitched = stitch(forward, smaller, halo, stride)                 # (C, zoom·H, zoom·W)
+    return np.stack([resized(plane, image.shape[:2]) for plane in stitched])
+
+
+def segment(zoom, forward, image, halo, stride):
+    """The class with the highest logit at each pixel of an image: uint8 (H, W). See stitch_at for the arguments.
+
+    Never holds all logits of a large image: without zoom it decides in each window, else for one class after the other.
+    """
+    if zoom == 1:
+        decide = lambda window: forward(window).argmax(axis=0, keepdims=True).astype(np.uint8)       # (1, h, w)
+        return stitch(decide, image, halo, stride)[0]
+    planes = stitch(forward, resized(image, zoomed(image.shape[:2], zoom)), halo, stride)
+    classes, highest = np.zeros(image.shape[:2], np.uint8), resized(planes[0], image.shape[:2]).copy()
+    for index, plane in enumerate(planes[1:], start=1):
+        larger = resized(plane, image.shape[:2])
+        classes[larger > highest] = index
+        np.maximum(highest, larger, out=highest)
+    return classes
+
+
+def zoomed(size, zoom):
+    """A size (height, width) at this zoom, at least one pixel."""
+    return tuple(max(1, round(zoom * side)) for side in size)
+
+
+def resized(image, size):
+    """An image (H, W) or (H, W, 3) at another size (height, width), by Pillow, which averages where it shrinks."""
+    return np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR))
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -202,7 +228,7 @@ def cut_patch(image, mask, rows, label, place, dice, drawing):
         y = int(np.searchsorted(rows[label], place, side="right"))
         x = int(np.flatnonzero(mask[y] == label)[place - (rows[label, y - 1] if y else 0)])
     smallest, largest = drawing.scale
-    side = round(drawing.size / (smallest * (largest / smallest) ** zoom))
+    side = max(1, round(drawing.size / (smallest * (largest / smallest) ** zoom)))
     height, width = mask.shape
     top = min(max(y - int(up * side), 0), max(height - side, 0))
     left = min(max(x - int(left * side), 0), max(width - side, 0))
@@ -211,8 +237,8 @@ def cut_patch(image, mask, rows, label, place, dice, drawing):
         missing = [(0, side - length) for length in mask.shape]
         image = np.pad(image, [*missing, (0, 0)], mode="edge")
         mask = np.pad(mask, missing, constant_values=IGNORE)
-    if side != drawing.size:     # Pillow's bilinear averages where it shrinks; a class index is never averaged
-        image = np.asarray(Image.fromarray(image).resize([drawing.size] * 2, Image.Resampling.BILINEAR))
+    if side != drawing.size:     # a class index is never averaged
+        image = resized(image, (drawing.size, drawing.size))
         mask = np.asarray(Image.fromarray(mask).resize([drawing.size] * 2, Image.Resampling.NEAREST))
     # Two flips and a transposition make up all eight ways to lay a square.
     down = -1 if drawing.flips == "all" and upside_down < 0.5 else 1

@@ -151,7 +151,9 @@ def draw_gallery(rows, classes, path):
         occur |= {*np.unique(truth).tolist(), *np.unique(prediction).tolist()}
     columns = max(len(panels) for _, _, panels in shown)
     heights = [8 / columns * min(aspect, 2) + 0.5 for _, aspect, _ in shown]
-    figure = Figure(figsize=(8, sum(heights) + 0.5), dpi=150, layout="constrained")
+    in_a_row = max(1, 90 // (max(map(len, names)) + 6))
+    legend_height = 0.3 + 0.2 * -(-len(occur) // in_a_row)
+    figure = Figure(figsize=(8, sum(heights) + legend_height), dpi=150, layout="constrained")
     parts = figure.subfigures(len(shown), 1, height_ratios=heights, squeeze=False)[:, 0]
     for part, (title, _, panels) in zip(parts, shown):
         title = title.encode(errors="backslashreplace").decode()          # a file's name need not be text
@@ -165,7 +167,7 @@ def draw_gallery(rows, classes, path):
     legend = figure.legend(
         handles=[Rectangle((0, 0), 1, 1, facecolor=colours[index] / 255, edgecolor="grey",
                            label=(names + ["ignored"])[min(index, len(names))]) for index in sorted(occur)],
-        loc="outside lower center", ncols=max(1, 90 // (max(map(len, names)) + 6)), frameon=False, fontsize=8)
+        loc="outside lower center", ncols=in_a_row, frameon=False, fontsize=8)
     for text in legend.get_texts():
         text.set_parse_math(False)                          # a name may hold $
     save(figure, path)

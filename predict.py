@@ -34,7 +34,7 @@ from checkpoint import load_checkpoint
 from data import black_and_white, read_image, read_pair, to_values
 from files import PICTURES, BadInput, claim, write_image
 from model import context, pick_device, predictor
-from patches import stitch, stitch_at
+from patches import segment
 from sample import SAMPLE, write_sample
 
 
@@ -46,11 +46,8 @@ def segmenter(model, facts, device="cpu", halo=None, tta=False):
     halo = context(model, halo)
     views = facts["settings"].get("flips", "all") if tta else "none"             # checkpoints before U-Net had all
     zoom = facts["settings"].get("zoom", 1)
-    logits = predictor(model, facts["mean"], facts["std"], device, views)
-    if zoom != 1:
-        return lambda image: stitch_at(zoom, logits, image, halo, model.stride).argmax(axis=0).astype(np.uint8)
-    classify = lambda window: logits(window).argmax(axis=0, keepdims=True).astype(np.uint8)   # (1, h, w)
-    return lambda image: stitch(classify, image, halo, model.stride)[0]
+    forward = predictor(model, facts["mean"], facts["std"], device, views)
+    return lambda image: segment(zoom, forward, image, halo, model.stride)
 
 
 def for_the_eye(indices, classes):

@@ -30,44 +30,29 @@ if __name__ == "__main__":
     ARGS = parse_arguments()     # before the imports below, which take two seconds: --help and typos answer at once
 
 import csv
+import re
 import statistics
 import sys
 import textwrap
-import time
 from datetime import date
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 import metrics
+import processes
 import train
 from checkpoint import load_checkpoint
-from data import images_by_name, read_names, read_pair, some
 from files import MARK, BadInput, claim, write_text, write_whole
 from model import context, pick_device, summary
-from patches import tiles
+from patches import tiles, zoomed
 from predict import segmenter
+from scoring import Examples, find_examples, score
 
 SPEED_IMAGES = 30                # images that the speed is measured on, at most
-NAMES = {"curves": "report_curves.png", "gallery": "report_gallery.png", "markdown": "report.md", "pdf": "report.pdf"}
-
-
-class Test(NamedTuple):
-    """What a network is tested on."""
-
-    names: list
-    read: object                 # place in the list → (image uint8 (H, W, 3), class indices uint8 (H, W))
-    told: str                    # where they come from, for the reader
-
-
-class Scores(NamedTuple):
-    confusion: np.ndarray        # of all images together
-    ious: list                   # of each image, None where there is nothing to score
-    seconds: list                # of each prediction
-    sizes: list                  # (height, width)
+VIEWS = {"none": 1, "mirror": 2, "all": 8}              # that --tta averages, by the flips of the training
+PICTURES = ["curves", "best", "median", "worst", "gallery"]
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -75,53 +60,30 @@ class Scores(NamedTuple):
 
 
 def read_history(path):
-    """The rows of history.csv as numbers; none if it is not there."""
+    """The rows of history.csv as numbers; none if it is not there. Raises BadInput."""
     if not path.exists():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        try:
-            return [{name: float(value) if value else None for name, value in row.items()}
-                    for row in csv.DictReader(file)]
-        except (ValueError, TypeError) as error:
-            raise BadInput(f"{path} is no history of a training ({error}); expected what train.py writes") from None
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        return [{name: float(row[name]) if row[name] else None for name in train.HISTORY} for row in rows]
+    except (ValueError, TypeError, KeyError, csv.Error) as error:
+        raise BadInput(f"{path} is no history of a training ({error!r}); expected what train.py writes") from None
 
 
-def own_test(facts, model):
-    """The images that the training validated on, as its settings find them: (Test, dataset.Data). Raises BadInput."""
+def own_examples(facts, model):
+    """The images that the training validated on: (Examples, dataset.Data). Raises BadInput where they have changed."""
     args = train.parse_arguments([], **facts["settings"])
+    if not args.data and not all(Path(path).exists() for path in (args.image, args.mask)):
+        raise BadInput(f"{args.image} and {args.mask} are not here")
     data = train.load_data(args, model)
-    names = data.held_out or [f"the strip held out of {args.image}"] * len(data.validation)
-    changed = "" if data.fingerprint == facts["data"] else "; the data have changed since the training"
-    told = f"the {len(names)} images held out of {args.data}" if data.held_out else names[0]
-    return Test(names, lambda place: data.validation[place][:2], told + changed), data
-
-
-def given_test(args, facts):
-    """The images and masks that the command line names. Raises BadInput."""
-    images, masks = images_by_name(args.images), images_by_name(args.masks)
-    names = read_names(args.only, masks) if args.only else [name for name in masks if name in images]
-    missing = [name for name in names if name not in images]
-    if missing or not names:
-        raise BadInput(f"{args.images} lacks {some(missing) or 'all images'} that {args.masks} has masks of; expected "
-                       "images and masks of the same names")
-    read = lambda place: read_pair(images[names[place]], masks[names[place]], facts["classes"], facts["ignore"])
-    which = f" that {args.only} names" if args.only else ""
-    return Test(names, read, f"{len(names)} images of {args.images}{which}")
-
-
-def score(test, segment, classes):
-    """Predict all images of a Test: Scores."""
-    confusion, ious, seconds, sizes = np.zeros((len(classes),) * 2, np.int64), [], [], []
-    for place in tqdm(range(len(test.names)), unit="image", leave=False, disable=None):
-        image, truth = test.read(place)
-        began = time.perf_counter()
-        prediction = segment(image)
-        seconds.append(time.perf_counter() - began)
-        one = metrics.confusion_matrix(truth, prediction, len(classes))
-        confusion += one
-        ious.append(metrics.foreground(metrics.iou(one), classes))
-        sizes.append(truth.shape)
-    return Scores(confusion, ious, seconds, sizes)
+    if (data.fingerprint, data.classes) != (facts["data"], facts["classes"]):
+        raise BadInput(f"{args.data or args.image} has changed since the training")
+    whole = not data.held_out and data.validation[0][0] is data.training[0][0]
+    strip = f"{args.image}, the very pixels that it learned from, which flatters" if whole else (
+        f"a strip held out of {args.image}")
+    told = f"the {len(data.held_out)} images held out of {args.data}" if data.held_out else strip
+    return Examples(data.held_out or [args.image], lambda place: data.validation[place][:2], told), data
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -137,41 +99,40 @@ def about_data(facts, data):
         lines.append("Pixels of each class in the training images: " + ", ".join(
             f"{one['name']} {share:.1%}" for one, share in zip(data.classes, shares)) + ".")
     if facts["ignore"]:
-        lines.append(f"Mask values {some([str(value) for value in facts['ignore']])} are ignored.")
+        lines.append(f"Mask values that are ignored: {', '.join(map(str, facts['ignore']))}.")
     return [("heading", "Data"), ("text", " ".join(lines))]
 
 
-def about_network(model):
-    rows = summary(model)
+def about_network(model, rows, zoom):
     table = [f"{'layer':<12}{'output':>16}{'parameters':>12}{'MFLOPs':>10}"]
     table += [f"{name:<12}{'x'.join(map(str, shape)):>16}{parameters:>12,}{flops / 1e6:>10.1f}"
               for name, shape, parameters, flops, _ in rows]
     parameters, flops = sum(row[2] for row in rows), sum(row[3] for row in rows)
     table.append(f"{'together':<28}{parameters:>12,}{flops / 1e6:>10.1f}")
+    at = "" if zoom == 1 else f" It sees images at {zoom:g} times their size."
     return [("heading", "Network"),
-            ("text", f"{type(model).__name__}, {parameters:,} parameters, {flops / 1e9:.2f} GFLOPs for an input of "
-                     "256x256x3 (a multiply-add is 2), after which an image is cut into windows. A pixel of the output "
-                     f"sees a square of {rows[-1][4]} pixels at most."),
+            ("text", f"{type(model).__name__}, {parameters:,} parameters, {flops / 1e9:.2f} GFLOPs for a window of "
+                     "256x256x3, the largest that it may see (a multiply-add is 2). What it says of a pixel depends on "
+                     f"a square of {rows[-1][4]} pixels at most.{at}"),
             ("table", "\n".join(table))]
 
 
-def about_training(facts, history, model):
-    settings, versions = facts["settings"], facts["versions"]
-    shown = [f"{name}={value}" for name, value in settings.items() if value is not None and value is not False]
-    blocks = [("heading", "Training")]
+def about_training(facts, history, rows):
+    settings, blocks = facts["settings"], [("heading", "Training")]
+    machine = ", ".join(f"{name} {value}" for name, value in facts["versions"].items())
     if history:
-        steps = len(history) * settings["steps"]
-        windows = steps * settings["batch"] * settings["patch"] ** 2 / 256**2
-        flops = 3 * windows * sum(row[3] for row in summary(model))
-        machine = ", ".join(f"{name} {value}" for name, value in versions.items())
-        blocks.append(("text", f"{len(history)} epochs of at most {settings['steps']} steps, each of "
-                               f"{settings['batch']} patches of {settings['patch']}x{settings['patch']} pixels, in "
-                               f"{history[-1]['seconds'] / 60:.1f} minutes: about {flops / 1e15:.2g} PFLOPs, where the "
-                               f"backward pass counts twice. The machine: {machine}."))
-    return [*blocks, ("text", "Settings: " + ", ".join(shown) + ".")]
+        windows = len(history) * settings["steps"] * settings["batch"] * settings["patch"] ** 2 / 256**2
+        flops = 3 * windows * sum(row[3] for row in rows)
+        blocks.append(("text", f"{len(history)} epochs of {settings['steps']} steps, each of {settings['batch']} "
+                               f"patches of {settings['patch']}x{settings['patch']} pixels, in "
+                               f"{history[-1]['seconds'] / 60:.1f} minutes: at most {flops / 1e12:.3g} TFLOPs, where "
+                               "the backward pass counts twice."))
+    shown = " ".join(f"{name}={value}" for name, value in settings.items() if value is not None and value is not False)
+    return [*blocks, ("text", f"The machine: {machine}."), ("text", "All settings:"),
+            ("table", textwrap.fill(shown, 95, break_long_words=False, break_on_hyphens=False))]
 
 
-def about_results(test, scores, classes):
+def about_results(examples, scores, classes, tta):
     names = [one["name"] for one in classes]
     overall = metrics.overall(scores.confusion, scores.ious)
     front = metrics.front(classes)
@@ -179,26 +140,25 @@ def about_results(test, scores, classes):
     existing = [iou for iou in scores.ious if iou is not None]
     spread = f" (standard deviation {statistics.stdev(existing):.4f})" if len(existing) > 1 else ""
     absent = [name for name, pixels in zip(names, scores.confusion.sum(axis=1)) if not pixels]
-    lines = [f"Tested on {test.told}.",
+    lines = [f"Tested on {examples.told}" + (", averaged over flips and turns." if tta else "."),
              f"All pixels together: accuracy {metrics.text(overall['accuracy'])}, mean IoU "
              f"{metrics.text(overall['mean_iou'])}, mean Dice {metrics.text(overall['mean_f1'])}.",
              f"Mean over the images of their {of_what}: {metrics.text(overall['image_iou'])}{spread}."]
     if absent:
-        lines.append(f"No true pixel is of {some(absent)}.")
+        lines.append(f"No true pixel is of {', '.join(absent)}.")
     return [("heading", "Results"), ("text", " ".join(lines)), ("table", metrics.table(scores.confusion, names))]
 
 
-def about_speed(scores, model, halo, zoom, device):
-    height, width = scores.sizes[0]
-    window_height, window_width, cover = tiles(max(1, round(zoom * height)), max(1, round(zoom * width)), halo,
-                                               model.stride)
-    flops = len(cover) * sum(row[3] for row in summary(model)) * window_height * window_width / 256**2
+def about_speed(scores, model, rows, halo, zoom, views, device):
+    window_height, window_width, cover = tiles(*zoomed(scores.size, zoom), halo, model.stride)
+    flops = views * len(cover) * sum(row[3] for row in rows) * window_height * window_width / 256**2
     timed = [1000 * second for second in scores.seconds[1:SPEED_IMAGES + 1] or scores.seconds]      # the first warms up
     return [("heading", "Speed"),
             ("text", f"An image takes {statistics.median(timed):.0f} ms (median of {len(timed)}, from {min(timed):.0f} "
                      f"to {max(timed):.0f}) on {device.type} with {torch.get_num_threads()} threads, decoding apart. "
-                     f"The first, of {width}x{height} pixels, takes {len(cover)} windows of "
-                     f"{window_width}x{window_height} with a halo of {halo}: about {flops / 1e9:.1f} GFLOPs.")]
+                     f"The first, of {scores.size[1]}x{scores.size[0]} pixels, is cut into {len(cover)} windows of "
+                     f"{window_width}x{window_height} with a halo of {halo}" +
+                     (f", in {views} views" if views > 1 else "") + f": about {flops / 1e9:.1f} GFLOPs.")]
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -206,12 +166,15 @@ def about_speed(scores, model, halo, zoom, device):
 
 
 def as_markdown(title, blocks):
-    text = [f"# {title}", f"<!-- {MARK}: report.py -->"]
+    def plain(text):             # a file's name may hold what Markdown takes for its own
+        return re.sub(r"([\\`*_<\[#])", r"\\\1", text)
+
+    text = [f"# {plain(title)}", f"<!-- {MARK}: report.py -->"]
     for kind, *content in blocks:
         if kind == "heading":
             text.append(f"## {content[0]}")
         elif kind == "text":
-            text.append(textwrap.fill(content[0], 118, break_long_words=False, break_on_hyphens=False))
+            text.append(textwrap.fill(plain(content[0]), 118, break_long_words=False, break_on_hyphens=False))
         elif kind == "table":
             text.append(f"```\n{content[0]}\n```")
         else:
@@ -223,18 +186,36 @@ def write_pdf(path, title, blocks):
     """The blocks one below the other on A4 pages."""
     from matplotlib.backends.backend_pdf import PdfPages
     from matplotlib.figure import Figure
-    from PIL import Image
+    from matplotlib.font_manager import FontProperties, findfont
+    from PIL import Image, ImageFont
 
     width, height, margin = 8.27, 11.69, 0.8                          # inches
-    fonts = {"title": (18, "bold", "sans-serif"), "heading": (13, "bold", "sans-serif"),
-             "text": (9.5, "normal", "sans-serif"), "table": (8, "normal", "monospace")}
-    figure, y, pages = None, 0.0, []
+    fonts = {"title": FontProperties(size=18, weight="bold"), "heading": FontProperties(size=13, weight="bold"),
+             "text": FontProperties(size=9.5), "table": FontProperties(size=8, family="monospace")}
+    y, pages = 0.0, []
 
     def room(needed):            # on this page, or else on a new one
-        nonlocal figure, y
-        if figure is None or y - needed < margin:
-            figure, y = Figure(figsize=(width, height)), height - margin
-            pages.append(figure)
+        nonlocal y
+        if not pages or y - needed < margin:
+            pages.append(Figure(figsize=(width, height)))
+            y = height - margin
+
+    def broken(text, font):      # into lines that fit
+        measure = ImageFont.truetype(findfont(font), 100)
+        fits = lambda line: measure.getlength(line) * font.get_size() / 100 < 72 * (width - 2 * margin)
+        for paragraph in text.splitlines():
+            line = ""
+            for word in paragraph.split(" "):
+                longer = f"{line} {word}" if line else word
+                if line and not fits(longer):
+                    yield line
+                    longer = word
+                while not fits(longer) and len(longer) > 1:           # a single word that is too long
+                    part = next(count for count in range(len(longer), 0, -1) if fits(longer[:count]) or count == 1)
+                    yield longer[:part]
+                    longer = longer[part:]
+                line = longer
+            yield line
 
     for kind, *content in [("title", title), *blocks]:
         if kind == "picture":
@@ -242,70 +223,82 @@ def write_pdf(path, title, blocks):
             scale = min((width - 2 * margin) / picture.width, (height - 2 * margin - 0.2) / picture.height)
             room(scale * picture.height + 0.2)
             y -= scale * picture.height + 0.1
-            axes = figure.add_axes([margin / width, y / height, scale * picture.width / width,
-                                    scale * picture.height / height])
+            axes = pages[-1].add_axes([margin / width, y / height, scale * picture.width / width,
+                                       scale * picture.height / height])
             axes.imshow(np.asarray(picture), interpolation="lanczos")
             axes.set_axis_off()
             y -= 0.1
             continue
-        size, weight, family = fonts[kind]
-        lines = content[0].splitlines() if kind == "table" else textwrap.wrap(content[0], 94 if kind == "text" else 52)
-        line = 1.35 * size / 72
-        room(line * min(len(lines), 3) + (0.8 if kind == "heading" else 0))          # a heading stays with what follows
-        for row in lines:
+        font = fonts[kind]
+        line = 1.35 * font.get_size() / 72
+        rows = content[0].splitlines() if kind == "table" else list(broken(content[0], font))
+        longest = max(map(len, rows))
+        size = font.get_size() * min(1, 100 / longest) if kind == "table" else font.get_size()       # 100 fit
+        room(line * min(len(rows), 3) + (0.8 if kind == "heading" else 0))           # a heading stays with what follows
+        for row in rows:
             room(line)
             y -= line
-            figure.text(margin / width, y / height, row, size=size, weight=weight, family=family, parse_math=False)
+            pages[-1].text(margin / width, y / height, row, size=size, weight=font.get_weight(),
+                           family=font.get_family(), parse_math=False)
         y -= 0.12
-    with write_whole(path) as temporary, PdfPages(temporary, metadata={"Title": title, "Creator": MARK}) as pdf:
-        for place, page in enumerate(pages, start=1):
-            page.text(0.5, 0.4 / height, f"{place} of {len(pages)}", size=8, ha="center")
-            pdf.savefig(page)
+    with write_whole(path) as temporary:
+        with PdfPages(temporary, metadata={"Title": title, "Creator": MARK}) as pdf:
+            for place, page in enumerate(pages, start=1):
+                page.text(0.5, 0.4 / height, f"{place} of {len(pages)}", size=8, ha="center")
+                pdf.savefig(page, dpi=200)
+        with temporary.open("ab") as file:   # readers stop before; so it can be told that the file is ours
+            file.write(f"% {MARK}\n".encode())
 
 
 def report(args):
     """Do what `args` ask for (see parse_arguments)."""
+    if processes.WORLD > 1:
+        raise BadInput("a report is made by one process; expected no torchrun")
     run, out = Path(args.run), Path(args.out or args.run)
     model, facts = load_checkpoint(run / "model.pt")
+    facts["settings"] = vars(train.parse_arguments([], **facts["settings"]))         # with knobs newer than it
     history, classes = read_history(run / "history.csv"), facts["classes"]
-    out.mkdir(parents=True, exist_ok=True)
-    paths = {kind: claim(out / name) for kind, name in NAMES.items()}
+    markdown, pdf = claim(out / "report.md"), claim(out / "report.pdf")
+    pictures = {name: claim(out / f"report_{name}.png") for name in PICTURES}
     device, data = pick_device(args.device), None
     halo, zoom = context(model, args.halo), facts["settings"].get("zoom", 1)
+    examples = find_examples(args.images, args.masks, facts, only=args.only) if args.images else None
     try:
-        test, data = own_test(facts, model)
+        own, data = own_examples(facts, model)
+        examples = examples or own
     except BadInput as error:
-        if not args.images:
+        if not examples:
             raise BadInput(f"what the network was trained on cannot be read any more ({error}); expected it there, or "
                            "--images and --masks to test on") from None
-    if args.images:
-        test = given_test(args, facts)
-
-    scores = score(test, segmenter(model, facts, device, halo, args.tta), classes)
-    blocks = [*about_data(facts, data), *about_network(model), *about_training(facts, history, model)]
+    rows = summary(model)
+    segment = segmenter(model, facts, device, halo, args.tta)
+    scores = score(examples, segment, classes)
     from plots import draw_curves, draw_gallery  # only now: matplotlib takes half a second
 
+    blocks = [("text", f"Made on {date.today()} by report.py."), *about_data(facts, data),
+              *about_network(model, rows, zoom), *about_training(facts, history, rows)]
     if history:
-        best = facts.get("metrics") or min(history, key=lambda row: row["val_loss"])
-        draw_curves(history, best, facts["settings"].get("loss", "ce"), paths["curves"], figures=True)
-        blocks.append(("picture", paths["curves"], "Loss, IoU and accuracy against epochs"))
-    blocks += about_results(test, scores, classes)
+        draw_curves(history, facts["metrics"], facts["settings"]["loss"], pictures["curves"], figures=True)
+        blocks.append(("picture", pictures["curves"], "Loss, IoU and accuracy against epochs"))
+    blocks += about_results(examples, scores, classes, args.tta)
     ranked = sorted((iou, place) for place, iou in enumerate(scores.ious) if iou is not None)
-    if ranked:
-        segment = segmenter(model, facts, device, halo, args.tta)
-        rows = []
-        for kind, (iou, place) in metrics.best_median_worst(ranked, args.gallery):
-            image, truth = test.read(place)
-            title = f"{kind + ': ' if kind else ''}{test.names[place]}: IoU {iou:.4f}"
-            rows.append((title, image, truth, segment(image)))
-        draw_gallery(rows, classes, paths["gallery"])
-        blocks.append(("picture", paths["gallery"], "Best, median and worst: image, truth, prediction, errors"))
-    blocks += about_speed(scores, model, halo, zoom, device)
+    chosen = metrics.best_median_worst(ranked, args.gallery)
+
+    def shown(kind):             # one after the other, since images may be large
+        for _, (iou, place) in (one for one in chosen if one[0] == kind):
+            image, truth = examples.read(place)
+            yield f"{kind + ': ' if kind else ''}{examples.names[place]}: IoU {iou:.4f}", image, truth, segment(image)
+
+    for kind in dict.fromkeys(kind for kind, _ in chosen):
+        picture = pictures[kind or "gallery"]
+        draw_gallery(shown(kind), classes, picture)
+        blocks.append(("picture", picture, f"{kind.capitalize() or 'All'}: image, truth, prediction, errors"))
+    views = VIEWS[facts["settings"].get("flips", "all")] if args.tta else 1
+    blocks += about_speed(scores, model, rows, halo, zoom, views, device)
     title = args.title or run.resolve().name
-    blocks.insert(0, ("text", f"Made on {date.today()} by report.py."))
-    write_text(paths["markdown"], as_markdown(title, blocks))
-    write_pdf(paths["pdf"], title, blocks)
-    print(f"see {paths['markdown']} and {paths['pdf']}")
+    write_text(markdown, as_markdown(title, blocks))
+    write_pdf(pdf, title, blocks)
+    print(f"see {markdown} and {pdf}")
 
 
 def main(args):

@@ -52,7 +52,7 @@ def parse_arguments(argv=None, **defaults):
     add("--dropout", type=number(float, 0, 0.99), default=0.0, metavar="P",
         help="drop a share of the channels (0: it gains nothing, see README)")
     add("--zoom", type=number(float, 0.1, 4), default=1.0, metavar="Z",
-        help="see images at this scale, masks keep their size (1: sharp; 0.5: sees twice as far, four times as fast)")
+        help="see images at this scale, masks keep their size (1: sharp; 0.5: sees twice as far, predicts faster)")
     add = parser.add_argument_group("the patches").add_argument
     add("--patch", type=number(int, 8), default=64, metavar="PIXELS",
         help="side of a patch (64: several small ones differ more than one large)")
@@ -106,6 +106,8 @@ def parse_arguments(argv=None, **defaults):
     args = parser.parse_args(argv)
     if (args.image is None) != (args.mask is None):
         parser.error("IMAGE and MASK go together: give both or neither")
+    if args.lists and not args.data:
+        parser.error("--lists: expected --data beside it")
     if args.data and args.image:
         parser.error("IMAGE and --data: give one or the other")
     if args.scale[0] > args.scale[1]:
@@ -162,7 +164,8 @@ def load_data(args, model):
             ensure_sample()
         processes.wait()
     return dataset.load(args.data or (args.image, args.mask), args.threshold, args.classes, args.val_share,
-                        args.memory, args.patch, lists=args.lists, gap=math.ceil(context(model) / args.zoom))
+                        args.memory, least=math.ceil(args.patch / args.zoom),
+                        gap=math.ceil(context(model) / args.zoom), lists=args.lists)
 
 
 def learning_rate(step, done, peak, warmup):
@@ -199,8 +202,10 @@ def validate(model, samples, numbers, halo, zoom, classes, mean, std, criterion,
     return loss, processes.total(torch.from_numpy(confusion).to(device)).cpu().numpy(), shown
 
 
-def restore(path, last, data, model, average, optimizer, scaler):
+def restore(path, last, data, zoom, model, average, optimizer, scaler):
     """Put the training that last.pt's facts describe into these objects. Raises BadInput where it was another one."""
+    if last["settings"].get("zoom", 1) != zoom:
+        raise BadInput(f"{path} learned at --zoom {last['settings'].get('zoom', 1)}; expected that, not {zoom}")
     saved = last["network"], last["arguments"]
     if saved != (model.name, model.arguments):
         raise BadInput(f"{path} holds another network, {saved[0]} {saved[1]}; expected {model.name} {model.arguments}")
@@ -266,7 +271,7 @@ def train(args, last=None):
                           "machine": f"{platform.system()} {platform.machine()}", "device": device.type,
                           "threads": torch.get_num_threads(), "processes": processes.WORLD}}
     if last:
-        restore(out / "last.pt", last, data, model, average, optimizer, scaler)
+        restore(out / "last.pt", last, data, args.zoom, model, average, optimizer, scaler)
         history, best, validating = (last["resume"][name] for name in ("history", "best", "validating"))
         done = last["resume"]["done"] if last["settings"]["time_limit"] == args.time_limit else 0.0
         began -= history[-1]["seconds"] if history else 0

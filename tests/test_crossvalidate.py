@@ -1,9 +1,12 @@
 """crossvalidate.py: every image is tested once, by a network that has not seen it."""
 
 import json
+import shutil
 
 import numpy as np
+import pytest
 from conftest import command, fails_in_one_line
+from PIL import Image
 
 import crossvalidate
 import metrics
@@ -25,7 +28,7 @@ def test_every_image_is_tested_once_by_a_network_that_has_not_seen_it(folder, tm
     validated("--folds", 4, "--out", out, "--data", folder, *TINY)
     tested, total = [], 0
     for fold in range(4):
-        names = (out / f"fold{fold}" / "test.txt").read_text().splitlines()[1:]
+        names = (out / f"fold{fold}" / "lists" / "test.txt").read_text().splitlines()[1:]
         held_out = (out / f"fold{fold}" / "val.txt").read_text().splitlines()[1:]
         assert len(names) == 2 and not set(names) & set(held_out)
         tested += names
@@ -45,20 +48,54 @@ def test_every_image_is_tested_once_by_a_network_that_has_not_seen_it(folder, tm
     assert f"mean IoU{np.mean(each):>17.4f}{np.std(each, ddof=1):>9.4f}" in told
 
 
-def test_interrupted_it_goes_on_and_does_not_mix_settings(folder, tmp_path):
+def test_interrupted_it_goes_on_and_does_not_mix_settings(folder, tmp_path, monkeypatch):
     out = tmp_path / "cv"
     words = ["--folds", 3, "--first", 2, "--out", out, "--data", folder, *TINY]
     validated(*words)
     before = (out / "crossvalidation.json").read_bytes()
     weights = (out / "fold0" / "model.pt").stat().st_mtime_ns
-    (out / "fold1" / "scores.json").unlink()
-    (out / "fold1" / "model.pt").unlink()
-    (out / "fold1" / "last.pt").unlink()
+    for name in ("scores.json", "last.pt", "model.pt"):
+        (out / "fold1" / name).unlink()
+    validate, calls = train.validate, []
+
+    def interrupted(*args):
+        calls.append(1)
+        if len(calls) == 2:  # in the second epoch
+            raise KeyboardInterrupt
+        return validate(*args)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(train, "validate", interrupted)
+        validated(*words)
+    assert load_checkpoint(out / "fold1" / "last.pt")[1]["resume"]["history"][-1]["epoch"] == 1
     validated(*words)
     assert (out / "crossvalidation.json").read_bytes() == before  # the same seed, the same weights
     assert (out / "fold0" / "model.pt").stat().st_mtime_ns == weights
     other = [str(word) for word in [*words, "--seed", 1]]
     fails_in_one_line(command("crossvalidate.py", *other, cwd=tmp_path), "another arguments")
+    (folder / "masks" / "n0.png").write_bytes((folder / "masks" / "n1.png").read_bytes())
+    same = [str(word) for word in words]
+    fails_in_one_line(command("crossvalidate.py", *same, cwd=tmp_path), "another set of files")
+
+
+def test_classes_and_threshold_are_those_of_the_training(folder, tmp_path):
+    (folder / "classes.json").rename(tmp_path / "table.json")
+    validated("--folds", 2, "--out", tmp_path / "cv", "--data", folder, "--classes", tmp_path / "table.json", *TINY)
+    summary = json.loads((tmp_path / "cv" / "crossvalidation.json").read_text())
+    assert [one["name"] for one in summary["classes"]] == ["ground", "disc", "bar"]  # 9 is ignored, and no class
+    validated("--folds", 2, "--out", tmp_path / "other", "--data", folder, "--threshold", 5, *TINY)
+    summary = json.loads((tmp_path / "other" / "crossvalidation.json").read_text())
+    assert [one["value"] for one in summary["classes"]] == [0, 255]
+
+
+def test_masks_to_test_on_may_be_others(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "tested")
+    for path in (tmp_path / "tested" / "masks").iterdir():
+        Image.fromarray(np.zeros_like(np.asarray(Image.open(path)))).save(path)
+    words = ["--folds", 2, "--first", 1, "--out", tmp_path / "cv", "--data", folder, "--test-data", tmp_path / "tested"]
+    validated(*words, *TINY)
+    summary = json.loads((tmp_path / "cv" / "crossvalidation.json").read_text())
+    assert [one["pixels"] > 0 for one in summary["classes"]] == [True, False, False]
 
 
 def test_mistakes_are_told_in_one_line(folder, tmp_path):
@@ -67,7 +104,10 @@ def test_mistakes_are_told_in_one_line(folder, tmp_path):
         (["--folds", 2, "--lr", "much"], "--lr"),
         (["--folds", 2, "--test-data", tmp_path], "images"),
         (["--folds", 1], "--folds"),
+        (["--folds", 2, "--batch", 4, "--accumulate", 3], "--batch 4"),
     ]:
         run = command("crossvalidate.py", "--out", tmp_path / "cv", "--data", folder, *words, cwd=tmp_path)
         fails_in_one_line(run, told)
-        assert not (tmp_path / "cv").exists()
+    validated(
+        "--folds", 2, "--first", 1, "--out", tmp_path / "cv", "--data", folder, *TINY
+    )  # none of them is in the way

@@ -18,10 +18,12 @@ from patches import (
     draw_batches,
     draw_place,
     photometric_jitter,
+    segment,
     stitch,
     stitch_at,
     tiles,
     within_budget,
+    zoomed,
 )
 
 MEAN, STD = [0.5, 0.4, 0.3], [0.2, 0.25, 0.3]
@@ -206,9 +208,12 @@ def test_a_zoomed_image_is_stitched_at_its_own_size(height, width, zoom):
     stitched = stitch_at(zoom, forward, image, 8, 2)
     assert stitched.shape == (3, height, width) and stitched.dtype == np.float32
     assert max(max(shape) for shape in seen) <= 256
-    assert max(seen[0]) <= max(2, 2 * round(zoom * max(height, width) / 2 + 1))
+    window_height, window_width, _ = tiles(*zoomed((height, width), zoom), 8, 2)
+    assert set(seen) == {(window_height, window_width)}
     smooth = (slice(None), slice(8, min(height, 240)), slice(8, min(width, 240)))  # away from where the ramps jump
     assert np.abs(stitched - image.transpose(2, 0, 1))[smooth].max(initial=0) < (1e-6 if zoom == 1 else 4)
+    decided = segment(zoom, lambda window: window.astype(np.float32).transpose(2, 0, 1), image, 8, 2)
+    assert decided.dtype == np.uint8 and (decided == stitched.argmax(axis=0)).all()
 
 
 def test_budget():

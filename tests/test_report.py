@@ -1,5 +1,6 @@
 """report.py: what it says is so, and it says something sensible of every run."""
 
+import json
 import re
 
 import numpy as np
@@ -40,9 +41,11 @@ def test_of_one_pair_it_tests_on_the_strip_held_out(pair):
     confusion = metrics.confusion_matrix(truth, segmenter(model, facts)(strip), 2)
     assert text.startswith("# Discs\n") and metrics.table(confusion, ["background", "foreground"]) in text
     assert f"IoU of foreground: {metrics.iou(confusion)[1]:.4f}" in " ".join(text.split())
-    for told in ("10,514 parameters", "0.92 GFLOPs", "steps=15", "3 epochs", "the strip held out of"):
+    for told in ("10,514 parameters", "0.92 GFLOPs", "steps=15", "3 epochs", "a strip held out of"):
         assert told in " ".join(text.split()), told
-    for name in re.findall(r"\]\((.*)\)", text):
+    pictures = re.findall(r"\]\((.*)\)", text)
+    assert pictures == ["report_curves.png", "report_gallery.png"]
+    for name in pictures:
         assert np.asarray(Image.open(out / name)).std() > 10, name
     assert 2 <= pages(out / "report.pdf") <= 5
     reported(out)  # again: its own files may be replaced
@@ -81,13 +84,41 @@ def test_of_a_run_without_history_on_one_image_without_one_class(folder, tmp_pat
     mask = np.asarray(Image.open(folder / "masks" / "n0.png")).copy()
     mask[mask == 7] = 0  # no bar
     Image.fromarray(mask).save(tmp_path / "one" / "masks" / "x.png")
-    moved = folder.rename(tmp_path / "elsewhere")
+    folder.rename(tmp_path / "elsewhere")
     fails_in_one_line(command("report.py", "run", cwd=tmp_path), "cannot be read any more", "--images")
     assert not (out / "report.md").exists()
     reported(out, "--images", tmp_path / "one" / "images", "--masks", tmp_path / "one" / "masks")
     text = " ".join((out / "report.md").read_text(encoding="utf-8").split())
     assert "No true pixel is of bar." in text and "1 images of" in text and "report_curves" not in text
-    assert moved.exists() and pages(out / "report.pdf") >= 2
+    assert pages(out / "report.pdf") >= 2
+
+
+def test_of_whatever_names_and_settings(folder, tmp_path):
+    """Names that Markdown and TeX would take for their own, a title with every letter, zoom, turns."""
+    table = json.loads((folder / "classes.json").read_text())
+    table["classes"][1]["name"] = "$a_b*<c> " + "long " * 20
+    (folder / "classes.json").write_text(json.dumps(table))
+    out = tmp_path / "run_1 $x$"
+    trained("--data", folder, "--zoom", 0.5, "--patch", 16, "--batch", 4, "--steps", 3, "--epochs", 1, "--out", out)
+    title = "The quick brown fox jumps over the lazy dog, THE QUICK BROWN FOX JUMPS OVER THE LAZY DOG 0123456789 _*#"
+    for _ in range(2):  # the second time, it must know its own PDF again
+        reported(out, "--tta", "--gallery", 1, "--title", title)
+    text = (out / "report.md").read_text(encoding="utf-8")
+    assert r"0123456789 \_\*\#" in text and "sees images at 0.5 times their size" in " ".join(text.split())
+    assert "in 8 views" in text and "averaged over flips and turns" in " ".join(text.split())
+    assert pages(out / "report.pdf") <= 5
+
+
+def test_a_training_image_too_small_for_a_strip_is_not_called_held_out(tmp_path):
+    random = np.random.default_rng(0)
+    Image.fromarray(random.integers(0, 256, (20, 20, 3), np.uint8)).save(tmp_path / "a.png")
+    Image.fromarray(np.where(random.random((20, 20)) < 0.5, 255, 0).astype(np.uint8)).save(tmp_path / "m.png")
+    words = [tmp_path / "a.png", tmp_path / "m.png", "--patch", 16, "--batch", 2, "--steps", 2, "--epochs", 1]
+    trained(*words, "--out", tmp_path / "run")
+    reported(tmp_path / "run")
+    assert "flatters" in (tmp_path / "run" / "report.md").read_text(encoding="utf-8")
+    Image.fromarray(np.full((20, 20, 3), 9, np.uint8)).save(tmp_path / "a.png")
+    fails_in_one_line(command("report.py", "run", cwd=tmp_path), "has changed since the training")
 
 
 @pytest.mark.parametrize(

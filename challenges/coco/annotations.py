@@ -57,10 +57,10 @@ def find_categories(categories, names, path):
     """{category id: class index} of the classes of these names, from 1, all of them. Raises BadInput."""
     ids = defaultdict(list)
     for category in sound(categories, ["id"])[0]:
-        ids[category.get("name")].append(category["id"])
+        ids[str(category.get("name"))].append(category["id"])
     unknown = [name for name in names if name not in ids]
     if unknown:
-        known = ", ".join(sorted(str(name) for name in ids))
+        known = ", ".join(sorted(ids))
         raise BadInput(f"{path} has no category {', '.join(unknown)}; expected some of {known}")
     return {number: index for index, name in enumerate(names, start=1) for number in ids[name]}
 
@@ -125,4 +125,5 @@ def box(annotation):
         left, top, width, height = (float(side) for side in annotation["bbox"])
     except (KeyError, TypeError, ValueError):
         return None
-    return (top, left, top + height, left + width) if min(width, height) > 0 and max(width, height) < 1e6 else None
+    usable = np.isfinite([left, top, width, height]).all() and min(width, height) > 0
+    return (top, left, top + height, left + width) if usable else None
