@@ -216,7 +216,7 @@ def test_every_odd_case_is_counted_named_and_leaves_no_wrong_file(tmp_path, caps
         "1 images without id, height or width",
         "person: in 4 images",
         "bicycle: in 0 images",
-        "2 images show none of them",
+        "2 show none of the classes",
     ]:
         assert line in told, (line, told)
     assert {path.name for path in (out / "images").iterdir()} == {"n1.jpg", "n2.jpg", "n3.jpg", "n4.jpg"}

@@ -224,6 +224,47 @@ def make(plan, job):
 # All of them
 
 
+class Chosen(NamedTuple):
+    """What an annotation file has to offer for the wanted classes."""
+
+    images: list                 # its entries of the images to take, by file name
+    outlines: dict               # {image id: annotations to draw in it}
+    layers: dict                 # {category id: class index; IGNORE for one without a name}
+    table: dict                  # the rest of the file
+    problems: list               # (problem, which)
+
+
+def gather(args, folder):
+    """Read the annotation file and choose: Chosen. Raises BadInput.
+
+    Of millions of outlines, only those in chosen images are held from then on.
+    """
+    table = read(args.annotations)
+    wanted = find_categories(table["categories"], args.classes, args.annotations)
+    entries, odd_images = sound(table["images"], ["id", "height", "width"])
+    outlines, odd_outlines = sound(table.pop("annotations"), ["id", "image_id", "category_id"])
+    images, problems = find_images(entries, folder)
+    chosen, showing = choose(outlines, wanted, args.classes, args.per_class, args.seed, images)
+    if not chosen:
+        raise BadInput(f"{args.annotations} outlines no {some(args.classes)} in an image that is there; it names "
+                       f"{len(table['images'])} images, {len(images)} of them are in {folder}; expected some that fit")
+    print(f"{len(images)} images are there; {len(images) - showing} show none of the classes, "
+          f"{showing - len(chosen)} that do were not drawn")
+    table["categories"] = sound(table["categories"], ["id"])[0]
+    layers = {**{one["category_id"]: IGNORE for one in outlines},
+              **{category["id"]: None for category in table["categories"]}, **wanted}
+    named, of_image = {entry["id"] for entry in entries}, defaultdict(list)
+    for one in outlines:
+        if one["image_id"] not in named:
+            problems.append(("annotations of images that the file does not name", one["id"]))
+        elif one["image_id"] in chosen and layers[one["category_id"]] is not None:
+            of_image[one["image_id"]].append(one)
+    problems += [("images without id, height or width, or with another's id", "?")] * odd_images
+    problems += [("annotations without id, image or category, or with another's id", "?")] * odd_outlines
+    taken = sorted((images[number] for number in chosen), key=lambda image: image["file_name"])
+    return Chosen(taken, of_image, layers, table, problems)
+
+
 def prepare(args):
     """Do what `args` ask for (see parse_arguments)."""
     try:
@@ -234,78 +275,54 @@ def prepare(args):
     if not folder.is_dir():
         raise BadInput(f"{folder} is no folder; expected the one that the images are in")
     keep_apart(out, folder)
+    chosen, colours = gather(args, folder), palette(len(args.classes))
+    parts = split([image["file_name"] for image in chosen.images], args.split, args.seed)
 
-    # From here on, what is held is what is needed: the chosen images and their outlines.
-    table = read(args.annotations)
-    wanted = find_categories(table["categories"], args.classes, args.annotations)
-    entries, odd_images = sound(table["images"], ["id", "height", "width"])
-    outlines, odd_outlines = sound(table.pop("annotations"), ["id", "image_id", "category_id"])
-    images, problems = find_images(entries, folder)
-    chosen, showing = choose(outlines, wanted, args.classes, args.per_class, args.seed, images)
-    if not chosen:
-        raise BadInput(f"{args.annotations} outlines no {some(args.classes)} in an image that is there; it names "
-                       f"{len(table['images'])} images, {len(images)} of them are in {folder}; expected some that fit")
-    layers = {one["category_id"]: IGNORE for one in outlines}
-    layers.update({category["id"]: None for category in sound(table["categories"], ["id"])[0]})
-    layers.update(wanted)
-    named = {entry["id"] for entry in entries}
-    stray = sum(one["image_id"] not in named for one in outlines)
-    of_image = defaultdict(list)
-    for one in outlines:
-        if one["image_id"] in chosen and layers[one["category_id"]] is not None:
-            of_image[one["image_id"]].append(one)
-    del outlines
-
-    taken = sorted((images[number] for number in chosen), key=lambda image: image["file_name"])
-    parts = split([image["file_name"] for image in taken], args.split, args.seed)
     with open(args.annotations, "rb") as file:
         digest = hashlib.sha256()
         while block := file.read(2**20):
             digest.update(block)
-    for image in taken:
+    for image in chosen.images:
         digest.update(f"{image['file_name']} {(folder / image['file_name']).stat().st_size}".encode())
-    colours = palette(len(args.classes))
     settings = ("classes", "per_class", "order", "boxes", "split", "seed")
     begin_folder(out, {**{name: getattr(args, name) for name in settings}, "colours": colours[:100, :3].tolist(),
-                       "set of annotations and images": f"{len(taken)} {digest.hexdigest()[:16]}"})
+                       "set of annotations and images": f"{len(chosen.images)} {digest.hexdigest()[:16]}"})
 
     order = [1 + args.classes.index(name) for name in args.order]
-    plan = Plan(folder, out, layers, order, colours, args.boxes)
-    training = set(parts["train"]) if args.boxes is not None else set()
-    jobs = [(image, of_image[image["id"]], image["file_name"] in training) for image in taken]
+    plan = Plan(folder, out, chosen.layers, order, colours, args.boxes)
+    boxed = set(parts["train"]) if args.boxes is not None else set()
+    jobs = [(image, chosen.outlines[image["id"]], image["file_name"] in boxed) for image in chosen.images]
     made = list(tqdm(in_threads(functools.partial(make, plan), jobs, args.workers), total=len(jobs), unit="image",
                      disable=None))
-    kept = {image["file_name"]: one for image, one in zip(taken, made) if one.shown}
-
-    values = [list(colour[:3]) for colour in colours[:len(args.classes) + 1].tolist()]
-    classes = [{"name": name, "value": value} for name, value in zip(["background", *args.classes], values)]
-    write_text(out / "classes.json", json.dumps({"classes": classes, "ignore": [list(UNKNOWN[:3])]}, indent=1))
-    write_text(out / "annotations.json", json.dumps(
-        {**{name: table[name] for name in ("info", "licenses") if name in table},
-         "images": [image for image in taken if image["file_name"] in kept],
-         "annotations": [one for made_of in kept.values() for one in made_of.annotations
-                         if one["category_id"] in wanted],
-         "categories": [category for category in sound(table["categories"], ["id"])[0] if category["id"] in wanted]}))
-    for part, names in parts.items():
-        listed = [name_of(folder / name, folder) for name in names if name in kept]
-        if listed:
-            write_text(out / f"{part}.txt", "\n".join([f"# {MARK}", *listed, ""]))
+    kept = {image["file_name"]: one for image, one in zip(chosen.images, made) if one.shown}
+    write_tables(out, args.classes, colours, chosen, kept, parts)
 
     print(f"{out}: {len(kept)} images")
     for index, name in enumerate(args.classes, start=1):
         having = {file for file, one in kept.items() if index in one.shown}
         shares = ", ".join(f"{len(having.intersection(names))} in {part}" for part, names in parts.items())
         print(f"  {name}: in {len(having)} images ({shares})")
-    print(f"{len(images) - showing} images show none of them, {showing - len(chosen)} that do were not drawn")
-    problems += [problem for one in made for problem in one.problems]
+    problems = chosen.problems + [problem for one in made for problem in one.problems]
     for kind in dict.fromkeys(kind for kind, _ in problems):
         which = [str(one) for other, one in problems if other == kind]
         print(f"left out: {len(which)} {kind}: {some(which)}")
-    for count, kind in [(odd_images, "images without id, height or width, or with another's id"), (
-            odd_outlines, "annotations without id, image or category, or with another's id"), (
-            stray, "annotations of images that the file does not name")]:
-        if count:
-            print(f"left out: {count} {kind}")
+
+
+def write_tables(out, names, colours, chosen, kept, parts):
+    """classes.json, annotations.json and the lists, of what became part of the data set: {file name: Made}."""
+    values = colours[:len(names) + 1, :3].tolist()
+    classes = [{"name": name, "value": value} for name, value in zip(["background", *names], values)]
+    write_text(out / "classes.json", json.dumps({"classes": classes, "ignore": [list(UNKNOWN[:3])]}, indent=1))
+    of_a_class = lambda category: chosen.layers[category] not in (None, IGNORE)
+    write_text(out / "annotations.json", json.dumps({
+        **{part: chosen.table[part] for part in ("info", "licenses") if part in chosen.table},
+        "images": [image for image in chosen.images if image["file_name"] in kept],
+        "annotations": [one for made in kept.values() for one in made.annotations if of_a_class(one["category_id"])],
+        "categories": [category for category in chosen.table["categories"] if of_a_class(category["id"])]}))
+    for part, files in parts.items():
+        listed = [name_of(out / file, out) for file in files if file in kept]
+        if listed:
+            write_text(out / f"{part}.txt", "\n".join([f"# {MARK}", *listed, ""]))
 
 
 def main(args):
