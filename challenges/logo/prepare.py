@@ -165,16 +165,16 @@ def prepare(args):
     logo_path = Path(args.logo or LOGO)
     ingredients = Ingredients(args.seed, size, folder, photographs, read_logo(logo_path, size))
     first_readable(photographs, 0)           # or there is nothing to do
-    there = sorted((out / "images").glob("*.jpg"))
-    if there and int(there[-1].stem) >= args.count:
-        raise BadInput(f"{out} holds more than {args.count} images; expected a --count of at least "
-                       f"{int(there[-1].stem) + 1}, or a new folder")
     names = {shown(path, folder): path for path in photographs}
     listing = hashlib.sha256(b"".join(name.encode() + begins(path) for name, path in names.items()))
     rules = [recipe.LOGOS, recipe.SWIRL, recipe.RADIUS, *recipe.SCALE, *recipe.ALPHA, recipe.SAMPLES, *QUALITY]
     begin_folder(out, {"seed": args.seed, "size": args.size, "recipe": [round(float(rule), 6) for rule in rules],
                        "logo": f"{logo_path.name} {hashlib.sha256(logo_path.read_bytes()).hexdigest()[:16]}",
                        "set of photographs": f"{len(photographs)} {listing.hexdigest()[:16]}"})
+    there = sorted((out / "images").glob("[0-9]" * 6 + ".jpg"))
+    if there and int(there[-1].stem) >= args.count:
+        raise BadInput(f"{out} holds more than {args.count} images; expected a --count of at least "
+                       f"{int(there[-1].stem) + 1}, or a new folder")
     for part in ("images", "masks"):
         (out / part).mkdir(exist_ok=True)
     write_text(out / "classes.json", json.dumps(CLASSES))
