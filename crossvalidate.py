@@ -41,7 +41,7 @@ import metrics
 import processes
 import train
 from checkpoint import load_checkpoint
-from data import hashed
+from data import hashed, write_names
 from dataset import find_pairs
 from files import MARK, BadInput, begin_folder, claim, write_text
 from model import pick_device
@@ -62,7 +62,7 @@ def run_fold(args, words, out, names):
     scores, listed = claim(out / "scores.json"), claim(out / "lists" / "test.txt")
     if scores.exists():
         return json.loads(scores.read_text(encoding="utf-8"))
-    write_text(listed, "\n".join([f"# {MARK}", *names, ""]))
+    write_names(listed, names)
     last = None
     if (out / "last.pt").exists():           # interrupted before: the same training goes on
         _, last = load_checkpoint(out / "last.pt")
@@ -93,13 +93,9 @@ def crossvalidate(args, words):
     train.parse_arguments([*words, "--data", args.data])              # a wrong one is told now
     out = Path(args.out)
     listing = "\n".join(f"{name} {image.stat().st_size} {mask.stat().st_size}" for name, image, mask in pairs)
-    if not list(out.glob("fold*/last.pt")):  # nothing was trained: other settings may still be chosen
-        for ours in [out / "made_of.json", *out.glob("fold*/lists/test.txt")]:
-            ours.unlink(missing_ok=True)
-        for empty in [*out.glob("fold*/lists"), *out.glob("fold*")]:
-            empty.rmdir()
     begin_folder(out, {"arguments": " ".join(words), "data": args.data, "folds": args.folds, "tested": args.test_data,
-                       "set of files": f"{len(pairs)} {hashlib.sha256(listing.encode()).hexdigest()[:16]}"})
+                       "set of files": f"{len(pairs)} {hashlib.sha256(listing.encode()).hexdigest()[:16]}"},
+                 anew=not any(out.glob("fold*/last.pt")))             # until something was trained
     report = claim(out / "crossvalidation.json")
     wanted, found = parts([name for name, *_ in pairs], args.folds)[:args.first], []
     for fold, part in enumerate(wanted):

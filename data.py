@@ -17,7 +17,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from arguments import Parser
-from files import PICTURES, BadInput, claim, is_jpeg
+from files import MARK, PICTURES, BadInput, claim, is_jpeg, write_text
 
 MAX_LENGTH = 65_500              # pixels a side: the most that a JPEG can hold
 MAX_VALUES = 16                  # distinct values in a mask; what holds more is not a mask but a picture of one
@@ -80,6 +80,11 @@ def read_names(path, known=None):
         raise BadInput(f"{path} names {some(unknown) or 'nothing'}; expected names without extension, one a line" +
                        (f", such as {next(iter(known))}" if known else ""))
     return names
+
+
+def write_names(path, names, remark=""):
+    """Write a text file that read_names reads."""
+    write_text(path, "\n".join([f"# {MARK}: {remark}" if remark else f"# {MARK}", *names, ""]))
 
 
 def hashed(name):

@@ -187,12 +187,12 @@ def evaluate(args):
         write_text(report, json.dumps(figures, indent=1, allow_nan=False))
     ordered = sorted((row["iou"], pair) for row, pair in zip(rows, pairs) if row["iou"] is not None)
     if out and ordered:
-        from plots import draw_gallery
+        from plots import draw_gallery, gallery_title
 
         shown = ([("", one) for one in ordered[:args.worst]] if args.worst
                  else metrics.best_median_worst(ordered, args.gallery))
         image = lambda name: read_image(images[name]) if name in images else None
-        draw_gallery(((f"{kind + ': ' if kind else ''}{pair[0]}: IoU {iou:.4f}", image(pair[0]), *load(pair))
+        draw_gallery(((gallery_title(kind, pair[0], iou), image(pair[0]), *load(pair))
                       for kind, (iou, pair) in shown), classes, out)
     written = [str(path) for path in (report, out if ordered else None) if path]
     if written:

@@ -58,10 +58,11 @@ def keep_apart(output, folder):
         raise BadInput(f"{output} is inside {folder}; write elsewhere, or the results would be taken for images")
 
 
-def begin_folder(folder, facts):
+def begin_folder(folder, facts, anew=False):
     """Make a folder for results that depend on these `facts`, or go on in one that was begun with the same.
 
-    They stand in made_of.json there: names and what JSON can hold. Raises BadInput where the folder holds other things.
+    They stand in made_of.json there: names and what JSON can hold. `anew` allows other facts than it was begun with.
+    Raises BadInput where the folder holds other things.
     """
     note = folder / "made_of.json"
     if note.is_file() and is_ours(note):
@@ -70,7 +71,7 @@ def begin_folder(folder, facts):
         except ValueError:
             raise BadInput(f"{note} is damaged; expected a new folder") from None
         for name, value in facts.items():
-            if before.get(name) != value:
+            if before.get(name) != value and not anew:
                 raise BadInput(f"{folder} was begun with another {name}, {before.get(name)}, not {value}; expected a "
                                "new folder, as the two must not be mixed")
     elif folder.exists() and (not folder.is_dir() or any(not one.name.startswith(".") for one in folder.iterdir())):

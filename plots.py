@@ -131,6 +131,11 @@ def draw_patches(image, mask, seed, jitter, path):
     save(figure, path)
 
 
+def gallery_title(kind, name, iou):
+    """The title of a row: "best" or so, if there are kinds, the image's name, its score."""
+    return f"{kind + ': ' if kind else ''}{name}: IoU {iou:.4f}"
+
+
 def draw_gallery(rows, classes, path):
     """A row for each of (title, image (H, W, 3) or None, truth, prediction (class indices)): these and the errors."""
     names, colours = [one["name"] for one in classes], class_colours(classes)

@@ -92,7 +92,7 @@ def own_examples(facts, model):
 
 def about_data(facts, data):
     settings = facts["settings"]
-    source = settings.get("data") or f"{settings.get('image')} and {settings.get('mask')}"
+    source = settings["data"] or f"{settings['image']} and {settings['mask']}"
     lines = [f"Trained on {source}" + (f", {len(data.training)} images" if data and data.held_out else "") + "."]
     if data:
         shares = data.training.ends[-1] / data.training.ends[-1][-1]
@@ -261,7 +261,7 @@ def report(args):
     markdown, pdf = claim(out / "report.md"), claim(out / "report.pdf")
     pictures = {name: claim(out / f"report_{name}.png") for name in PICTURES}
     device, data = pick_device(args.device), None
-    halo, zoom = context(model, args.halo), facts["settings"].get("zoom", 1)
+    halo, zoom = context(model, args.halo), facts["settings"]["zoom"]
     examples = find_examples(args.images, args.masks, facts, only=args.only) if args.images else None
     try:
         own, data = own_examples(facts, model)
@@ -273,7 +273,7 @@ def report(args):
     rows = summary(model)
     segment = segmenter(model, facts, device, halo, args.tta)
     scores = score(examples, segment, classes)
-    from plots import draw_curves, draw_gallery  # only now: matplotlib takes half a second
+    from plots import draw_curves, draw_gallery, gallery_title  # only now: matplotlib takes half a second
 
     blocks = [("text", f"Made on {date.today()} by report.py."), *about_data(facts, data),
               *about_network(model, rows, zoom), *about_training(facts, history, rows)]
@@ -287,13 +287,13 @@ def report(args):
     def shown(kind):             # one after the other, since images may be large
         for _, (iou, place) in (one for one in chosen if one[0] == kind):
             image, truth = examples.read(place)
-            yield f"{kind + ': ' if kind else ''}{examples.names[place]}: IoU {iou:.4f}", image, truth, segment(image)
+            yield gallery_title(kind, examples.names[place], iou), image, truth, segment(image)
 
     for kind in dict.fromkeys(kind for kind, _ in chosen):
         picture = pictures[kind or "gallery"]
         draw_gallery(shown(kind), classes, picture)
         blocks.append(("picture", picture, f"{kind.capitalize() or 'All'}: image, truth, prediction, errors"))
-    views = VIEWS[facts["settings"].get("flips", "all")] if args.tta else 1
+    views = VIEWS[facts["settings"]["flips"]] if args.tta else 1
     blocks += about_speed(scores, model, rows, halo, zoom, views, device)
     title = args.title or run.resolve().name
     write_text(markdown, as_markdown(title, blocks))

@@ -146,6 +146,7 @@ import dataset
 import metrics
 import processes
 from checkpoint import load_checkpoint, save_checkpoint
+from data import write_names
 from files import MARK, BadInput, claim, write_text, write_whole
 from losses import class_weights, sum_of
 from model import build, context, normalize, pick_device, pick_precision, predictor
@@ -290,7 +291,7 @@ def train(args, last=None):
         remarks = [f"{MARK}: python train.py @settings.args --out DIR repeats this training", versions]
         write_text(out / "settings.args", as_settings_file(args, remarks, (*RUN, "device", "tensorboard")))
         if data.held_out:
-            write_text(out / "val.txt", "\n".join([f"# {MARK}: the images to validate on", *data.held_out, ""]))
+            write_names(out / "val.txt", data.held_out, "the images to validate on")
         if args.tensorboard:
             from board import open_board
             show = open_board(args.tensorboard, classes, len(history))

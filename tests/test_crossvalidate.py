@@ -111,3 +111,10 @@ def test_mistakes_are_told_in_one_line(folder, tmp_path):
     validated(
         "--folds", 2, "--first", 1, "--out", tmp_path / "cv", "--data", folder, *TINY
     )  # none of them is in the way
+
+
+def test_what_is_not_ours_stays(folder, tmp_path):
+    (tmp_path / "cv" / "fold of mine").mkdir(parents=True)
+    run = command("crossvalidate.py", "--out", "cv", "--data", folder, "--folds", 2, *TINY, cwd=tmp_path)
+    fails_in_one_line(run, "holds other things")
+    assert [path.name for path in (tmp_path / "cv").iterdir()] == ["fold of mine"]

@@ -54,9 +54,9 @@ def sound(entries, numbers):
 
 
 def find_categories(categories, names, path):
-    """{category id: class index} of the classes of these names, from 1, all of them. Raises BadInput."""
+    """{category id: class index} of the classes of these names, from 1, in `sound` categories. Raises BadInput."""
     ids = defaultdict(list)
-    for category in sound(categories, ["id"])[0]:
+    for category in categories:
         ids[str(category.get("name"))].append(category["id"])
     unknown = [name for name in names if name not in ids]
     if unknown:

@@ -26,8 +26,19 @@ from tqdm import tqdm
 
 from arguments import Parser, number
 from challenges.coco.annotations import box, draw, find_categories, outline, read, sound
-from data import IGNORE, READABLE, SMALLEST, hashed, in_threads, name_of, read_image, some, told_as_bad_input
-from files import MARK, BadInput, begin_folder, keep_apart, write_image, write_text, write_whole
+from data import (
+    IGNORE,
+    READABLE,
+    SMALLEST,
+    hashed,
+    in_threads,
+    name_of,
+    read_image,
+    some,
+    told_as_bad_input,
+    write_names,
+)
+from files import BadInput, begin_folder, keep_apart, write_image, write_text, write_whole
 
 BACKGROUND, UNKNOWN = (0, 0, 0, 255), (128, 128, 128, 255)
 
@@ -175,14 +186,19 @@ def paint(annotations, plan, size, boxed):
             else:
                 mask[where] = index
                 drawn.append(annotation)
-                rows, columns = np.flatnonzero(where.any(axis=1)), np.flatnonzero(where.any(axis=0))
-                top, left, bottom, right = box(annotation) or (rows[0], columns[0], rows[-1] + 1, columns[-1] + 1)
                 if boxed and index != IGNORE:
+                    top, left, bottom, right = box(annotation) or extent(where)
                     outside[max(0, int(top - plan.margin)):max(0, int(np.ceil(bottom + plan.margin))),
                             max(0, int(left - plan.margin)):max(0, int(np.ceil(right + plan.margin)))] = False
     if boxed:
         mask[outside & (mask == 0)] = IGNORE
     return mask, drawn, problems
+
+
+def extent(where):
+    """The box around what is true in (H, W): (top, left, bottom, right), the latter two exclusive."""
+    rows, columns = np.flatnonzero(where.any(axis=1)), np.flatnonzero(where.any(axis=0))
+    return rows[0], columns[0], rows[-1] + 1, columns[-1] + 1
 
 
 def check_image(path, size):
@@ -240,6 +256,7 @@ def gather(args, folder):
     Of millions of outlines, only those in chosen images are held from then on.
     """
     table = read(args.annotations)
+    table["categories"], _ = sound(table["categories"], ["id"])
     wanted = find_categories(table["categories"], args.classes, args.annotations)
     entries, odd_images = sound(table["images"], ["id", "height", "width"])
     outlines, odd_outlines = sound(table.pop("annotations"), ["id", "image_id", "category_id"])
@@ -250,7 +267,6 @@ def gather(args, folder):
                        f"{len(table['images'])} images, {len(images)} of them are in {folder}; expected some that fit")
     print(f"{len(images)} images are there; {len(images) - showing} show none of the classes, "
           f"{showing - len(chosen)} that do were not drawn")
-    table["categories"] = sound(table["categories"], ["id"])[0]
     layers = {**{one["category_id"]: IGNORE for one in outlines},
               **{category["id"]: None for category in table["categories"]}, **wanted}
     named, of_image = {entry["id"] for entry in entries}, defaultdict(list)
@@ -322,7 +338,7 @@ def write_tables(out, names, colours, chosen, kept, parts):
     for part, files in parts.items():
         listed = [name_of(out / file, out) for file in files if file in kept]
         if listed:
-            write_text(out / f"{part}.txt", "\n".join([f"# {MARK}", *listed, ""]))
+            write_names(out / f"{part}.txt", listed)
 
 
 def main(args):

@@ -24,8 +24,8 @@ from tqdm import tqdm
 
 from arguments import Parser, number
 from challenges.logo import recipe
-from data import begins, find_images, hashed, in_threads, name_of, open_image, read_image, some
-from files import MARK, BadInput, begin_folder, claim, keep_apart, write_image, write_text
+from data import begins, find_images, hashed, in_threads, name_of, open_image, read_image, some, write_names
+from files import BadInput, begin_folder, claim, keep_apart, write_image, write_text
 
 INSTALLED = Path(skimage.__file__).parent / "data"     # some of it; the rest scikit-image would download
 LOGO = INSTALLED / "logo.png"
@@ -198,7 +198,7 @@ def prepare(args):
 
     images = list(dict.fromkeys(row[0] for row in rows if row[1] in apart))
     if images:
-        write_text(out / "val.txt", "\n".join([f"# {MARK}: those of {some(apart)}", *images, ""]))
+        write_names(out / "val.txt", images, f"those of {some(apart)}")
     if unreadable:
         print(f"left out, as they cannot be read: {some(sorted(shown(path, folder) for path in unreadable))}")
     hidden = sum(int(row[-1]) == 0 for row in rows)
