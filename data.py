@@ -26,6 +26,11 @@ SMALLEST = 16                    # pixels a side of an image to train on
 IGNORE = 255                     # the class index of pixels that have no truth: no loss, no score
 READABLE = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")   # what counts as an image in a folder
 
+# Apart for colour-blind readers, too, as far as so many can be: Okabe & Ito's, then Tol's (2021), dark and light.
+PALETTE = ["#000000", "#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#ffffff",
+           "#332288", "#882255", "#999933", "#44aa99", "#aa4499", "#117733", "#ddcc77", "#aa4466", "#bbccee", "#225555"]
+UNKNOWN = (128, 128, 128)        # pixels without a truth
+
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)     # open_image refuses such files itself
 warnings.filterwarnings("ignore", category=UserWarning, module="PIL")     # of odd metadata
 
@@ -66,6 +71,20 @@ def images_by_name(folder):
     return found
 
 
+def named_images(folder, only=None):
+    """{name: path} of all images in a folder, or of those that the text file `only` names. Raises BadInput."""
+    found = images_by_name(folder)
+    return {name: found[name] for name in read_names(only, found)} if only else found
+
+
+def listable(name):
+    """Whether a name can stand in a text file that read_names reads."""
+    try:
+        return bool(name.encode()) and name == name.strip() and name.isprintable() and not name.startswith("#")
+    except UnicodeEncodeError:   # a file name that is no text
+        return False
+
+
 def read_names(path, known=None):
     """The names in a text file, one a line, # before a remark. Raises BadInput where one is not among the `known`."""
     try:
@@ -92,6 +111,15 @@ def hashed(name):
     return int(hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()[:8], 16) / 2**32
 
 
+def split(names, shares, seed):
+    """{"train": names, "val": names, "test": names}, by a hash of seed and name; at least one to train on."""
+    shuffled = sorted(names, key=lambda name: hashed(f"{seed} {name}"))
+    testing = min(round(shares[2] * len(names)), max(len(names) - 1, 0))
+    validating = min(round(shares[1] * len(names)), max(len(names) - 1 - testing, 0))
+    return {"train": shuffled[testing + validating:], "val": shuffled[testing:testing + validating],
+            "test": shuffled[:testing]}
+
+
 def begins(path):
     """A file's start and length, by which to know it again: reading all of many large ones would take minutes."""
     with open(path, "rb") as file:
@@ -113,6 +141,13 @@ def in_threads(function, items, workers=None):
 def some(names, most=5):
     """The first of several names as text."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def print_left_out(problems):
+    """What a data set lacks, of [(kind of problem, which), …]: a line for each kind."""
+    for kind in dict.fromkeys(kind for kind, _ in problems):
+        which = [str(one) for other, one in problems if other == kind]
+        print(f"left out: {len(which)} {kind}: {some(which)}")
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -329,6 +364,27 @@ def brighter(classes):
 def black_and_white(indices, classes):
     """Indices (H, W) of two classes → uint8 (H, W): 255 for the brighter class, 0 for the other."""
     return np.where(indices == brighter(classes), 255, 0).astype(np.uint8)
+
+
+def class_colours(classes):
+    """A colour for each class index, uint8 (256, 3): the masks' own, or black and white, or from a palette."""
+    values = [one["value"] for one in classes]
+    if isinstance(values[0], list):
+        own = np.array(values)
+    elif len(values) == 2:
+        own = np.array([[0] * 3, [255] * 3])
+    else:
+        own = np.array([list(bytes.fromhex(PALETTE[number % len(PALETTE)][1:])) for number in range(len(values))])
+    colours = np.full((256, 3), UNKNOWN, np.uint8)
+    colours[:len(own)] = own
+    return colours
+
+
+def for_the_eye(indices, classes):
+    """Class indices → a picture: two classes black and white, more in colours, the masks' own if they have some."""
+    if len(classes) == 2 and not isinstance(classes[0]["value"], list):
+        return black_and_white(indices, classes)
+    return class_colours(classes)[indices]
 
 
 def read_pair(image_path, mask_path, classes, ignore=(), threshold=None):

@@ -2,6 +2,7 @@
 
     python infer.py IMAGE_DIR OUTPUT_DIR                         with model.pt
     python infer.py IMAGE_DIR OUTPUT_DIR --checkpoint runs/name/model.pt --resume
+    python infer.py IMAGE_DIR OUTPUT_DIR --onnx model.onnx       what export.py made of it, without PyTorch
     torchrun --nproc-per-node 2 infer.py IMAGE_DIR OUTPUT_DIR    in several processes
 
 Masks hold the values that the training's masks held. In a JPEG two classes are black and white, the brighter one
@@ -16,13 +17,18 @@ def parse_arguments(argv=None):
     add = parser.add_argument
     add("images", metavar="IMAGE_DIR", help="a directory of images")
     add("output", metavar="OUTPUT_DIR", help="where the masks go; not inside IMAGE_DIR")
-    add("--checkpoint", default="model.pt", metavar="FILE", help="a trained network (model.pt)")
+    add("--checkpoint", metavar="FILE", help="a trained network (model.pt)")
+    add("--onnx", metavar="FILE", help="what export.py made of one, instead; no safe format: trust its author")
     add("--format", choices=["auto", "png", "jpg"], default="auto",
         help="of the masks (auto: the image's own wherever that can hold them; jpg: of several classes, to look at)")
     add("--only", metavar="FILE", help="the images it names, without extension, one a line, as in test.txt (all)")
     add("--resume", action="store_true", help="leave out masks that are there already, whichever network made them")
     add_prediction_knobs(add)
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.onnx and (args.checkpoint or args.device == "cuda"):
+        parser.error("--onnx: runs on the CPU, without --checkpoint; give one or the other")
+    args.checkpoint = args.checkpoint or "model.pt"
+    return args
 
 
 if __name__ == "__main__":
@@ -37,12 +43,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-import processes
-from checkpoint import load_checkpoint
-from data import black_and_white, find_images, name_of, read_image, read_names, to_values
+from data import black_and_white, find_images, for_the_eye, name_of, read_image, read_names, to_values
 from files import BadInput, claim, is_jpeg, is_ours, keep_apart, write_image
-from model import pick_device
-from predict import for_the_eye, segmenter
+from processes import RANK, WORLD
 
 AHEAD = 4                        # images decoded, and masks not yet written, while the network works
 
@@ -96,26 +99,52 @@ def decoded_ahead(pool, folder, images):
     yield from waiting
 
 
+def open_network(args):
+    """What `args` name: (function image → class indices, classes, where it runs). Imports PyTorch only if needed."""
+    if args.onnx:
+        if WORLD > 1:
+            raise BadInput("--onnx: ONNX Runtime uses all cores by itself; expected no torchrun")
+        from exported import load_exported, segmenter
+
+        network, facts = load_exported(args.onnx)
+        return segmenter(network, facts, args.halo, args.tta), facts["classes"], "ONNX Runtime"
+    from checkpoint import load_checkpoint
+    from distributed import join
+    from model import pick_device
+    from predict import segmenter
+
+    device = pick_device(args.device)
+    join(device)
+    model, facts = load_checkpoint(args.checkpoint)
+    return segmenter(model, facts, device, args.halo, args.tta), facts["classes"], device
+
+
+def of_all(items):
+    """A list of this process → the lists of all processes as one."""
+    if WORLD == 1:
+        return items
+    from distributed import gathered
+
+    return gathered(items)
+
+
 def infer(args):
     """Do what `args` ask for (see parse_arguments); returns a line for each image that failed."""
     began = time.perf_counter()
-    device = pick_device(args.device)
-    processes.join(device)
     folder, output = Path(args.images), Path(args.output)
     keep_apart(output, folder)
-    model, facts = load_checkpoint(args.checkpoint)
-    classes = facts["classes"]
-    segment = segmenter(model, facts, device, args.halo, args.tta)
+    segment, classes, device = open_network(args)
     images = choose_images(folder, args.only)
     masks = dict(zip(images, mask_paths(images, args.format, classes)))
     renamed = sum(image != mask for image, mask in masks.items()) if args.format == "auto" else 0
     if renamed:
         print(f"masks that become .png, as the image's own format cannot hold their values exactly: {renamed}")
 
-    mine, failures, done = images[processes.RANK::processes.WORLD], [], []
+    network = args.onnx or args.checkpoint
+    mine, failures, done = images[RANK::WORLD], [], []
     if args.resume:
         mine = [image for image in mine if not ((output / masks[image]).exists() and is_ours(output / masks[image]))]
-    bar = tqdm(total=len(mine), unit="image", disable=processes.RANK > 0 or None)      # None: where nobody looks on
+    bar = tqdm(total=len(mine), unit="image", disable=RANK > 0 or None)      # None: where nobody looks on
     with ThreadPoolExecutor() as pool, bar:
         writing = deque()
 
@@ -131,7 +160,7 @@ def infer(args):
 
         for image, pixels in decoded_ahead(pool, folder, mine):
             try:
-                path = claim(output / masks[image], folder / image, args.checkpoint)
+                path = claim(output / masks[image], folder / image, network)
                 writing.append((image, pool.submit(write_mask, path, segment(pixels.result()), classes)))
             except BadInput as error:
                 failures.append(str(error))
@@ -139,7 +168,7 @@ def infer(args):
             finish(AHEAD)
         finish(0)
 
-    failures, done = sorted(processes.gathered(failures)), len(processes.gathered(done))
+    failures, done = sorted(of_all(failures)), len(of_all(done))
     seconds = time.perf_counter() - began
     print(f"{done} masks in {output}" + (f", {len(images) - done - len(failures)} were there" if args.resume else "") +
           f"; {seconds:.1f} s on {device}, {seconds / max(done, 1):.2f} s an image")
@@ -153,8 +182,11 @@ def main(args):
         sys.exit(f"infer.py: {error}")
     except KeyboardInterrupt:
         sys.exit("infer.py: interrupted; go on with --resume")
-    processes.leave()
-    if failures and processes.RANK == 0:
+    if WORLD > 1:
+        from distributed import leave
+
+        leave()
+    if failures and RANK == 0:
         sys.exit("\n".join([f"infer.py: {len(failures)} images failed:", *failures]))
 
 

@@ -2,7 +2,7 @@
 
 A pixel whose target is IGNORE (255) has no truth: it contributes neither loss nor gradient. `weights`, (classes,),
 makes some classes count more than others. `total` sums over the processes of a distributed run, so that each gets
-the loss of the whole batch (see processes.py); alone, nothing has to be summed.
+the loss of the whole batch (see distributed.py); alone, nothing has to be summed.
 """
 import functools
 

@@ -28,9 +28,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from distributed import told_by_first, total
 from files import BadInput
-from patches import MAX_SIDE, within_budget
-from processes import WORLD, told_by_first, total
+from patches import within_budget
+from processes import WORLD
 
 
 class FCN(nn.Module):
@@ -162,21 +163,6 @@ def build(name, classes, upsample=None, batchnorm=False, width=16, depth=3, drop
     return FCN(classes, upsample or "nearest", batchnorm, dropout)
 
 
-def context(model, wanted=None):
-    """The halo to stitch with: the network's own, with which stitching is exact, or what is `wanted` instead.
-
-    Where the network sees so far that a window of 256 would have no core left, a quarter of the window: no longer
-    exact. On the pooling grid in any case. Raises BadInput.
-    """
-    if wanted is None:
-        halo = model.halo if 2 * model.halo < MAX_SIDE else MAX_SIDE // 4
-    else:
-        halo = -(-wanted // model.stride) * model.stride
-    if not 0 <= 2 * halo < MAX_SIDE or halo % model.stride:
-        raise BadInput(f"--halo {wanted}: expected 0 to {(MAX_SIDE - 1) // 2 // model.stride * model.stride}")
-    return halo
-
-
 def pick_device(name):
     """"auto", "cpu" or "cuda" → torch.device. Raises BadInput for a GPU that is not there."""
     if name == "cuda" and not torch.cuda.is_available():
@@ -229,29 +215,16 @@ def normalize(images, mean, std, device="cpu", gain=1.0, offset=0.0):
     return torch.addcmul(shift, pixels.permute(0, 3, 1, 2).float(), scale)
 
 
-def predictor(model, mean, std, device="cpu", views="none"):
-    """The network as a plain function for `patches.stitch`: uint8 window (h, w, 3) → float32 logits (classes, h, w).
-
-    The logits are the mean over `views` (test-time augmentation): "none", the window as it is; "mirror", also
-    left to right; "all", its eight flips and quarter turns.
-    """
+def predictor(model, mean, std, device="cpu"):
+    """The network as a plain function for `patches.stitch`: uint8 window (h, w, 3) → float32 logits (classes, h, w)."""
     model = model.to(device, memory_format=torch.channels_last).eval()
 
     @torch.inference_mode()
     def forward(window):
         images = normalize(window[None], mean, std, device)           # (1, 3, h, w)
-        return model(within_budget(images))[0].cpu().numpy()
+        return model(within_budget(images))[0].float().cpu().numpy()
 
-    def forward_averaged(window):
-        seen = []
-        for turns in range(4 if views == "all" else 1):
-            turned = np.rot90(window, turns)
-            for view in (lambda array, axis: array), np.flip:
-                logits = view(forward(view(turned, 1)), 2)            # undo the flip, then the turns
-                seen.append(np.rot90(logits, -turns, axes=(1, 2)))
-        return sum(seen) / len(seen)
-
-    return forward if views == "none" else forward_averaged
+    return forward
 
 
 # ---------------------------------------------------------------------------------------------------

@@ -152,6 +152,49 @@ def segment(zoom, forward, image, halo, stride):
     return classes
 
 
+def context(network, wanted=None):
+    """The halo to stitch with: the network's own, with which stitching is exact, or what is `wanted` instead.
+
+    Where the network sees so far that a window of 256 would have no core left, a quarter of the window: no longer
+    exact. On the pooling grid in any case. Raises BadInput.
+    """
+    if wanted is None:
+        halo = network.halo if 2 * network.halo < MAX_SIDE else MAX_SIDE // 4
+    else:
+        halo = -(-wanted // network.stride) * network.stride
+    if not 0 <= 2 * halo < MAX_SIDE or halo % network.stride:
+        raise BadInput(f"--halo {wanted}: expected 0 to {(MAX_SIDE - 1) // 2 // network.stride * network.stride}")
+    return halo
+
+
+def averaged(forward, views):
+    """`forward` with its result averaged over `views` of each window (test-time augmentation).
+
+    "none": the window as it is; "mirror": also left to right; "all": its eight flips and quarter turns.
+    """
+    def over_views(window):
+        seen = []
+        for turns in range(4 if views == "all" else 1):
+            turned = np.rot90(window, turns)
+            for view in (lambda array, axis: array), np.flip:
+                result = view(forward(view(turned, 1)), 2)            # undo the flip, then the turns
+                seen.append(np.rot90(result, -turns, axes=(1, 2)))
+        return sum(seen) / len(seen)
+
+    return forward if views == "none" else over_views
+
+
+def segmenter(forward, network, settings, halo=None, tta=False):
+    """`forward` (see stitch) as a function of whole images: uint8 (H, W, 3), of any size → class indices uint8 (H, W).
+
+    `network` says its halo and stride, `settings` are those of its training: they decide what zoom it sees at and,
+    for `tta`, which views it knows. Raises BadInput for a `halo` that does not fit (see context).
+    """
+    halo = context(network, halo)
+    forward = averaged(forward, settings.get("flips", "all") if tta else "none")     # the first checkpoints had all
+    return lambda image: segment(settings.get("zoom", 1), forward, image, halo, network.stride)
+
+
 def zoomed(size, zoom):
     """A size (height, width) at this zoom, at least one pixel."""
     return tuple(max(1, round(zoom * side)) for side in size)

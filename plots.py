@@ -8,32 +8,13 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 from PIL import Image
 
 import metrics
-from data import IGNORE
+from data import IGNORE, class_colours
 from files import write_image
 from patches import Drawing, draw_batches, photometric_jitter, tiles
 
 BLUE, ORANGE, SKY = "#0072b2", "#d55e00", "#56b4e9"    # from the palette of Okabe & Ito (2008)
 LOSS_LABELS = {"ce": "cross-entropy (nats per pixel)", "bce": "cross-entropy (nats per pixel)", "focal": "focal loss",
                "dice": "1 - soft Dice"}
-
-# Apart for colour-blind readers, too, as far as so many can be: Okabe & Ito's, then Tol's (2021), dark and light.
-PALETTE = ["#000000", "#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#ffffff",
-           "#332288", "#882255", "#999933", "#44aa99", "#aa4499", "#117733", "#ddcc77", "#aa4466", "#bbccee", "#225555"]
-UNKNOWN = (128, 128, 128)        # pixels without a truth
-
-
-def class_colours(classes):
-    """A colour for each class index, uint8 (256, 3): the masks' own, or black and white, or from a palette."""
-    values = [one["value"] for one in classes]
-    if isinstance(values[0], list):
-        own = np.array(values)
-    elif len(values) == 2:
-        own = np.array([[0] * 3, [255] * 3])
-    else:
-        own = np.array([to_rgb(PALETTE[number % len(PALETTE)]) for number in range(len(values))]) * 255
-    colours = np.full((256, 3), UNKNOWN, np.uint8)
-    colours[:len(own)] = own
-    return colours
 
 
 def save(figure, path):

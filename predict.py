@@ -30,33 +30,20 @@ if __name__ == "__main__":
 import numpy as np
 
 import metrics
+import patches
 from checkpoint import load_checkpoint
-from data import black_and_white, read_image, read_pair, to_values
+from data import for_the_eye, read_image, read_pair, to_values
 from files import PICTURES, BadInput, claim, write_image
-from model import context, pick_device, predictor
-from patches import segment
+from model import pick_device, predictor
 from sample import SAMPLE, write_sample
 
 
 def segmenter(model, facts, device="cpu", halo=None, tta=False):
     """A trained network as a function: image uint8 (H, W, 3), of any size → class indices uint8 (H, W).
 
-    `facts` are those of its checkpoint. Raises BadInput for a `halo` that does not fit, see model.context.
+    `facts` are those of its checkpoint. Raises BadInput for a `halo` that does not fit, see patches.context.
     """
-    halo = context(model, halo)
-    views = facts["settings"].get("flips", "all") if tta else "none"             # checkpoints before U-Net had all
-    zoom = facts["settings"].get("zoom", 1)
-    forward = predictor(model, facts["mean"], facts["std"], device, views)
-    return lambda image: segment(zoom, forward, image, halo, model.stride)
-
-
-def for_the_eye(indices, classes):
-    """Class indices → a picture: two classes black and white, more in colours, the masks' own if they have some."""
-    if len(classes) == 2 and not isinstance(classes[0]["value"], list):
-        return black_and_white(indices, classes)
-    from plots import class_colours  # only now: matplotlib takes half a second
-
-    return class_colours(classes)[indices]
+    return patches.segmenter(predictor(model, facts["mean"], facts["std"], device), model, facts["settings"], halo, tta)
 
 
 def outline(image, indices, colour=(255, 0, 255)):

@@ -45,8 +45,8 @@ import processes
 import train
 from checkpoint import load_checkpoint
 from files import MARK, BadInput, claim, write_text, write_whole
-from model import context, pick_device, summary
-from patches import tiles, zoomed
+from model import pick_device, summary
+from patches import context, tiles, zoomed
 from predict import segmenter
 from scoring import Examples, find_examples, score
 

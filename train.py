@@ -143,14 +143,15 @@ import torch
 from tqdm import tqdm
 
 import dataset
+import distributed
 import metrics
 import processes
 from checkpoint import load_checkpoint, save_checkpoint
 from data import write_names
 from files import MARK, BadInput, claim, write_text, write_whole
 from losses import class_weights, sum_of
-from model import build, context, normalize, pick_device, pick_precision, predictor
-from patches import Drawing, photometric_jitter, stitch_at, within_budget
+from model import build, normalize, pick_device, pick_precision, predictor
+from patches import Drawing, context, photometric_jitter, stitch_at, within_budget
 from sample import SAMPLE, ensure_sample
 
 RUN = ("out", "resume")                      # arguments that belong to one start of a training, not to its settings
@@ -163,7 +164,7 @@ def load_data(args, model):
     if (args.image, args.mask) == SAMPLE:
         if processes.RANK == 0:
             ensure_sample()
-        processes.wait()
+        distributed.wait()
     return dataset.load(args.data or (args.image, args.mask), args.threshold, args.classes, args.val_share,
                         args.memory, least=math.ceil(args.patch / args.zoom),
                         gap=math.ceil(context(model) / args.zoom), lists=args.lists)
@@ -199,8 +200,8 @@ def validate(model, samples, numbers, halo, zoom, classes, mean, std, criterion,
         confusion = confusion + metrics.confusion_matrix(mask, prediction, classes)
         if len(shown) < 3:
             shown.append((image, mask, prediction))
-    loss = processes.total(torch.tensor(loss, dtype=torch.float64, device=device)).item() / len(numbers)
-    return loss, processes.total(torch.from_numpy(confusion).to(device)).cpu().numpy(), shown
+    loss = distributed.total(torch.tensor(loss, dtype=torch.float64, device=device)).item() / len(numbers)
+    return loss, distributed.total(torch.from_numpy(confusion).to(device)).cpu().numpy(), shown
 
 
 def restore(path, last, data, zoom, model, average, optimizer, scaler):
@@ -228,7 +229,7 @@ def train(args, last=None):
     began = time.perf_counter()
     processes.keep_freed_memory()
     device = pick_device(args.device)
-    processes.join(device)
+    distributed.join(device)
     writes = processes.RANK == 0                 # of several processes, one writes
 
     # Data in, results out: whatever is wrong with either is said now, not after a minute.
@@ -316,7 +317,7 @@ def train(args, last=None):
             for step in range(epoch * args.steps, (epoch + 1) * args.steps):
                 done = step / (args.epochs * args.steps)
                 if args.time_limit:
-                    elapsed = processes.told_by_first(time.perf_counter() - began) + validating      # still to come
+                    elapsed = distributed.told_by_first(time.perf_counter() - began) + validating      # still to come
                     done = min(max(done, elapsed / (60 * args.time_limit)), 1.0)
                     if done == 1 and (steps or history):
                         break
@@ -330,10 +331,10 @@ def train(args, last=None):
                 for images, masks in zip(batch.split(part), truth.split(part)):
                     with torch.autocast(device.type, precision, enabled=precision != torch.float32):
                         logits = model(within_budget(images, args.budget))           # (part, classes, size, size)
-                    loss = criterion(logits.float(), masks, processes.total) / args.accumulate
+                    loss = criterion(logits.float(), masks, distributed.total) / args.accumulate
                     scaler.scale(loss).backward()
                     loss_sum += loss.detach()
-                processes.average_gradients(model)
+                distributed.average_gradients(model)
                 if args.clip:
                     scaler.unscale_(optimizer)
                     torch.nn.utils.clip_grad_norm_(model.parameters(), args.clip)
@@ -401,7 +402,7 @@ def main(args):
         sys.exit("train.py: the GPU's memory is full; lower --batch, --patch or --budget, or raise --accumulate")
     except KeyboardInterrupt:
         sys.exit(f"train.py: interrupted; from the last whole epoch on: python train.py --resume --out {args.out}")
-    processes.leave()
+    distributed.leave()
 
 
 if __name__ == "__main__":

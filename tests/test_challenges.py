@@ -1,6 +1,7 @@
 """What ships with the challenges fits together: weights, settings, class tables."""
 
 import numpy as np
+import skimage
 from conftest import ROOT
 
 import train
@@ -12,7 +13,8 @@ from predict import segmenter
 
 STREETS = ROOT / "challenges" / "cityscapes"
 LOGO = ROOT / "challenges" / "logo"
-GIVEN_BY_HAND = ("data", "out", "resume", "device", "amp", "time_limit", "reuse")
+COCO = ROOT / "challenges" / "coco"
+GIVEN_BY_HAND = ("data", "out", "resume", "device", "amp", "time_limit", "reuse", "tensorboard")
 
 
 def test_the_weights_for_street_scenes_fit_their_settings_and_classes(monkeypatch):
@@ -47,6 +49,22 @@ def test_the_weights_for_the_logo_fit_their_settings_and_find_it(tmp_path):
         truth = read_mask(tmp_path / "data" / "masks" / f"{path.stem}.bmp") == 255
         ious.append((truth & (found == 1)).sum() / (truth | (found == 1)).sum())
     assert np.mean(ious) > 0.7
+
+
+def test_the_weights_for_coco_fit_their_settings_and_see_a_person():
+    args = train.parse_arguments([f"@{COCO / 'train.args'}", "--data", "made"])
+    model, facts = load_checkpoint(COCO / "coco.pt")
+    assert sum(parameter.numel() for parameter in model.parameters()) == 1_942_628
+    assert [one["name"] for one in facts["classes"]] == ["background", "person", "bicycle", "car"]
+    assert [tuple(one["value"]) for one in facts["classes"]] == [(0, 0, 0), (255, 0, 0), (0, 255, 0), (0, 0, 255)]
+    trained_with = train.parse_arguments([], **facts["settings"])  # which knows the default of newer knobs
+    for name, value in vars(args).items():
+        assert name in GIVEN_BY_HAND or getattr(trained_with, name) == value, name
+
+    segment = segmenter(model, facts, pick_device("cpu"))
+    person = segment(skimage.data.astronaut()) == 1
+    assert person[200:, 100:400].mean() > 0.8  # where the suit is
+    assert (segment(skimage.data.rocket()) == 0).mean() > 0.95
 
 
 def test_no_file_that_ships_names_a_place_on_the_machine_it_was_made_on():

@@ -12,6 +12,7 @@ import sklearn.metrics
 from conftest import ROOT, command, fails_in_one_line
 from PIL import Image
 
+import data
 import plots
 from data import BadInput, read_image
 from evaluate import evaluate, in_threads, parse_arguments
@@ -409,7 +410,7 @@ def test_the_worst_picture_of_many_classes_has_their_colours_and_names_only_erro
     save(stored, tmp_path / "data/masks/$a$_b.png")
     score(tmp_path, "--worst", 1, "--out", tmp_path / "w.png")
     picture = read_image(tmp_path / "w.png")
-    expected = own if colours else plots.class_colours(table["classes"])[:4]
+    expected = own if colours else data.class_colours(table["classes"])[:4]
     area = near(picture, (213, 94, 0)).sum()
     assert area > 3000 and near(picture, (0, 114, 178)).sum() == 0
     for colour, times in zip(

@@ -12,7 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from checkpoint import load_checkpoint, save_checkpoint
 from files import BadInput
-from model import FCN, BatchNorm, UNet, build, context, normalize, pick_precision, predictor, summary
+from model import FCN, BatchNorm, UNet, build, normalize, pick_precision, predictor, summary
+from patches import context
 
 FACTS = {
     "classes": [{"name": "background", "value": 0}, {"name": "foreground", "value": 255}],

@@ -13,6 +13,7 @@ from files import BadInput
 from model import FCN, UNet, normalize, predictor
 from patches import (
     Drawing,
+    averaged,
     class_rows,
     cut_patch,
     draw_batches,
@@ -185,7 +186,7 @@ def test_stitch_returns_whatever_the_function_does():
 def test_averaging_over_turns_is_exact_too():
     """The oracle: eight passes over the turned whole image. Both sides are even, so that padding adds nothing."""
     model, image = random_network(), random_image(400, 300)
-    stitched = stitch(predictor(model, MEAN, STD, views="all"), image, model.halo, model.stride)
+    stitched = stitch(averaged(predictor(model, MEAN, STD), "all"), image, model.halo, model.stride)
     expected = 0
     for turns in range(4):
         for flip in (1, -1):

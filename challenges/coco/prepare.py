@@ -32,9 +32,12 @@ from data import (
     SMALLEST,
     hashed,
     in_threads,
+    listable,
     name_of,
+    print_left_out,
     read_image,
     some,
+    split,
     told_as_bad_input,
     write_names,
 )
@@ -99,8 +102,7 @@ def find_images(entries, folder):
             path = Path(name)
             stem = name_of(folder / path, folder)
             parts_hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
-            plain = stem == stem.strip() and stem.isprintable() and not stem.startswith("#") and stem.encode()
-            if path.is_absolute() or parts_hidden or not plain or path.suffix.lower() not in READABLE:
+            if path.is_absolute() or parts_hidden or not listable(stem) or path.suffix.lower() not in READABLE:
                 problem = "images whose name no data set can have"
             elif stem.casefold() in taken:
                 problem = "images whose name is there twice"
@@ -130,15 +132,6 @@ def choose(annotations, wanted, classes, per_class, seed, images):
     for name in classes:
         chosen.update(sorted(showing[name], key=lambda image: hashed(f"{seed} {name} {image}"))[:per_class])
     return chosen, len(set().union(*showing.values()))
-
-
-def split(names, shares, seed):
-    """{"train": names, "val": names, "test": names}, by a hash of seed and name; at least one to train on."""
-    shuffled = sorted(names, key=lambda name: hashed(f"{seed} {name}"))
-    testing = min(round(shares[2] * len(names)), len(names) - 1)
-    validating = min(round(shares[1] * len(names)), len(names) - 1 - testing)
-    return {"train": shuffled[testing + validating:], "val": shuffled[testing:testing + validating],
-            "test": shuffled[:testing]}
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -319,9 +312,7 @@ def prepare(args):
         shares = ", ".join(f"{len(having.intersection(names))} in {part}" for part, names in parts.items())
         print(f"  {name}: in {len(having)} images ({shares})")
     problems = chosen.problems + [problem for one in made for problem in one.problems]
-    for kind in dict.fromkeys(kind for kind, _ in problems):
-        which = [str(one) for other, one in problems if other == kind]
-        print(f"left out: {len(which)} {kind}: {some(which)}")
+    print_left_out(problems)
 
 
 def write_tables(out, names, colours, chosen, kept, parts):

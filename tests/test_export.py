@@ -1,0 +1,292 @@
+"""export.py, speed.py and infer.py --onnx: the same network without PyTorch, checked against PyTorch."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, command, fails_in_one_line, write_pair
+from PIL import Image
+
+import export
+import exported
+import predict
+import speed
+from checkpoint import load_checkpoint, save_checkpoint
+from data import read_image
+from files import BadInput
+from model import FCN, BatchNorm, UNet, predictor
+from patches import context
+
+SHIPPED = ROOT / "checkpoints" / "fcn.pt"
+FACTS = {
+    "classes": [{"name": name, "value": value} for name, value in [("ground", 0), ("disc", 3), ("bar", 7)]],
+    "ignore": [9],
+    "mean": [0.4, 0.5, 0.6],
+    "std": [0.2, 0.25, 0.3],
+    "settings": {"flips": "mirror", "zoom": 1},
+}
+
+
+def network(kind, **arguments):
+    """A network with random weights in which every class occurs and BatchNorm has something to do."""
+    torch.manual_seed(0)
+    model = kind(3, **arguments)
+    with torch.no_grad():
+        for layer in model.modules():
+            if isinstance(layer, BatchNorm):
+                layer.running_mean.uniform_(-0.2, 0.2)
+                layer.running_var.uniform_(0.5, 2)
+                layer.bias.uniform_(-0.5, 0.5)
+        last = model.classify if kind is UNet else model.layers.conv4
+        last.weight.mul_(20)
+        logits = model.eval()(torch.randn(1, 3, 64, 64))
+        last.bias.sub_(logits.mean(dim=(0, 2, 3)))
+    return model
+
+
+def run(*words):
+    export.export(export.parse_arguments([str(word) for word in words]))
+
+
+@pytest.fixture(scope="module")
+def unet(tmp_path_factory):
+    """A U-Net's checkpoint and what export.py made of it."""
+    folder = tmp_path_factory.mktemp("unet")
+    save_checkpoint(folder / "model.pt", network(UNet, width=4, depth=2), **FACTS)
+    run(folder / "model.pt", "--out", folder / "model.onnx")
+    return folder
+
+
+@pytest.fixture
+def images(tmp_path):
+    random = np.random.default_rng(0)
+    (tmp_path / "images").mkdir()
+    for name, size in [("small.png", (5, 9)), ("odd.png", (131, 77)), ("large.png", (301, 420))]:
+        coarse = random.integers(0, 256, (9, 9, 3), np.uint8)
+        Image.fromarray(coarse).resize(size).save(tmp_path / "images" / name)
+    return tmp_path / "images"
+
+
+@pytest.mark.parametrize(
+    "kind, arguments",
+    [
+        (FCN, {}),
+        (FCN, {"upsample": "bilinear", "batchnorm": True, "dropout": 0.3}),
+        (UNet, {"width": 4, "depth": 1, "dropout": 0.3}),
+        (UNet, {"width": 2, "depth": 4, "upsample": "bilinear"}),
+        (UNet, {"width": 2, "depth": 6, "upsample": "nearest"}),
+    ],
+)
+def test_every_network_gives_the_same_logits_at_every_size(kind, arguments, tmp_path):
+    model = network(kind, **arguments)
+    save_checkpoint(tmp_path / "model.pt", model, **FACTS)
+    run(tmp_path / "model.pt", "--out", tmp_path / "model.onnx")
+    opened, facts = exported.load_exported(tmp_path / "model.onnx")
+    assert (opened.halo, opened.stride) == (model.halo, model.stride)
+    assert {name: facts[name] for name in FACTS} == FACTS
+    random = np.random.default_rng(1)
+    ours, theirs = (
+        predictor(model, facts["mean"], facts["std"]),
+        exported.predictor(opened, facts["mean"], facts["std"]),
+    )
+    for rows, columns in [(1, 1), (1, 3), (4, 2), (256 // model.stride, 1), (256 // model.stride,) * 2]:
+        window = random.integers(0, 256, (rows * model.stride, columns * model.stride, 3), np.uint8)
+        assert theirs(window).shape == (3, *window.shape[:2])
+        np.testing.assert_allclose(theirs(window), ours(window), atol=1e-5)
+
+
+@pytest.mark.parametrize("settings", [{"halo": None}, {"halo": 4}, {"tta": True}], ids=str)
+@pytest.mark.parametrize("zoom", [1, 0.5])
+def test_whole_images_get_the_same_classes(unet, images, settings, zoom):
+    model, facts = load_checkpoint(unet / "model.pt")
+    opened, told = exported.load_exported(unet / "model.onnx")
+    facts["settings"]["zoom"] = told["settings"]["zoom"] = zoom
+    for path in images.iterdir():
+        image = read_image(path)
+        ours = predict.segmenter(model, facts, **settings)(image)
+        np.testing.assert_array_equal(exported.segmenter(opened, told, **settings)(image), ours)
+    assert len(np.unique(ours)) > 1
+
+
+def without(tmp_path, name, *packages):
+    """An environment in which these packages cannot be imported."""
+    folder = tmp_path / f"{name} without"
+    folder.mkdir()
+    for package in packages:  # stands before the real one on the path
+        (folder / f"{package}.py").write_text(f"raise ImportError('no {package}', name='{package}')")
+    return {**os.environ, "PYTHONPATH": str(folder)}
+
+
+def test_infer_runs_it_without_pytorch(unet, images, tmp_path):
+    for out, words, missing in [
+        ("ours", ["--checkpoint", unet / "model.pt"], ["onnxruntime"]),
+        ("theirs", ["--onnx", unet / "model.onnx"], ["torch", "onnx", "skimage", "matplotlib"]),
+    ]:
+        process = command(
+            "infer.py", images, tmp_path / out, *words, cwd=tmp_path, env=without(tmp_path, out, *missing)
+        )
+        assert process.returncode == 0 and "3 masks in" in process.stdout, process.stderr
+    for path in images.iterdir():
+        assert (tmp_path / "ours" / path.name).read_bytes() == (tmp_path / "theirs" / path.name).read_bytes()
+
+
+@pytest.mark.parametrize("package", ["onnx", "onnxscript", "onnxruntime"])
+def test_what_is_missing_is_named_where_it_is_needed(unet, images, tmp_path, package):
+    environment = without(tmp_path, "export", package)
+    process = command("export.py", unet / "model.pt", "--out", "x.onnx", cwd=tmp_path, env=environment)
+    fails_in_one_line(process, f"pip install {package}")
+    assert not (tmp_path / "x.onnx").exists()
+    if package == "onnxruntime":
+        words = [images, "masks", "--onnx", unet / "model.onnx"]
+        fails_in_one_line(command("infer.py", *words, cwd=tmp_path, env=environment), f"pip install {package}")
+        process = command(
+            "predict.py", images / "odd.png", "--checkpoint", unet / "model.pt", cwd=tmp_path, env=environment
+        )
+        assert process.returncode == 0, process.stderr
+
+
+def test_a_file_that_differs_from_pytorch_is_not_written(unet, tmp_path, monkeypatch):
+    real = exported.predictor
+    for wrong, told in (2e-4, "0.0002"), (np.nan, "nan"):
+
+        def predictor(*words, wrong=wrong):  # wrong for the last window only
+            return lambda window: real(*words)(window) + (wrong if window.shape[:2] == (256, 256) else 0)
+
+        monkeypatch.setattr(exported, "predictor", predictor)
+        with pytest.raises(BadInput, match=f"differ from PyTorch's by {told}; expected at most 0.0001; nothing was wr"):
+            run(unet / "model.pt", "--out", tmp_path / "x.onnx")
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_files_that_are_no_network_of_ours(unet, images, tmp_path):
+    whole = (unet / "model.onnx").read_bytes()
+    import onnx
+
+    stranger = onnx.load(unet / "model.onnx")
+    stranger.producer_name = ""
+    del stranger.metadata_props[:]
+    onnx.save(stranger, tmp_path / "stranger.onnx")
+    (tmp_path / "half.onnx").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "text.onnx").write_text("segmentation-from-scratch")
+    for name in ["stranger.onnx", "half.onnx", "text.onnx", "missing.onnx"]:
+        process = command("infer.py", images, tmp_path / "masks", "--onnx", tmp_path / name, cwd=tmp_path)
+        fails_in_one_line(process, name, "expected")
+    with pytest.raises(BadInput, match="export.py wrote"):
+        exported.load_exported(tmp_path / "stranger.onnx")
+
+
+def test_it_overwrites_its_own_file_and_no_other(unet, tmp_path):
+    run(unet / "model.pt", "--out", unet / "model.onnx")
+    (tmp_path / "mine.onnx").write_bytes(b"precious")
+    with pytest.raises(BadInput, match="was not written by this program"):
+        run(unet / "model.pt", "--out", tmp_path / "mine.onnx")
+    with pytest.raises(BadInput, match="ends in .pb; expected .onnx"):
+        run(unet / "model.pt", "--out", tmp_path / "model.pb")
+    for words in ["--masks", "masks"], ["--halo", "3"], ["--int8-only", "train.txt"]:
+        with pytest.raises(SystemExit):
+            export.parse_arguments(words)
+
+
+def test_eight_bits_and_the_benchmark(tmp_path):
+    """The shipped network on pictures like those that it learned from: smaller, and nearly the same."""
+    command("predict.py", cwd=tmp_path)  # writes rgb.png and gt.png
+    image, truth = (np.asarray(Image.open(tmp_path / name)) for name in ("rgb.png", "gt.png"))
+    for part, array in ("images", image), ("masks", truth):
+        (tmp_path / part).mkdir()
+        for number, left in enumerate([0, 150, 300]):
+            Image.fromarray(array[:200, left : left + 180]).save(tmp_path / part / f"n{number}.png")
+    (tmp_path / "first.txt").write_text("n0\n")
+    (tmp_path / "rest.txt").write_text("n1\nn2\n")
+    process = command(
+        "export.py", SHIPPED, "--int8", "images", "--int8-only", "first.txt",
+        "--benchmark", "images", "--masks", "masks", "--only", "rest.txt", "--rounds", 1, cwd=tmp_path,
+    )  # fmt: skip
+    assert process.returncode == 0 and process.stderr == "", process.stderr
+    assert float(re.search(r"([\d.]+)% of the pixels keep their class", process.stdout)[1]) > 98
+    assert not list(tmp_path.glob("*inferred*"))
+    assert (tmp_path / "model.int8.onnx").stat().st_size < 0.6 * (tmp_path / "model.onnx").stat().st_size
+    rows = {}
+    for line in process.stdout.splitlines():
+        found = re.match(
+            r"(PyTorch|ONNX) (fp32|bf16|int8) +([\d.]+) +[\d.]+ to [\d.]+ +(\d+|n/a) +([\d.]+) +([\d.]+)", line
+        )
+        if found:
+            rows[found[1], found[2]] = [float(number.replace("n/a", "nan")) for number in found.groups()[2:]]
+    assert {("PyTorch", "fp32"), ("ONNX", "fp32"), ("ONNX", "int8")} <= set(rows), process.stdout
+    for milliseconds, peak, _, dice in rows.values():
+        assert milliseconds > 0 and not peak <= 20 and dice == pytest.approx(rows["PyTorch", "fp32"][3], abs=0.01)
+    assert not rows["ONNX", "fp32"][1] >= rows["PyTorch", "fp32"][1]  # PyTorch was not loaded
+    assert rows["PyTorch", "fp32"][3] > 0.5
+    assert re.search(r"^ONNX fp32 .* 0 of 72000 pixels, in 0 images$", process.stdout, re.M), process.stdout
+    assert re.search(r"^ONNX int8 is [\d.]+ times as fast as ONNX fp32$", process.stdout, re.M)
+
+    process = command("infer.py", "images", "out", "--onnx", "model.int8.onnx", cwd=tmp_path)
+    assert process.returncode == 0, process.stderr
+    words = ["export.py", SHIPPED, "--out", "again.onnx", "--benchmark", "images"]
+    for more, told in [
+        (["--masks", "nowhere"], "nowhere"),
+        (["--only", "no.txt"], "no.txt"),
+        (["--halo", 127], "--halo"),
+    ]:
+        fails_in_one_line(command(*words, *more, cwd=tmp_path), told)  # before anything is written
+    assert not (tmp_path / "again.onnx").exists()
+
+
+def test_windows_for_the_scales_come_from_all_images_and_all_places(images):
+    model, settings = network(UNet, width=2, depth=2), {"zoom": 1}
+    pictures = [read_image(path) for path in sorted(images.iterdir())]  # large, odd, small
+    assert context(model) == 24
+    windows = export.windows_of(pictures.__getitem__, 3, model, settings, 100)
+    assert [window.shape for window in windows] == [(236, 176, 3)] * 4 + [(80, 132, 3), (12, 8, 3)]
+    assert len(export.windows_of(pictures.__getitem__, 3, model, {"zoom": 0.5}, 100)) == 3
+    assert [window.shape[0] for window in export.windows_of(pictures.__getitem__, 3, model, settings, 2)] == [236, 12]
+    same = export.windows_of(lambda place: pictures[0], 50, model, settings, 50)  # one of each: not always the same
+    assert len({window.tobytes() for window in same}) == 4
+
+
+def test_speed(tmp_path):
+    for name in "n0", "n1", "deep/er/n2":
+        write_pair(tmp_path, name, len(name))
+    save_checkpoint(tmp_path / "model.pt", network(FCN), **FACTS)
+    words = ["model.pt", "images", "--threads", 1]
+    process = command("speed.py", *words, "--json", "speed.json", "--indices", "indices", cwd=tmp_path)
+    assert process.returncode == 0 and "median of 3" in process.stdout, process.stderr
+    figures = json.loads((tmp_path / "speed.json").read_text())
+    assert figures["file_bytes"] == (tmp_path / "model.pt").stat().st_size and figures["threads"] == 1
+    assert len(figures["seconds"]) == 3 and min(figures["seconds"]) > 0
+    segment = predict.segmenter(*load_checkpoint(tmp_path / "model.pt"))
+    for name in "n0", "n1", "deep/er/n2":
+        indices = np.asarray(Image.open(tmp_path / "indices" / f"{name}.png"))
+        np.testing.assert_array_equal(indices, segment(read_image(tmp_path / "images" / f"{name}.png")))
+
+    before = (tmp_path / "model.pt").read_bytes()
+    for more, told in [
+        (["--json", "model.pt"], "expected .json"),
+        (["--indices", "images"], "is there already; expected the name of a new folder"),
+        (["--only", "missing.txt"], "missing.txt cannot be read"),
+    ]:
+        fails_in_one_line(command("speed.py", *words, *more, cwd=tmp_path), told)
+    fails_in_one_line(command("speed.py", "model.pt", "nowhere", cwd=tmp_path), "nowhere")
+    assert (tmp_path / "model.pt").read_bytes() == before
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="Linux tells the most memory")
+def test_the_memory_is_that_of_the_process():
+    code = "from speed import peak_memory; a = peak_memory(); b = b'x' * 300_000_000; del b; print(a, peak_memory())"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    before, after = map(int, done.stdout.split())
+    assert 1e7 < before < 3e8 and after - before == pytest.approx(3e8, rel=0.1)
+
+
+def test_sixteen_bits_are_for_pytorch(unet):
+    with pytest.raises(BadInput, match="expected a .pt file"):
+        speed.open_network(unet / "model.onnx", None, True, 1)
+    threads = torch.get_num_threads()
+    segment, multiplying = speed.open_network(unet / "model.pt", None, True, threads)
+    with multiplying:
+        assert segment(np.zeros((20, 30, 3), np.uint8)).shape == (20, 30)
