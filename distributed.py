@@ -16,6 +16,10 @@ def join(device):
     """Meet the other processes; only rank 0 prints from now on. Call it before whatever here needs the others."""
     if WORLD == 1:
         return
+    # Imported after the group is made, its functions hold it as a default argument and leave() cannot end the group's
+    # threads: now and then, one outlives the interpreter and aborts the process. torch.optim imports it.
+    import torch.distributed.nn  # noqa: F401
+
     if device.type == "cuda":
         if LOCAL_RANK >= torch.cuda.device_count():
             raise BadInput(f"process {LOCAL_RANK + 1} on this machine has no GPU of its own, as there are "

@@ -14,11 +14,9 @@ from conftest import ROOT, command, fails_in_one_line
 SMALL = ["--patch", 32, "--batch", 4, "--steps", 4, "--epochs", 2, "--device", "cpu"]
 
 
-def torchrun(*words, cwd):
+def torchrun(*words, cwd, script=ROOT / "train.py"):
     line = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    return subprocess.run(
-        [*line, str(ROOT / "train.py"), *map(str, words)], cwd=cwd, capture_output=True, text=True, timeout=300
-    )
+    return subprocess.run([*line, str(script), *map(str, words)], cwd=cwd, capture_output=True, text=True, timeout=300)
 
 
 def losses(folder):
@@ -116,3 +114,33 @@ def test_when_one_process_is_killed_the_other_ends_with_an_error(folder, tmp_pat
         for process in ranks:
             process.kill()
             process.communicate()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts threads in /proc")
+def test_no_thread_of_the_group_outlives_it(tmp_path):
+    """Or it may abort the process when the interpreter ends: exit code -6 after a training that went well."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"""
+import sys
+from pathlib import Path
+sys.path.insert(0, {str(ROOT)!r})
+import torch
+import distributed
+
+def gloo():
+    return [name for task in Path("/proc/self/task").iterdir() if "gloo" in (name := (task / "comm").read_text())]
+
+distributed.join(torch.device("cpu"))
+layer = torch.nn.Linear(2, 2)
+optimizer = torch.optim.AdamW(layer.parameters())
+layer(torch.ones(2)).sum().backward()
+distributed.average_gradients(layer)
+optimizer.step()
+assert gloo()
+distributed.leave()
+sys.exit(f"left: {{gloo()}}" if gloo() else 0)
+"""
+    )
+    done = torchrun(cwd=tmp_path, script=script)
+    assert done.returncode == 0, done.stderr
