@@ -5,8 +5,9 @@
 
 All other arguments are train.py's. Which image belongs to which part is decided by a hash of its name (whatever lists
 are in the folder); --val-share of the others is for choosing the epoch. Writes runs/name/fold0 and so on, each a
-finished training with its scores.json, and crossvalidation.json; prints the figures with their spread. Interrupted, the
-same command goes on.
+finished training with its scores.json; runs/name/predictions, a mask for every image, by the network that did not learn
+from it, for evaluate.py; and crossvalidation.json. Prints the figures with their spread. Interrupted, the same command
+goes on.
 """
 from arguments import Parser, number
 
@@ -44,6 +45,7 @@ from checkpoint import load_checkpoint
 from data import hashed, write_names
 from dataset import find_pairs
 from files import MARK, BadInput, begin_folder, claim, write_text
+from infer import write_mask
 from model import pick_device
 from predict import segmenter
 from scoring import find_examples, score
@@ -58,7 +60,7 @@ def parts(names, count):
 
 
 def run_fold(args, words, out, names):
-    """Train without these names, test on them: {"classes", "confusion", "overall", "images"}."""
+    """Train without these names, test on them: {"classes", "confusion", "overall", "images"}. Keeps the masks, too."""
     scores, listed = claim(out / "scores.json"), claim(out / "lists" / "test.txt")
     if scores.exists():
         return json.loads(scores.read_text(encoding="utf-8"))
@@ -71,7 +73,8 @@ def run_fold(args, words, out, names):
     model, facts = load_checkpoint(out / "model.pt")
     classes, tested = facts["classes"], Path(args.test_data or args.data)
     examples = find_examples(tested / "images", tested / "masks", facts, names)
-    found = score(examples, segmenter(model, facts, pick_device(settings.device)), classes)
+    keep = lambda name, mask: write_mask(claim(out.parent / "predictions" / f"{name}.png"), mask, classes)
+    found = score(examples, segmenter(model, facts, pick_device(settings.device)), classes, keep)
     figures = {"written by": MARK, "classes": classes, "confusion": found.confusion.tolist(),
                "overall": metrics.overall(found.confusion, found.ious),
                "images": [{"name": name, "iou": iou} for name, iou in zip(names, found.ious)]}

@@ -46,14 +46,16 @@ def find_examples(folder_of_images, folder_of_masks, facts, names=None, only=Non
     return Examples(names, read, f"{len(names)} {told}")
 
 
-def score(examples, segment, classes):
-    """Segment all examples and compare: Scores. Raises BadInput."""
+def score(examples, segment, classes, keep=None):
+    """Segment all examples and compare: Scores. Each prediction goes to `keep(name, prediction)`. Raises BadInput."""
     confusion, ious, seconds, size = np.zeros((len(classes),) * 2, np.int64), [], [], None
     for place in tqdm(range(len(examples.names)), unit="image", leave=False, disable=None):
         image, truth = examples.read(place)
         began = time.perf_counter()
         prediction = segment(image)
         seconds.append(time.perf_counter() - began)
+        if keep:
+            keep(examples.names[place], prediction)
         one = metrics.confusion_matrix(truth, prediction, len(classes))
         confusion += one
         ious.append(metrics.foreground(metrics.iou(one), classes))

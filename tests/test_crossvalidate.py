@@ -12,7 +12,7 @@ import crossvalidate
 import metrics
 import train
 from checkpoint import load_checkpoint
-from data import read_pair
+from data import read_mask, read_pair, to_indices
 from predict import segmenter
 
 TINY = ["--batch", "4", "--patch", "32", "--steps", "4", "--epochs", "2"]
@@ -38,7 +38,10 @@ def test_every_image_is_tested_once_by_a_network_that_has_not_seen_it(folder, tm
         for name in names:
             paths = (folder / part / f"{name}.png" for part in ("images", "masks"))
             image, truth = read_pair(*paths, facts["classes"], facts["ignore"])
-            total = total + metrics.confusion_matrix(truth, segmenter(model, facts)(image), 3)
+            prediction = segmenter(model, facts)(image)
+            total = total + metrics.confusion_matrix(truth, prediction, 3)
+            kept = read_mask(out / "predictions" / f"{name}.png")
+            assert np.array_equal(to_indices(kept, facts["classes"], name), prediction)
     assert sorted(tested) == [f"n{number}" for number in range(8)]
     summary = json.loads((out / "crossvalidation.json").read_text())
     assert summary["confusion"] == total.tolist() and len(summary["folds"]) == 4

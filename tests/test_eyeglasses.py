@@ -16,7 +16,7 @@ from sklearn.metrics import accuracy_score, f1_score
 
 import losses
 import metrics
-from challenges.eyeglasses import prepare
+from challenges.eyeglasses import analyse, prepare
 from data import read_names
 from files import BadInput
 
@@ -220,3 +220,33 @@ def test_dice_lies_between_0_and_1_and_accuracy_counts_pixels():
         for scale in 1, 1e4:  # however large the logits
             logits = scale * torch.randn(1, 2, 50, 60)
             assert 0 <= losses.soft_dice(logits, torch.from_numpy(truth)[None]) <= 1
+
+
+def squares(folder, **columns):
+    """Masks 20x20 in a folder, white in so many columns."""
+    folder.mkdir()
+    for name, count in columns.items():
+        array = np.zeros((20, 20), np.uint8)
+        array[:, :count] = 255
+        Image.fromarray(array).save(folder / f"{name}.png")
+    return str(folder)
+
+
+def test_faces_with_and_without_glasses_are_counted_apart(tmp_path, capsys):
+    masks = squares(tmp_path / "masks", a=10, b=4, c=0, d=0, other=3)
+    predictions = squares(tmp_path / "predictions", a=5, b=4, c=2, d=0)
+    analyse.main(analyse.parse_arguments([predictions, masks]))
+    told = capsys.readouterr().out
+    assert "4 faces: 2 with glasses, 2 without" in told
+    pooled, mean = 2 * 9 / (9 + 14), (2 * 5 / 15 + 1) / 2
+    assert f"{pooled:.4f}" in told.split("glasses  ")[1].splitlines()[0]
+    assert f"mean Dice of the faces {mean:.4f} (95 %: 0.6667 to 1.0000)" in told and "worst 0.6667 (a)" in told
+    assert f"{2 / 40:.3%} of the pixels are taken for glasses" in told
+    assert told.splitlines()[-3].split() == "any pixel 2 of 2 1 of 2".split()
+
+    (tmp_path / "only.txt").write_text("c\nd\n")
+    analyse.main(analyse.parse_arguments([predictions, masks, "--only", str(tmp_path / "only.txt")]))
+    assert "2 faces: 0 with glasses" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="do not both have other"):
+        (tmp_path / "only.txt").write_text("other\n")
+        analyse.main(analyse.parse_arguments([predictions, masks, "--only", str(tmp_path / "only.txt")]))
