@@ -15,6 +15,7 @@ if __name__ == "__main__":       # before torch is imported, so that --help answ
     parser.add_argument("--batchnorm", action="store_true", help="fcn: BatchNorm after the first three convolutions")
     parser.add_argument("--width", type=number(int, 1, 256), default=16, help="unet: channels at full resolution (16)")
     parser.add_argument("--depth", type=number(int, 1, 6), default=3, help="unet: how many poolings (3)")
+    parser.add_argument("--separable", action="store_true", help="unet: depthwise-separable convolutions")
     parser.add_argument("--dropout", type=number(float, 0, 0.99), default=0.0, help="share of channels dropped (0)")
     ARGS = parser.parse_args()
 
@@ -74,13 +75,15 @@ class UNet(nn.Module):
     the reverse: twice the resolution, beside it what the way down had there (the skip), two convolutions. So it
     sees far and stays sharp. `width` 64 and `depth` 4 are the paper's, 31.0 million parameters; what differs
     from the paper: convolutions are padded, so that the output has the input's size, and followed by BatchNorm.
+    `separable` makes them depthwise-separable: a sixth of the work at that size, see `convolution`.
     """
 
     name = "unet"
 
-    def __init__(self, classes=2, width=16, depth=3, upsample="transposed", dropout=0.0):
+    def __init__(self, classes=2, width=16, depth=3, upsample="transposed", dropout=0.0, separable=False):
         super().__init__()
-        self.arguments = {"classes": classes, "width": width, "depth": depth, "upsample": upsample, "dropout": dropout}
+        self.arguments = {"classes": classes, "width": width, "depth": depth, "upsample": upsample, "dropout": dropout,
+                          "separable": separable}
         self.stride = 2**depth
         # Cores end on the pooling grid. Two pixels beyond that edge matter to the last two convolutions; in pixels of
         # half the resolution that is one, and two more for the convolutions there, 3; then 2 + 2 = 4, and so on: at
@@ -88,11 +91,12 @@ class UNet(nn.Module):
         # upsampling needs one more at each level, 5 at the bottom.
         self.halo = (7 if upsample == "bilinear" else 6) * 2**depth
         channels = [width * 2**level for level in range(depth + 1)]           # at level 0, 1, …
-        self.down = nn.ModuleList(two_convolutions(before, after) for before, after in zip([3] + channels, channels))
+        self.down = nn.ModuleList(two_convolutions(before, after, separable)
+                                  for before, after in zip([3] + channels, channels))
         self.pool = nn.MaxPool2d(2)
         self.dropout = nn.Dropout2d(dropout)                                  # at the bottom, as in the paper
         self.up = nn.ModuleList(doubled(2 * after, after, upsample) for after in channels[:-1])
-        self.merge = nn.ModuleList(two_convolutions(2 * after, after) for after in channels[:-1])
+        self.merge = nn.ModuleList(two_convolutions(2 * after, after, separable) for after in channels[:-1])
         self.classify = nn.Conv2d(width, classes, 1)
 
     def forward(self, image):
@@ -107,11 +111,23 @@ class UNet(nn.Module):
         return self.classify(x)[:, :, :height, :width]
 
 
-def two_convolutions(before, after):
+def two_convolutions(before, after, separable=False):
     """(N, before, H, W) → (N, after, H, W)."""
     return nn.Sequential(
-        nn.Conv2d(before, after, 3, padding=1, bias=False), BatchNorm(after), nn.ReLU(inplace=True),
-        nn.Conv2d(after, after, 3, padding=1, bias=False), BatchNorm(after), nn.ReLU(inplace=True))
+        convolution(before, after, separable), BatchNorm(after), nn.ReLU(inplace=True),
+        convolution(after, after, separable), BatchNorm(after), nn.ReLU(inplace=True))
+
+
+def convolution(before, after, separable):
+    """A 3×3 convolution; or a separable one: 3×3 in each channel by itself, then 1×1 between the channels.
+
+    That takes 9 + after instead of 9 · after multiplications for each value; nothing nonlinear stands between the two
+    (Chollet, "Xception", 2017). The colours of the image are mixed in the usual way.
+    """
+    if not separable or before == 3:
+        return nn.Conv2d(before, after, 3, padding=1, bias=False)
+    return nn.Sequential(nn.Conv2d(before, before, 3, padding=1, groups=before, bias=False),
+                         nn.Conv2d(before, after, 1, bias=False))
 
 
 def doubled(before, after, upsample):
@@ -154,10 +170,10 @@ def pad_to_multiple(image, stride):
 NETWORKS = {FCN.name: FCN, UNet.name: UNet}
 
 
-def build(name, classes, upsample=None, batchnorm=False, width=16, depth=3, dropout=0.0):
+def build(name, classes, upsample=None, batchnorm=False, width=16, depth=3, dropout=0.0, separable=False):
     """A network by its name and the settings that belong to it; those of the other one must be left alone."""
     if name == "unet":
-        return UNet(classes, width, depth, upsample or "transposed", dropout)
+        return UNet(classes, width, depth, upsample or "transposed", dropout, separable)
     if upsample == "transposed":
         raise BadInput("--upsample transposed belongs to --model unet; expected nearest or bilinear for the FCN")
     return FCN(classes, upsample or "nearest", batchnorm, dropout)
@@ -270,7 +286,8 @@ def summary(model, size=256):
 
 
 def main(args):
-    model = build(args.model, args.classes, args.upsample, args.batchnorm, args.width, args.depth, args.dropout).eval()
+    model = build(args.model, args.classes, args.upsample, args.batchnorm, args.width, args.depth, args.dropout,
+                  args.separable).eval()
     rows = summary(model, args.size)
     print(f"{'layer':<10}{'output':>16}{'parameters':>12}{'MFLOPs':>10}{'sees':>9}")
     for name, shape, parameters, flops, field in rows:

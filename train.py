@@ -49,6 +49,8 @@ def parse_arguments(argv=None, **defaults):
         help="unet: channels at full resolution, doubled at each pooling (16: fast on two cores)")
     add("--depth", type=number(int, 1, 6), default=3, metavar="N",
         help="unet: poolings (3: with 4, windows of 256 overlap by three quarters)")
+    add("--separable", action="store_true",
+        help="unet: depthwise-separable convolutions (off: a fifth of the work, see challenges/cityscapes)")
     add("--dropout", type=number(float, 0, 0.99), default=0.0, metavar="P",
         help="drop a share of the channels (0: it gains nothing, see README)")
     add("--zoom", type=number(float, 0.1, 4), default=1.0, metavar="Z",
@@ -234,7 +236,7 @@ def train(args, last=None):
 
     # Data in, results out: whatever is wrong with either is said now, not after a minute.
     network_of = lambda classes: build(
-        args.model, classes, args.upsample, args.batchnorm, args.width, args.depth, args.dropout)
+        args.model, classes, args.upsample, args.batchnorm, args.width, args.depth, args.dropout, args.separable)
     blank = network_of(2)                        # to know its reach
     halo = context(blank, args.halo)             # to validate with
     data = load_data(args, blank)

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from checkpoint import load_checkpoint, save_checkpoint
 from files import BadInput
-from model import FCN, BatchNorm, UNet, build, normalize, pick_precision, predictor, summary
+from model import FCN, BatchNorm, UNet, build, convolution, normalize, pick_precision, predictor, summary
 from patches import context
 
 FACTS = {
@@ -87,7 +87,13 @@ def test_the_halo_is_what_the_gradient_says(upsample):
 
 @pytest.mark.parametrize(
     "model",
-    [FCN(classes=3), FCN(3, "bilinear", True, 0.1), UNet(3), UNet(3, 5, 2, "bilinear", 0.2), UNet(3, 4, 4, "nearest")],
+    [
+        FCN(classes=3),
+        FCN(3, "bilinear", True, 0.1),
+        UNet(3),
+        UNet(3, 5, 2, "bilinear", 0.2),
+        UNet(3, 4, 4, "nearest", separable=True),
+    ],
     ids=lambda model: f"{model.name} {model.arguments}",
 )
 def test_summary_agrees_with_pytorch(model):
@@ -108,8 +114,8 @@ def plain_unet(weights, image, depth, upsample):
     """An independent construction: the same weights in a plain functional version that recurses level by level."""
 
     def twice(x, prefix):
-        for convolution, norm in [(0, 1), (3, 4)]:
-            x = F.conv2d(x, weights[f"{prefix}.{convolution}.weight"], padding=1)
+        for place, norm in [(0, 1), (3, 4)]:
+            x = F.conv2d(x, weights[f"{prefix}.{place}.weight"], padding=1)
             mean, variance = (weights[f"{prefix}.{norm}.running_{name}"][:, None, None] for name in ("mean", "var"))
             scale, shift = (weights[f"{prefix}.{norm}.{name}"][:, None, None] for name in ("weight", "bias"))
             x = ((x - mean) / (variance + 1e-5).sqrt() * scale + shift).clamp(min=0)
@@ -180,11 +186,11 @@ def test_the_unet_takes_any_size(height, width, depth):
     assert model(torch.randn(2, 3, height, width)).shape == (2, 4, height, width)
 
 
+@pytest.mark.parametrize("depth, separable", [(1, False), (2, False), (3, False), (2, True)])
 @pytest.mark.parametrize("upsample", ["transposed", "bilinear", "nearest"])
-@pytest.mark.parametrize("depth", [1, 2, 3])
-def test_the_halo_of_the_unet_is_what_the_gradient_says(depth, upsample):
+def test_the_halo_of_the_unet_is_what_the_gradient_says(depth, upsample, separable):
     torch.manual_seed(0)
-    model = UNet(1, 2, depth, upsample).double().eval()
+    model = UNet(1, 2, depth, upsample, separable=separable).double().eval()
     with torch.no_grad():  # nothing is cut off by a ReLU, nothing cancels: the gradient shows the reach
         for parameter in model.parameters():
             parameter.copy_(parameter.abs() + 0.05)
@@ -198,6 +204,23 @@ def test_the_halo_of_the_unet_is_what_the_gradient_says(depth, upsample):
             reach.append((edge - seen.min() if y >= edge else seen.max() - edge + 1).item())
     assert max(reach) <= model.halo and model.halo % model.stride == 0 and model.stride == 2**depth
     assert depth == 1 or max(reach) > model.halo - model.stride  # and not more than it takes
+
+
+def test_a_separable_convolution_is_a_usual_one_whose_kernels_are_products():
+    torch.manual_seed(0)
+    separable, usual = convolution(5, 7, True), convolution(5, 7, False)
+    in_each, between = (layer.weight for layer in separable)  # (5, 1, 3, 3) and (7, 5, 1, 1)
+    with torch.no_grad():
+        usual.weight.copy_(between * in_each[:, 0])
+    x = torch.randn(2, 5, 9, 8)
+    torch.testing.assert_close(separable(x), usual(x))
+    assert sum(map(torch.numel, separable.parameters())) == 5 * 9 + 5 * 7
+    assert isinstance(convolution(3, 7, True), nn.Conv2d)  # the colours
+    count = lambda separable: sum(map(torch.numel, UNet(2, 8, 2, separable=separable).parameters()))
+    flops = lambda separable: sum(row[3] for row in summary(UNet(2, 8, 2, separable=separable), 32))
+    assert count(True) < count(False) / 3 and flops(True) < flops(False) / 3
+    model = UNet(4, 3, 3, separable=True).eval()
+    assert model(torch.randn(1, 3, 33, 17)).shape == (1, 4, 33, 17)
 
 
 def test_dropout_of_the_unet():
@@ -219,7 +242,7 @@ def test_batchnorm_alone_is_pytorchs():
 
 def test_build_and_context():
     assert build("fcn", 3).arguments == FCN(3).arguments
-    assert build("unet", 3, width=8, depth=2).arguments == UNet(3, 8, 2).arguments
+    assert build("unet", 3, width=8, depth=2, separable=True).arguments == UNet(3, 8, 2, separable=True).arguments
     with pytest.raises(BadInput, match="--upsample transposed"):
         build("fcn", 3, "transposed")
     assert context(FCN()) == 8 and context(UNet()) == 48 and context(UNet(depth=4)) == 96

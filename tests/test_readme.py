@@ -31,7 +31,7 @@ def test_every_script_and_module_in_its_commands_exists():
 
 def test_nothing_is_left_to_fill_in_and_the_table_is_what_model_py_prints(capsys):
     assert not re.search(r"@[A-Z]+@", README)
-    settings = {"upsample": None, "batchnorm": False, "width": 16, "depth": 3, "dropout": 0.0}
+    settings = {"upsample": None, "batchnorm": False, "width": 16, "depth": 3, "dropout": 0.0, "separable": False}
     model.main(argparse.Namespace(model="fcn", size=256, classes=2, **settings))
     assert capsys.readouterr().out.strip() in README
 
