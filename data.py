@@ -294,6 +294,8 @@ def read_classes(path):
     """A class table from a JSON file: (classes as find_classes gives them, values to ignore). Raises BadInput.
 
     {"classes": [{"name": "background", "value": 0}, {"name": "road", "value": [128, 64, 128]}], "ignore": [7]}
+
+    A class may also have a "colour" [red, green, blue] to be shown in, if all have.
     """
     def wrong(what):
         return BadInput(f"{path}: {what}; expected "
@@ -325,7 +327,14 @@ def read_classes(path):
         twice = [one for one in found if found.count(one) > 1]
         if twice:
             raise wrong(f"the {kind} {twice[0]} occurs twice")
-    return [{"name": one["name"], "value": one["value"]} for one in classes], ignore
+    colours = [one["colour"] for one in classes if "colour" in one]
+    if colours and not (len(colours) == len(classes) and all(map(is_colour, colours))):
+        raise wrong('"colour" is not [red, green, blue] for each class')
+    return [{key: one[key] for key in ("name", "value", "colour") if key in one} for one in classes], ignore
+
+
+def is_colour(value):
+    return isinstance(value, list) and len(value) == 3 and all(type(part) is int and 0 <= part <= 255 for part in value)
 
 
 def to_indices(mask, classes, path, ignore=()):
@@ -367,8 +376,8 @@ def black_and_white(indices, classes):
 
 
 def class_colours(classes):
-    """A colour for each class index, uint8 (256, 3): the masks' own, or black and white, or from a palette."""
-    values = [one["value"] for one in classes]
+    """A colour for each class index, uint8 (256, 3): the table's or the masks', or black and white, or a palette's."""
+    values = [one.get("colour", one["value"]) for one in classes]
     if isinstance(values[0], list):
         own = np.array(values)
     elif len(values) == 2:
@@ -382,7 +391,7 @@ def class_colours(classes):
 
 def for_the_eye(indices, classes):
     """Class indices → a picture: two classes black and white, more in colours, the masks' own if they have some."""
-    if len(classes) == 2 and not isinstance(classes[0]["value"], list):
+    if len(classes) == 2 and not isinstance(classes[0]["value"], list) and "colour" not in classes[0]:
         return black_and_white(indices, classes)
     return class_colours(classes)[indices]
 

@@ -1,0 +1,173 @@
+"""Make a data set of street scenes, as train.py --data reads it, from Cityscapes' folders or CamVid's.
+
+    python -m challenges.cityscapes.prepare cityscapes --layout cityscapes --out DATA
+    python -m challenges.cityscapes.prepare camvid --layout camvid --out DATA
+
+Cityscapes holds leftImg8bit/SPLIT/CITY/*_leftImg8bit.png and gtFine/SPLIT/CITY/*_gtFine_labelIds.png; CamVid holds, as
+SegNet's authors made it, SPLIT/ and SPLITannot/, or SPLIT/images/ and SPLIT/masks/. Images and masks are taken as they
+are (linked, where the system can, so that they take no room). So Cityscapes' masks keep its labelIds, of which
+classes.json names the 19 that are evaluated; the others are ignored. What infer.py makes of inference/ has labelIds,
+too, and can be submitted as it is.
+
+The epoch is not chosen by what is reported. With labels for three splits, these are train.txt, val.txt and test.txt.
+Where test has none, test.txt is the split val, and val.txt the last frames of each city or drive in train. Images
+without labels go to inference/. Interrupted, the same command goes on.
+"""
+import os
+import shutil
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import NamedTuple
+
+from tqdm import tqdm
+
+from arguments import Parser, number
+from data import (
+    find_images,
+    image_size,
+    in_threads,
+    print_left_out,
+    read_classes,
+    read_mask,
+    same_size,
+    to_indices,
+    write_names,
+)
+from files import BadInput, begin_folder, keep_apart, write_whole
+
+HERE = Path(__file__).parent     # where the class tables are
+SPLITS = "train", "val", "test"
+
+
+def parse_arguments(argv=None):
+    parser = Parser(__file__, __doc__)
+    add = parser.add_argument
+    add("source", metavar="DIR", help="the data as it is unpacked")
+    add("--layout", choices=["cityscapes", "camvid"], required=True, help="of the folders in DIR")
+    add("--out", required=True, metavar="DIR", help="the data set: a new folder, or one to go on with")
+    add("--choose", type=number(float, 0, 0.9), default=0.05, metavar="P",
+        help="share of train to choose the epoch by, where there is no third split (0.05: the others learn)")
+    add("--workers", type=number(int, 1, 64), default=os.cpu_count() or 1, metavar="K",
+        help="threads; the files are the same (one for each core)")
+    return parser.parse_args(argv)
+
+
+class Scene(NamedTuple):
+    split: str
+    drive: str                   # the city, or the drive of a car: its frames are alike
+    name: str
+    image: Path
+    mask: Path | None
+
+
+def cityscapes_scenes(folder):
+    """[Scene, …] of Cityscapes' folders, in order."""
+    scenes = []
+    for image in sorted(folder.glob("leftImg8bit/*/*/*_leftImg8bit.png")):
+        split, city, name = *image.parts[-3:-1], image.name.removesuffix("_leftImg8bit.png")
+        mask = folder / "gtFine" / split / city / f"{name}_gtFine_labelIds.png"
+        scenes.append(Scene(split, city, name, image, mask if mask.exists() else None))
+    return scenes
+
+
+def camvid_scenes(folder):
+    """[Scene, …] of CamVid's folders, in order."""
+    scenes = []
+    for split in SPLITS:
+        images, masks = folder / split / "images", folder / split / "masks"
+        if not images.is_dir():
+            images, masks = folder / split, folder / f"{split}annot"
+        for image in find_images(images) if images.is_dir() else []:
+            mask = masks / f"{image.stem}.png"
+            scenes.append(Scene(split, image.stem.split("_")[0], image.stem, image, mask if mask.exists() else None))
+    return scenes
+
+
+def check(scene, classes, ignore):
+    """Whether a scene has a pixel to learn from; or what is wrong with it, a text."""
+    try:
+        size = image_size(scene.image)
+        if scene.mask is None:
+            return False
+        mask = read_mask(scene.mask)
+        same_size(scene.image, size, scene.mask, mask.shape[:2])
+        return bool((to_indices(mask, classes, scene.mask, ignore) < len(classes)).any())
+    except BadInput as error:
+        return str(error)
+
+
+def take(source, target):
+    """The same file at another place: a link, where the system can, else a copy."""
+    if target.exists():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with write_whole(target) as temporary:
+        try:
+            os.link(source, temporary)
+        except OSError:          # another disk, or a file system that knows no links
+            shutil.copyfile(source, temporary)
+
+
+def last_of_each(scenes, share):
+    """Names of the last `share` of each drive's frames, one at least where it is not 0; all other frames stay."""
+    drives = defaultdict(list)
+    for scene in scenes:
+        drives[scene.drive].append(scene.name)
+    return {name for names in drives.values() if share and len(names) > 1
+            for name in sorted(names)[-max(1, round(share * len(names))):]}
+
+
+def prepare(args):
+    """Do what `args` ask for (see parse_arguments)."""
+    source, out = Path(args.source), Path(args.out)
+    keep_apart(out, source)
+    classes, ignore = read_classes(HERE / f"{args.layout}.json")
+    if not source.is_dir():
+        raise BadInput(f"{source} is no folder; expected {args.layout} as it is unpacked")
+    scenes = (cityscapes_scenes if args.layout == "cityscapes" else camvid_scenes)(source)
+    if not scenes:
+        expected = "leftImg8bit/train/CITY/*.png" if args.layout == "cityscapes" else "train/images/ or train/"
+        raise BadInput(f"{source} holds no images where {args.layout} has them; expected {expected}")
+    begin_folder(out, {"layout": args.layout, "choose": args.choose, "scenes": len(scenes)})
+
+    problems, taken, labelled = [], set(), defaultdict(list)
+    found = in_threads(lambda scene: check(scene, classes, ignore), scenes, args.workers)
+    for scene, has_labels in zip(scenes, tqdm(found, total=len(scenes), unit="scene", disable=None)):
+        if isinstance(has_labels, str):
+            problems.append(("scenes that cannot be used", has_labels))
+        elif scene.name in taken:
+            problems.append(("scenes whose name another one has", scene.name))
+        else:
+            taken.add(scene.name)
+            image = f"{scene.name}{scene.image.suffix.lower()}"
+            take(scene.image, out / ("images" if has_labels else "inference") / image)
+            if has_labels:
+                take(scene.mask, out / "masks" / f"{scene.name}.png")
+                labelled[scene.split].append(scene)
+    shutil.copyfile(HERE / f"{args.layout}.json", out / "classes.json")
+
+    lists = {split: {scene.name for scene in labelled[split]} for split in SPLITS if labelled[split]}
+    if "train" in lists and "test" not in lists:
+        chosen_by = last_of_each(labelled["train"], args.choose)
+        lists = {"train": lists["train"] - chosen_by, "val": chosen_by, "test": lists.get("val", set())}
+    for split in SPLITS:
+        (out / f"{split}.txt").unlink(missing_ok=True)
+        if lists.get(split):
+            write_names(out / f"{split}.txt", sorted(lists[split]))
+    print(f"{out}: " + ", ".join(f"{len(names)} in {split}.txt" for split, names in lists.items() if names) +
+          f"; {len(taken) - sum(map(len, labelled.values()))} without labels, to infer")
+    print_left_out(problems)
+
+
+def main(args):
+    try:
+        prepare(args)
+    except (BadInput, OSError) as error:
+        sys.exit(f"prepare.py: {error}")
+    except KeyboardInterrupt:
+        sys.exit("prepare.py: interrupted, the data set is not whole; the same command goes on from here")
+
+
+if __name__ == "__main__":
+    main(parse_arguments())

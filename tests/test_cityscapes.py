@@ -1,0 +1,138 @@
+"""The street scenes: Cityscapes' and CamVid's folders become data sets, without moving a label."""
+
+import json
+
+import numpy as np
+import pytest
+from conftest import ROOT, command, fails_in_one_line
+from PIL import Image
+
+import dataset
+from challenges.cityscapes import prepare
+from data import read_classes, read_names
+
+KNOWN = [7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33]
+
+
+def scene(image, mask=None, labels=(7, 8, 0), size=(24, 36), seed=0):
+    """A noisy street of stripes, and perhaps its mask."""
+    image.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
+    Image.fromarray(pixels).save(image)
+    if mask:
+        mask.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.resize(np.array(labels, np.uint8), size)).save(mask)
+
+
+def street(root, split, city, number, labels=(7, 8, 0), masked=True):
+    name = f"{city}_{number:06d}_000019"
+    mask = root / "gtFine" / split / city / f"{name}_gtFine_labelIds.png" if masked else None
+    scene(root / "leftImg8bit" / split / city / f"{name}_leftImg8bit.png", mask, labels, seed=number)
+    return name
+
+
+@pytest.fixture
+def cityscapes(tmp_path):
+    """Twenty scenes of two cities to train on, three to report, one without labels and one with none to learn from."""
+    root = tmp_path / "cityscapes"
+    for number in range(20):
+        street(root, "train", "ulm" if number % 2 else "bonn", number)
+    for number in range(3):
+        street(root, "val", "munster", number)
+    street(root, "test", "berlin", 0, masked=False)
+    street(root, "test", "berlin", 1, labels=(0, 3, 255))  # as Cityscapes' own labels for test
+    return root
+
+
+def prepared(source, out, layout, *words):
+    prepare.main(prepare.parse_arguments([str(source), "--layout", layout, "--out", str(out), *words]))
+
+
+def test_cityscapes(cityscapes, tmp_path, capsys):
+    out = tmp_path / "data"
+    prepared(cityscapes, out, "cityscapes", "--choose", "0.2")
+    assert "16 in train.txt, 4 in val.txt, 3 in test.txt; 2 without labels, to infer" in capsys.readouterr().out
+    masks = {path.stem for path in (out / "masks").iterdir()}
+    names = {part: set(read_names(out / f"{part}.txt", masks)) for part in ("train", "val", "test")}
+    assert names["val"] == {f"{'ulm' if n % 2 else 'bonn'}_{n:06d}_000019" for n in (16, 17, 18, 19)}
+    assert all(name.startswith("munster") for name in names["test"])
+    assert {path.name for path in (out / "inference").iterdir()} == {f"berlin_00000{n}_000019.png" for n in (0, 1)}
+    for name in ("bonn_000000_000019", "munster_000002_000019"):
+        split, city = ("val" if "munster" in name else "train"), name.split("_")[0]
+        image = cityscapes / "leftImg8bit" / split / city / f"{name}_leftImg8bit.png"
+        mask = cityscapes / "gtFine" / split / city / f"{name}_gtFine_labelIds.png"
+        assert (out / "images" / f"{name}.png").read_bytes() == image.read_bytes()
+        assert (out / "masks" / f"{name}.png").read_bytes() == mask.read_bytes()
+    data = dataset.load(out, least=16)
+    assert len(data.training) == 16 and len(data.validation) == 4 and len(data.classes) == 19
+
+
+def test_the_same_command_goes_on_and_another_is_refused(cityscapes, tmp_path):
+    out = tmp_path / "data"
+    prepared(cityscapes, out, "cityscapes")
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    (out / "images" / "bonn_000000_000019.png").unlink()
+    (out / "train.txt").unlink()
+    prepared(cityscapes, out, "cityscapes")
+    assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    with pytest.raises(SystemExit, match="begun with another choose"):
+        prepared(cityscapes, out, "cityscapes", "--choose", "0.3")
+
+
+@pytest.mark.parametrize("folders", [("{}/images", "{}/masks"), ("{}", "{}annot")])
+def test_camvid_in_both_shapes(tmp_path, capsys, folders):
+    root = tmp_path / "camvid"
+    images, masks = (lambda split, form=form: root / form.format(split) for form in folders)
+    for split, count in [("train", 10), ("val", 4), ("test", 3)]:
+        for number in range(count):
+            name = f"{split}01TP_{number:04d}.png"
+            scene(images(split) / name, masks(split) / name, (0, 3, 11), seed=number)
+    prepared(root, tmp_path / "three", "camvid")  # labels for three splits: each is what it is called
+    assert "10 in train.txt, 4 in val.txt, 3 in test.txt" in capsys.readouterr().out
+    for path in masks("test").iterdir():
+        path.unlink()
+    prepared(root, tmp_path / "two", "camvid")
+    assert "9 in train.txt, 1 in val.txt, 4 in test.txt; 3 without labels" in capsys.readouterr().out
+    assert (tmp_path / "two" / "val.txt").read_text().split()[-1] == "train01TP_0009"
+
+
+def test_what_is_odd_is_named(cityscapes, tmp_path, capsys):
+    train = cityscapes / "gtFine" / "train"
+    Image.fromarray(np.full((24, 30), 7, np.uint8)).save(train / "bonn" / "bonn_000000_000019_gtFine_labelIds.png")
+    Image.fromarray(np.full((24, 36), 99, np.uint8)).save(train / "bonn" / "bonn_000002_000019_gtFine_labelIds.png")
+    (cityscapes / "leftImg8bit" / "train" / "ulm" / "ulm_000001_000019_leftImg8bit.png").write_bytes(b"no image")
+    prepared(cityscapes, tmp_path / "data", "cityscapes")
+    told = capsys.readouterr().out
+    assert "left out: 3 scenes that cannot be used: " in told and "holds 99" in told and "30x24" in told
+    assert not (tmp_path / "data" / "images" / "bonn_000000_000019.png").exists()
+
+
+def test_mistakes_are_told_in_one_line(cityscapes, tmp_path):
+    run = lambda *words: command("-m", "challenges.cityscapes.prepare", *words, cwd=ROOT)
+    fails_in_one_line(run(tmp_path / "none", "--layout", "camvid", "--out", tmp_path / "o"), "none is no folder")
+    fails_in_one_line(run(cityscapes, "--layout", "camvid", "--out", tmp_path / "o"), "holds no images", "train/")
+    fails_in_one_line(run(cityscapes, "--layout", "cityscapes", "--out", cityscapes / "o"), "is inside")
+    assert not (tmp_path / "o").exists()
+
+
+def test_the_class_tables():
+    classes, ignore = read_classes(ROOT / "challenges" / "cityscapes" / "cityscapes.json")
+    assert [one["value"] for one in classes] == KNOWN and not set(KNOWN) & set(ignore)
+    assert set(KNOWN) | set(ignore) == {*range(35), 255}
+    assert {one["name"]: one["colour"] for one in classes}["road"] == [128, 64, 128]
+    classes, ignore = read_classes(ROOT / "challenges" / "cityscapes" / "camvid.json")
+    assert [one["value"] for one in classes] == list(range(11)) and ignore == [11]
+
+
+def test_masks_keep_the_label_ids_all_the_way_to_a_submission(cityscapes, tmp_path):
+    """Train a moment, infer what has no labels: values that the evaluation server knows, in the image's size."""
+    out, words = tmp_path / "data", ["--patch", 16, "--batch", 2, "--steps", 2, "--epochs", 1]
+    prepared(cityscapes, out, "cityscapes")
+    assert command("train.py", "--data", out, "--out", tmp_path / "run", *words, cwd=tmp_path).returncode == 0
+    done = command(
+        "infer.py", out / "inference", tmp_path / "masks", "--checkpoint", tmp_path / "run" / "model.pt", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    masks = [np.asarray(Image.open(path)) for path in (tmp_path / "masks").iterdir()]
+    assert len(masks) == 2 and all(mask.shape == (24, 36) and set(np.unique(mask)) <= set(KNOWN) for mask in masks)
+    assert json.loads((out / "classes.json").read_text())["classes"][0]["name"] == "road"
