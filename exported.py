@@ -77,7 +77,7 @@ def predictor(network, mean, std):
     return forward
 
 
-def segmenter(network, facts, halo=None, tta=False):
+def segmenter(network, facts, halo=None, tta=False, seen=None):
     """As predict.segmenter: a function of an image uint8 (H, W, 3) to class indices uint8 (H, W)."""
     forward = predictor(network, facts["mean"], facts["std"])
-    return patches.segmenter(forward, network, facts["settings"], halo, tta)
+    return patches.segmenter(forward, network, facts["settings"], halo, tta, seen)

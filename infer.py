@@ -3,13 +3,15 @@
     python infer.py IMAGE_DIR OUTPUT_DIR                         with model.pt
     python infer.py IMAGE_DIR OUTPUT_DIR --checkpoint runs/name/model.pt --resume
     python infer.py IMAGE_DIR OUTPUT_DIR --onnx model.onnx       what export.py made of it, without PyTorch
+    python infer.py IMAGE_DIR OUTPUT_DIR --score energy --reject 4.2      no mask for what looks unfamiliar, see ood.py
     torchrun --nproc-per-node 2 infer.py IMAGE_DIR OUTPUT_DIR    in several processes
 
 Masks hold the values that the training's masks held. In a JPEG two classes are black and white, the brighter one
 white, exact when thresholded at half; for more than two, a .jpg image gets a .png mask. Files that cannot be read are
-listed at the end, after all others are done, and the exit status is 1.
+listed at the end, after all others are done, and the exit status is 1. With --reject, rejected.csv in OUTPUT_DIR names
+the images below the threshold, with their scores.
 """
-from arguments import Parser, add_prediction_knobs
+from arguments import Parser, add_prediction_knobs, number
 
 
 def parse_arguments(argv=None):
@@ -23,8 +25,13 @@ def parse_arguments(argv=None):
         help="of the masks (auto: the image's own wherever that can hold them; jpg: of several classes, to look at)")
     add("--only", metavar="FILE", help="the images it names, without extension, one a line, as in test.txt (all)")
     add("--resume", action="store_true", help="leave out masks that are there already, whichever network made them")
+    add("--reject", type=number(float, -1e9), metavar="THRESHOLD", help="write no mask for images with a lower --score (off)")
+    add("--score", choices=["softmax", "logit", "energy", "entropy", "features"], default="energy",
+        help="how familiar an image looks (energy: of any network; features: of a U-Net, without --onnx); see ood.py")
     add_prediction_knobs(add)
     args = parser.parse_args(argv)
+    if args.onnx and args.score == "features" and args.reject is not None:
+        parser.error("--score features: only PyTorch shows them; choose another score, or leave out --onnx")
     if args.onnx and (args.checkpoint or args.device == "cuda"):
         parser.error("--onnx: runs on the CPU, without --checkpoint; give one or the other")
     args.checkpoint = args.checkpoint or "model.pt"
@@ -34,6 +41,7 @@ def parse_arguments(argv=None):
 if __name__ == "__main__":
     ARGS = parse_arguments()     # before the imports below, which take two seconds: --help and typos answer at once
 
+import csv
 import sys
 import time
 from collections import deque
@@ -44,7 +52,8 @@ import numpy as np
 from tqdm import tqdm
 
 from data import black_and_white, find_images, for_the_eye, name_of, read_image, read_names, to_values
-from files import BadInput, claim, is_jpeg, is_ours, keep_apart, write_image
+from files import BadInput, claim, is_jpeg, is_ours, keep_apart, write_image, write_whole
+from ood import watch
 from processes import RANK, WORLD
 
 AHEAD = 4                        # images decoded, and masks not yet written, while the network works
@@ -100,14 +109,19 @@ def decoded_ahead(pool, folder, images):
 
 
 def open_network(args):
-    """What `args` name: (function image → class indices, classes, where it runs). Imports PyTorch only if needed."""
+    """What `args` name: (function image → class indices, classes, where it runs, scores as ood.watch gives or None).
+
+    Imports PyTorch only if needed.
+    """
+    names = [] if args.reject is None else [args.score]
     if args.onnx:
         if WORLD > 1:
             raise BadInput("--onnx: ONNX Runtime uses all cores by itself; expected no torchrun")
         from exported import load_exported, segmenter
 
         network, facts = load_exported(args.onnx)
-        return segmenter(network, facts, args.halo, args.tta), facts["classes"], "ONNX Runtime"
+        seen, scores = watch(names)
+        return segmenter(network, facts, args.halo, args.tta, seen), facts["classes"], "ONNX Runtime", scores
     from checkpoint import load_checkpoint
     from distributed import join
     from model import pick_device
@@ -116,7 +130,8 @@ def open_network(args):
     device = pick_device(args.device)
     join(device)
     model, facts = load_checkpoint(args.checkpoint)
-    return segmenter(model, facts, device, args.halo, args.tta), facts["classes"], device
+    seen, scores = watch(names, model)
+    return segmenter(model, facts, device, args.halo, args.tta, seen), facts["classes"], device, scores
 
 
 def of_all(items):
@@ -133,7 +148,7 @@ def infer(args):
     began = time.perf_counter()
     folder, output = Path(args.images), Path(args.output)
     keep_apart(output, folder)
-    segment, classes, device = open_network(args)
+    segment, classes, device, scores = open_network(args)
     images = choose_images(folder, args.only)
     masks = dict(zip(images, mask_paths(images, args.format, classes)))
     renamed = sum(image != mask for image, mask in masks.items()) if args.format == "auto" else 0
@@ -141,7 +156,9 @@ def infer(args):
         print(f"masks that become .png, as the image's own format cannot hold their values exactly: {renamed}")
 
     network = args.onnx or args.checkpoint
-    mine, failures, done = images[RANK::WORLD], [], []
+    rejecting = args.reject is not None
+    listed = claim(output / "rejected.csv", network, mark="rejected,") if rejecting and RANK == 0 else None
+    mine, failures, done, rejected = images[RANK::WORLD], [], [], []
     if args.resume:
         mine = [image for image in mine if not ((output / masks[image]).exists() and is_ours(output / masks[image]))]
     bar = tqdm(total=len(mine), unit="image", disable=RANK > 0 or None)      # None: where nobody looks on
@@ -160,17 +177,27 @@ def infer(args):
 
         for image, pixels in decoded_ahead(pool, folder, mine):
             try:
-                path = claim(output / masks[image], folder / image, network)
-                writing.append((image, pool.submit(write_mask, path, segment(pixels.result()), classes)))
+                path, indices = claim(output / masks[image], folder / image, network), segment(pixels.result())
+                if rejecting and (score := scores()[args.score]) < args.reject:
+                    path.unlink(missing_ok=True)         # of an earlier run, that kept it
+                    rejected.append((image.as_posix(), score))
+                    bar.update()
+                else:
+                    writing.append((image, pool.submit(write_mask, path, indices, classes)))
             except BadInput as error:
                 failures.append(str(error))
                 bar.update()
             finish(AHEAD)
         finish(0)
 
-    failures, done = sorted(of_all(failures)), len(of_all(done))
+    failures, done, rejected = sorted(of_all(failures)), len(of_all(done)), sorted(of_all(rejected))
+    if listed:
+        with write_whole(listed) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([("rejected", args.score), *rejected])
     seconds = time.perf_counter() - began
-    print(f"{done} masks in {output}" + (f", {len(images) - done - len(failures)} were there" if args.resume else "") +
+    there = len(images) - done - len(failures) - len(rejected)
+    print(f"{done} masks in {output}" + (f", {there} were there" if args.resume else "") +
+          (f", {len(rejected)} images rejected" if rejecting else "") +
           f"; {seconds:.1f} s on {device}, {seconds / max(done, 1):.2f} s an image")
     return failures
 

@@ -102,13 +102,14 @@ def tiles(height, width, halo, stride, window=None):
                                          for y, top, bottom in rows for x, left, right in columns]
 
 
-def stitch(forward, image, halo, stride, window=None):
+def stitch(forward, image, halo, stride, window=None, reduce=None):
     """Run `forward` over an image of any size, a window at a time, as if over the whole image at once.
 
     `forward` maps a uint8 window (h, w, 3) to an array (C, h, w), logits say; the result is that of the whole
     image (C, H, W) where `halo` is the network's own, since a kept pixel sees the same pixels in both; sums may
-    differ in their last bit, since kernels differ from one input shape to another. One window at a time is no
-    slower than several (`python -m benchmarks.windows`).
+    differ in their last bit, since kernels differ from one input shape to another. `reduce` maps what is kept of a
+    window, (C, y, x), to what is held of it, (K, y, x). One window at a time is no slower than several
+    (`python -m benchmarks.windows`).
     """
     height, width = image.shape[:2]
     window_height, window_width, cover = tiles(height, width, halo, stride, window)
@@ -116,10 +117,11 @@ def stitch(forward, image, halo, stride, window=None):
     padded = np.pad(image, ((0, -height % stride), (0, -width % stride), (0, 0)), mode="edge")
     stitched = None
     for y, x, top, bottom, left, right in cover:
-        result = forward(padded[y:y + window_height, x:x + window_width])
+        kept = forward(padded[y:y + window_height, x:x + window_width])[:, top - y:bottom - y, left - x:right - x]
+        kept = reduce(kept) if reduce else kept
         if stitched is None:
-            stitched = np.empty((len(result), height, width), result.dtype)
-        stitched[:, top:bottom, left:right] = result[:, top - y:bottom - y, left - x:right - x]
+            stitched = np.empty((len(kept), height, width), kept.dtype)
+        stitched[:, top:bottom, left:right] = kept
     return stitched
 
 
@@ -135,15 +137,21 @@ def stitch_at(zoom, forward, image, halo, stride):
     return np.stack([resized(plane, image.shape[:2]) for plane in stitched])
 
 
-def segment(zoom, forward, image, halo, stride):
+def segment(zoom, forward, image, halo, stride, seen=None):
     """The class with the highest logit at each pixel of an image: uint8 (H, W). See stitch_at for the arguments.
 
     Never holds all logits of a large image: without zoom it decides in each window, else for one class after the other.
+    `seen` is shown the logits (C, y, x) of each window that count, those of every pixel once.
     """
+    def look(kept):
+        if seen:
+            seen(kept)
+        return kept
+
     if zoom == 1:
-        decide = lambda window: forward(window).argmax(axis=0, keepdims=True).astype(np.uint8)       # (1, h, w)
-        return stitch(decide, image, halo, stride)[0]
-    planes = stitch(forward, resized(image, zoomed(image.shape[:2], zoom)), halo, stride)
+        decide = lambda kept: look(kept).argmax(axis=0, keepdims=True).astype(np.uint8)              # (1, y, x)
+        return stitch(forward, image, halo, stride, reduce=decide)[0]
+    planes = stitch(forward, resized(image, zoomed(image.shape[:2], zoom)), halo, stride, reduce=look)
     classes, highest = np.zeros(image.shape[:2], np.uint8), resized(planes[0], image.shape[:2]).copy()
     for index, plane in enumerate(planes[1:], start=1):
         larger = resized(plane, image.shape[:2])
@@ -184,15 +192,16 @@ def averaged(forward, views):
     return forward if views == "none" else over_views
 
 
-def segmenter(forward, network, settings, halo=None, tta=False):
+def segmenter(forward, network, settings, halo=None, tta=False, seen=None):
     """`forward` (see stitch) as a function of whole images: uint8 (H, W, 3), of any size → class indices uint8 (H, W).
 
     `network` says its halo and stride, `settings` are those of its training: they decide what zoom it sees at and,
-    for `tta`, which views it knows. Raises BadInput for a `halo` that does not fit (see context).
+    for `tta`, which views it knows. `seen` is shown all logits, see segment. Raises BadInput for a `halo` that does
+    not fit (see context).
     """
     halo = context(network, halo)
     forward = averaged(forward, settings.get("flips", "all") if tta else "none")     # the first checkpoints had all
-    return lambda image: segment(settings.get("zoom", 1), forward, image, halo, network.stride)
+    return lambda image: segment(settings.get("zoom", 1), forward, image, halo, network.stride, seen)
 
 
 def zoomed(size, zoom):

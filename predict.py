@@ -38,12 +38,14 @@ from model import pick_device, predictor
 from sample import SAMPLE, write_sample
 
 
-def segmenter(model, facts, device="cpu", halo=None, tta=False):
+def segmenter(model, facts, device="cpu", halo=None, tta=False, seen=None):
     """A trained network as a function: image uint8 (H, W, 3), of any size → class indices uint8 (H, W).
 
-    `facts` are those of its checkpoint. Raises BadInput for a `halo` that does not fit, see patches.context.
+    `facts` are those of its checkpoint. See patches.segmenter for the rest. Raises BadInput for a `halo` that does
+    not fit.
     """
-    return patches.segmenter(predictor(model, facts["mean"], facts["std"], device), model, facts["settings"], halo, tta)
+    forward = predictor(model, facts["mean"], facts["std"], device)
+    return patches.segmenter(forward, model, facts["settings"], halo, tta, seen)
 
 
 def outline(image, indices, colour=(255, 0, 255)):

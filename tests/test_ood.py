@@ -1,0 +1,198 @@
+"""Images out of distribution: scores against independent ones, thresholds, and infer.py --reject."""
+
+import csv
+
+import numpy as np
+import pytest
+import torch
+from conftest import command, fails_in_one_line
+from PIL import Image
+from scipy.special import logsumexp
+from scipy.stats import entropy as scipy_entropy
+from sklearn.metrics import roc_auc_score
+
+import ood
+import patches
+from checkpoint import save_checkpoint
+from data import read_image
+from exported import needs
+from files import BadInput
+from model import FCN, UNet
+from predict import segmenter
+
+CLASSES = [{"name": "ground", "value": 0}, {"name": "disc", "value": 3}, {"name": "bar", "value": 7}]
+FACTS = {
+    "classes": CLASSES,
+    "ignore": [],
+    "mean": [0.4, 0.4, 0.3],
+    "std": [0.1, 0.2, 0.2],
+    "settings": {"flips": "all", "zoom": 1.0},
+    "data": "",
+    "versions": {},
+}
+
+
+def picture(size, seed, level=110, spread=30):
+    pixels = np.random.default_rng(seed).normal(level, spread, (*size, 3))
+    return pixels.clip(0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def network():
+    """A small U-Net whose BatchNorm has seen a few pictures of one kind."""
+    torch.manual_seed(0)
+    model = UNet(3, 4, 2)
+    images = np.stack([picture((64, 64), seed) for seed in range(40, 60)])
+    forward = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+    for _ in range(30):
+        model.train()(
+            (forward - torch.tensor(FACTS["mean"])[:, None, None]) / torch.tensor(FACTS["std"])[:, None, None]
+        )
+    return model.eval()
+
+
+def test_scores_of_logits_are_those_of_scipy():
+    logits = np.random.default_rng(0).normal(0, 20, (5, 7, 9)).astype(np.float32)
+    logits[:, 0, 0] = 500  # where exp would overflow
+    probabilities = np.exp(logits - logsumexp(logits, axis=0))
+    np.testing.assert_allclose(ood.softmax(logits), probabilities.max(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(ood.energy(logits), logsumexp(logits, axis=0), rtol=1e-5)
+    np.testing.assert_allclose(ood.entropy(logits), -scipy_entropy(probabilities, axis=0), atol=1e-4)
+    np.testing.assert_array_equal(ood.logit(logits), logits.max(axis=0))
+    assert ood.softmax(logits)[0, 0] == pytest.approx(0.2, rel=1e-4)
+    assert ood.entropy(logits)[0, 0] == pytest.approx(-np.log(5), rel=1e-4)
+
+
+@pytest.mark.parametrize("size, zoom", [((70, 90), 1.0), ((300, 330), 1.0), ((300, 330), 0.5)])
+def test_each_pixel_counts_once_however_the_image_is_cut(network, size, zoom):
+    facts = {**FACTS, "settings": {"flips": "all", "zoom": zoom}}
+    names = ["softmax", "logit", "energy", "entropy"]
+    seen, scores = ood.watch(names)
+    segment = segmenter(network, facts, halo=0, seen=seen)
+    image = picture(size, 1)
+    first, again = [(segment(image), scores())[1] for _ in range(2)]
+    assert first == again  # nothing is left from the image before
+    kept = []
+    planes = patches.stitch_at(
+        1, lambda window: kept_logits(network, window), patches.resized(image, patches.zoomed(size, zoom)), 0, 4
+    )
+    for name in names:
+        assert first[name] == pytest.approx(ood.OF_LOGITS[name](planes).mean(dtype=np.float64), rel=1e-5), kept
+    plain = segmenter(network, facts, halo=0)(image)
+    assert np.array_equal(plain, segment(image))  # watching changes nothing
+
+
+def kept_logits(network, window):
+    scaled = (window / 255 - FACTS["mean"]) / FACTS["std"]
+    with torch.inference_mode():
+        return network(torch.from_numpy(scaled.astype(np.float32).transpose(2, 0, 1)[None]))[0].numpy()
+
+
+def test_features_are_far_where_an_image_is_of_another_kind(network):
+    seen, scores = ood.watch(["features"], network)
+    segment = segmenter(network, FACTS, seen=seen)
+    distance = {}
+    for name, image in [
+        ("same", picture((64, 64), 3)),
+        ("bright", picture((64, 64), 3, level=200)),
+        ("flat", picture((64, 64), 3, spread=2)),
+    ]:
+        segment(image)
+        distance[name] = -scores()["features"]
+    assert 0 < distance["same"] < 0.4 * min(distance["bright"], distance["flat"])
+
+
+def test_the_distance_of_features_is_the_formula(network):
+    """One BatchNorm of known statistics: (difference of means)² + (difference of deviations)², in its own units."""
+    layer = torch.nn.BatchNorm2d(2, eps=0).eval()
+    layer.running_mean, layer.running_var = torch.tensor([1.0, -2.0]), torch.tensor([4.0, 9.0])
+    distance = ood.watch_features(torch.nn.Sequential(layer))
+    x = torch.tensor(np.random.default_rng(0).normal(3, 2, (1, 2, 50, 40)), dtype=torch.float32)
+    layer(x[:, :, :20])
+    layer(x[:, :, 20:])  # in two windows
+    mean, deviation = x.mean(dim=(0, 2, 3)).numpy(), x.std(dim=(0, 2, 3), correction=0).numpy()
+    expected = (((mean - [1, -2]) ** 2 + (deviation - [2, 3]) ** 2) / [4, 9]).mean()
+    assert distance() == pytest.approx(expected, rel=1e-5)
+    layer(x)
+    assert distance() == pytest.approx(expected, rel=1e-5)
+
+
+def test_threshold_and_auroc():
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        familiar, others = random.integers(3, 12, 37) / 10, random.integers(0, 9, 21) / 10
+        truth = np.r_[np.ones(37), np.zeros(21)]
+        assert ood.auroc(familiar, others) == pytest.approx(roc_auc_score(truth, np.r_[familiar, others]))
+    scores = list(range(100))[::-1]
+    assert ood.threshold(scores, 0.95) == 5 and ood.threshold(scores, 1) == 0 and ood.threshold([3.0], 0.5) == 3
+    kept = lambda keep: sum(score >= ood.threshold(scores, keep) for score in scores)
+    assert [kept(keep) for keep in (0.9, 0.95, 0.99)] == [90, 95, 99]
+
+
+@pytest.fixture
+def folders(network, tmp_path):
+    """Checkpoint, images of the kind it knows, images of another, all beside each other in one folder, too."""
+    save_checkpoint(tmp_path / "model.pt", network, **FACTS)
+    for kind, level in [("known", 110), ("other", 220)]:
+        for number in range(5):
+            for folder in (kind, "both"):
+                path = tmp_path / folder / f"{kind}{number}.png"
+                path.parent.mkdir(exist_ok=True)
+                Image.fromarray(picture((48, 60), number, level)).save(path)
+    return tmp_path
+
+
+def test_infer_rejects_what_is_below_the_threshold(folders):
+    done = command("ood.py", "known", "--against", "other", "--keep", 1, cwd=folders)
+    assert done.returncode == 0 and "5 familiar images, 5 of another kind" in done.stdout, done.stderr
+    line = next(line.split() for line in done.stdout.splitlines() if line.startswith("features"))
+    assert line[-2:] == ["1.0000", "100.0%"]
+    least = float(line[3]) * 1.001  # negative, and rounded: a little below the lowest
+    words = ["infer.py", "both", "masks", "--score", "features"]
+    assert command(*words, cwd=folders).returncode == 0
+    assert len(list((folders / "masks").iterdir())) == 10  # without --reject, nothing is
+    for more in ([], ["--resume"]):
+        done = command(*words, "--reject", least, *more, cwd=folders)
+        assert done.returncode == 0 and "5 images rejected" in done.stdout, done.stderr
+        assert sorted(path.name for path in (folders / "masks").iterdir()) == [
+            *(f"known{number}.png" for number in range(5)),
+            "rejected.csv",
+        ]
+        with open(folders / "masks" / "rejected.csv", newline="") as file:
+            rows = list(csv.reader(file))
+        assert rows[0] == ["rejected", "features"] and [row[0] for row in rows[1:]] == [
+            f"other{number}.png" for number in range(5)
+        ]
+        assert all(float(row[1]) < least for row in rows[1:])
+
+
+def test_an_exported_network_rejects_the_same(folders, network):
+    """By the same scores, as far as ONNX Runtime's logits are PyTorch's."""
+    needs("onnx", "onnxscript", "onnxruntime")
+    assert command("export.py", "model.pt", "--out", "model.onnx", cwd=folders).returncode == 0
+    seen, scores = ood.watch(["energy"])
+    segment, found = segmenter(network, FACTS, seen=seen), {}
+    for path in sorted((folders / "both").iterdir()):
+        segment(read_image(path))
+        found[path.name] = scores()["energy"]
+    middle = sorted(found.values())
+    middle = (middle[4] + middle[5]) / 2
+    done = command("infer.py", "both", "masks", "--onnx", "model.onnx", "--reject", middle, cwd=folders)
+    assert done.returncode == 0 and "5 images rejected" in done.stdout, done.stderr
+    with open(folders / "masks" / "rejected.csv", newline="") as file:
+        rows = dict(list(csv.reader(file))[1:])
+    assert set(rows) == {name for name in found if found[name] < middle}
+    assert all(float(rows[name]) == pytest.approx(found[name], rel=1e-4) for name in rows)
+
+
+def test_mistakes_are_told_in_one_line(folders):
+    save_checkpoint(folders / "fcn.pt", FCN(3), **FACTS)
+    words = ["infer.py", "both", "masks", "--score", "features", "--reject", "0"]
+    fails_in_one_line(command(*words, "--checkpoint", "fcn.pt", cwd=folders), "no BatchNorm")
+    fails_in_one_line(command(*words, "--onnx", "model.onnx", cwd=folders), "only PyTorch shows them")
+    fails_in_one_line(command("ood.py", "none", cwd=folders), "none is no folder")
+    with pytest.raises(BadInput, match="no BatchNorm"):
+        ood.watch(["features"], FCN(3))
+    (folders / "masks").mkdir()
+    (folders / "masks" / "rejected.csv").write_text("mine\n")
+    fails_in_one_line(command(*words, cwd=folders), "rejected.csv exists and was not written by this program")
