@@ -25,7 +25,8 @@ def parse_arguments(argv=None):
         help="of the masks (auto: the image's own wherever that can hold them; jpg: of several classes, to look at)")
     add("--only", metavar="FILE", help="the images it names, without extension, one a line, as in test.txt (all)")
     add("--resume", action="store_true", help="leave out masks that are there already, whichever network made them")
-    add("--reject", type=number(float, -1e9), metavar="THRESHOLD", help="write no mask for images with a lower --score (off)")
+    add("--reject", type=number(float, -1e9), metavar="THRESHOLD",
+        help="write no mask for images with a lower --score (off)")
     add("--score", choices=["softmax", "logit", "energy", "entropy", "features"], default="energy",
         help="how familiar an image looks (energy: of any network; features: of a U-Net, without --onnx); see ood.py")
     add_prediction_knobs(add)

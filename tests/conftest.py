@@ -1,9 +1,16 @@
 """What several test files share: the commands as a user runs them, in a directory of their own."""
 
+import contextlib
+import io
 import json
+import os
+import runpy
 import subprocess
 import sys
+import traceback
+import warnings
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -19,6 +26,31 @@ def command(*words, cwd, **options):
     return subprocess.run(
         [sys.executable, script, *rest], cwd=cwd, capture_output=True, text=True, timeout=300, **options
     )
+
+
+def mistaken(*words, cwd):
+    """As command, but in this process, where PyTorch is imported already: there are two hundred mistakes to make."""
+    script, *rest = map(str, words)
+    as_module = script == "-m"
+    script, rest = (rest[0], rest[1:]) if as_module else (str(ROOT / script), rest)
+    out, err, code, before = io.StringIO(), io.StringIO(), 0, os.getcwd()
+    os.chdir(cwd)
+    try:
+        with mock.patch("sys.argv", [script, *rest]), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                with warnings.catch_warnings():  # of a module that is imported already
+                    warnings.simplefilter("ignore", RuntimeWarning)
+                    (runpy.run_module if as_module else runpy.run_path)(script, run_name="__main__")
+            except SystemExit as end:  # as Python itself ends then
+                code = end.code if isinstance(end.code, int) else 1 if end.code else 0
+                if isinstance(end.code, str):
+                    print(end.code, file=err)
+            except BaseException:
+                code = 1
+                traceback.print_exc(file=err)
+    finally:
+        os.chdir(before)
+    return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
 
 
 def fails_in_one_line(process, *words):

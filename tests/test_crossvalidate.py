@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import command, fails_in_one_line
+from conftest import command, fails_in_one_line, mistaken
 from PIL import Image
 
 import crossvalidate
@@ -75,10 +75,10 @@ def test_interrupted_it_goes_on_and_does_not_mix_settings(folder, tmp_path, monk
     assert (out / "crossvalidation.json").read_bytes() == before  # the same seed, the same weights
     assert (out / "fold0" / "model.pt").stat().st_mtime_ns == weights
     other = [str(word) for word in [*words, "--seed", 1]]
-    fails_in_one_line(command("crossvalidate.py", *other, cwd=tmp_path), "another arguments")
+    fails_in_one_line(mistaken("crossvalidate.py", *other, cwd=tmp_path), "another arguments")
     (folder / "masks" / "n0.png").write_bytes((folder / "masks" / "n1.png").read_bytes())
     same = [str(word) for word in words]
-    fails_in_one_line(command("crossvalidate.py", *same, cwd=tmp_path), "another set of files")
+    fails_in_one_line(mistaken("crossvalidate.py", *same, cwd=tmp_path), "another set of files")
 
 
 def test_classes_and_threshold_are_those_of_the_training(folder, tmp_path):

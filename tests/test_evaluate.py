@@ -9,7 +9,7 @@ import threading
 import numpy as np
 import pytest
 import sklearn.metrics
-from conftest import ROOT, command, fails_in_one_line
+from conftest import ROOT, command, fails_in_one_line, mistaken
 from PIL import Image
 
 import data
@@ -238,7 +238,9 @@ def three_masks_two_predictions(folder):
 def test_a_mask_without_prediction_is_an_error_unless_asked_otherwise(tmp_path):
     three_masks_two_predictions(tmp_path)
     fails_in_one_line(
-        command("evaluate.py", "pred", "data/masks", cwd=tmp_path), "1 of 3 true masks have no prediction: c", "mask: z"
+        mistaken("evaluate.py", "pred", "data/masks", cwd=tmp_path),
+        "1 of 3 true masks have no prediction: c",
+        "mask: z",
     )
     done = command("evaluate.py", "pred", "data/masks", "--missing", "skip", cwd=tmp_path)
     assert done.returncode == 0 and done.stderr == ""
@@ -323,7 +325,7 @@ def test_bad_inputs_are_one_line_and_leave_nothing(tmp_path):
         (["good", "good", "--missing", "maybe"], ["--missing"]),
         (["good"], ["MASK_DIR"]),
     ]:
-        fails_in_one_line(command("evaluate.py", *words, cwd=tmp_path), *expect)
+        fails_in_one_line(mistaken("evaluate.py", *words, cwd=tmp_path), *expect)
         assert sorted(tmp_path.rglob("*")) == before, words
 
 
@@ -372,7 +374,7 @@ def test_the_gallery_shows_the_best_the_median_and_the_worst(tmp_path, monkeypat
         titles = [f"{kind}: {name}: IoU" for kind, name in zip(kinds, expected.split())]
         assert [title.rsplit(" ", 1)[0] for title in drawn.pop()] == titles
     fails_in_one_line(
-        command("evaluate.py", "pred", "data/masks", "--gallery", 1, "--worst", 1, cwd=tmp_path), "--gallery"
+        mistaken("evaluate.py", "pred", "data/masks", "--gallery", 1, "--worst", 1, cwd=tmp_path), "--gallery"
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, command, fails_in_one_line, write_pair
+from conftest import ROOT, command, fails_in_one_line, mistaken, write_pair
 from PIL import Image
 
 import infer
@@ -116,7 +116,7 @@ def test_all_as_png(images, tmp_path):
     assert np.array_equal(read_mask(tmp_path / "out" / "upper.png"), expected(model, images / "upper.JPG") * 255)
     shutil.copy(images / "photo.jpg", images / "d.jpg")
     words = ("infer.py", "images", "other", "--format", "png")
-    fails_in_one_line(command(*words, cwd=tmp_path), "d.jpg and d.png would both become d.png")
+    fails_in_one_line(mistaken(*words, cwd=tmp_path), "d.jpg and d.png would both become d.png")
 
 
 def test_resume_leaves_out_what_is_done_and_nothing_else(images, tmp_path):
@@ -170,7 +170,7 @@ def test_only_some(images, tmp_path):
     assert command("infer.py", "images", "out", "--only", "test.txt", cwd=tmp_path).returncode == 0
     assert files(tmp_path / "out") == ["deep/er/photo.jpg", "with.dots.png"]
     (tmp_path / "test.txt").write_text("absent")
-    fails_in_one_line(command("infer.py", "images", "b", "--only", "test.txt", cwd=tmp_path), "test.txt names absent")
+    fails_in_one_line(mistaken("infer.py", "images", "b", "--only", "test.txt", cwd=tmp_path), "test.txt names absent")
 
 
 def test_a_unet_with_less_context_and_with_turns(images, tmp_path):

@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import ROOT, command, fails_in_one_line
+from conftest import ROOT, command, fails_in_one_line, mistaken
 from PIL import Image
 from scipy import stats
 from skimage import transform
@@ -321,7 +321,7 @@ def test_mistakes_are_told_in_one_line(tmp_path):
     (tmp_path / "torn").mkdir()
     (tmp_path / "torn" / "a.png").write_bytes(b"nothing")
     assert "can be read" in wrong("--images", tmp_path / "torn")
-    fails_in_one_line(command("-m", "challenges.logo.prepare", cwd=ROOT), "--out")
+    fails_in_one_line(mistaken("-m", "challenges.logo.prepare", cwd=ROOT), "--out")
     run = command("-m", "challenges.logo.prepare", "--out", tmp_path / "new", "--count", 0, cwd=ROOT)
     fails_in_one_line(run, "--count", "0")
     assert not (tmp_path / "new").exists()

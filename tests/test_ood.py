@@ -5,7 +5,7 @@ import csv
 import numpy as np
 import pytest
 import torch
-from conftest import command, fails_in_one_line
+from conftest import command, fails_in_one_line, mistaken
 from PIL import Image
 from scipy.special import logsumexp
 from scipy.stats import entropy as scipy_entropy
@@ -188,11 +188,11 @@ def test_an_exported_network_rejects_the_same(folders, network):
 def test_mistakes_are_told_in_one_line(folders):
     save_checkpoint(folders / "fcn.pt", FCN(3), **FACTS)
     words = ["infer.py", "both", "masks", "--score", "features", "--reject", "0"]
-    fails_in_one_line(command(*words, "--checkpoint", "fcn.pt", cwd=folders), "no BatchNorm")
-    fails_in_one_line(command(*words, "--onnx", "model.onnx", cwd=folders), "only PyTorch shows them")
-    fails_in_one_line(command("ood.py", "none", cwd=folders), "none is no folder")
+    fails_in_one_line(mistaken(*words, "--checkpoint", "fcn.pt", cwd=folders), "no BatchNorm")
+    fails_in_one_line(mistaken(*words, "--onnx", "model.onnx", cwd=folders), "only PyTorch shows them")
+    fails_in_one_line(mistaken("ood.py", "none", cwd=folders), "none is no folder")
     with pytest.raises(BadInput, match="no BatchNorm"):
         ood.watch(["features"], FCN(3))
     (folders / "masks").mkdir()
     (folders / "masks" / "rejected.csv").write_text("mine\n")
-    fails_in_one_line(command(*words, cwd=folders), "rejected.csv exists and was not written by this program")
+    fails_in_one_line(mistaken(*words, cwd=folders), "rejected.csv exists and was not written by this program")

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, command, fails_in_one_line
+from conftest import ROOT, command, fails_in_one_line, mistaken
 from PIL import Image
 
 import predict
@@ -160,19 +160,19 @@ def test_bad_inputs_are_one_line_and_leave_nothing(tmp_path):
         (["a.png", "--overlay", "a.png"], ["a.png is an input"]),
         (["a.png", "--out", "x.jpg", "--overlay", "x.png"], ["x.png is where the mask goes"]),
     ]:
-        fails_in_one_line(command("predict.py", *words, cwd=tmp_path), *expect)
+        fails_in_one_line(mistaken("predict.py", *words, cwd=tmp_path), *expect)
         assert sorted(tmp_path.iterdir()) == before, words
 
 
 def test_a_default_image_that_is_missing_beside_a_mask_is_an_error(tmp_path):
     Image.new("L", (50, 40)).save(tmp_path / "gt.png")
-    fails_in_one_line(command("predict.py", cwd=tmp_path), "rgb.png does not exist")
+    fails_in_one_line(mistaken("predict.py", cwd=tmp_path), "rgb.png does not exist")
     assert [file.name for file in tmp_path.iterdir()] == ["gt.png"]
 
 
 def test_a_mistake_comes_before_the_sample(tmp_path):
     for script in ("predict.py", "data.py"):
-        fails_in_one_line(command(script, "--out", "x.gif", cwd=tmp_path), "x.gif")
+        fails_in_one_line(mistaken(script, "--out", "x.gif", cwd=tmp_path), "x.gif")
         assert not list(tmp_path.iterdir())
 
 
@@ -189,16 +189,16 @@ def test_demonstrations_write_their_pictures(tmp_path):
         assert done.returncode == 0 and picture in done.stdout, done.stderr
         assert read_image(tmp_path / picture).std() > 10
     assert "10,514" in command("model.py", cwd=tmp_path).stdout
-    fails_in_one_line(command("patches.py", "missing.png", cwd=tmp_path), "missing.png")
-    fails_in_one_line(command("patches.py", "--halo", 200, cwd=tmp_path), "halo")
-    fails_in_one_line(command("patches.py", "--window", 0, cwd=tmp_path), "halo")
-    fails_in_one_line(command("patches.py", "rgb.png", "--out", "rgb.png", cwd=tmp_path), "rgb.png is an input")
-    fails_in_one_line(command("data.py", "--out", "gt.png", cwd=tmp_path), "gt.png is an input")
-    fails_in_one_line(command("model.py", "--size", 258, cwd=tmp_path), "--size", "256")
+    fails_in_one_line(mistaken("patches.py", "missing.png", cwd=tmp_path), "missing.png")
+    fails_in_one_line(mistaken("patches.py", "--halo", 200, cwd=tmp_path), "halo")
+    fails_in_one_line(mistaken("patches.py", "--window", 0, cwd=tmp_path), "halo")
+    fails_in_one_line(mistaken("patches.py", "rgb.png", "--out", "rgb.png", cwd=tmp_path), "rgb.png is an input")
+    fails_in_one_line(mistaken("data.py", "--out", "gt.png", cwd=tmp_path), "gt.png is an input")
+    fails_in_one_line(mistaken("model.py", "--size", 258, cwd=tmp_path), "--size", "256")
     assert "31,037,698" in command("model.py", "--model", "unet", "--width", 64, "--depth", 4, cwd=tmp_path).stdout
     (tmp_path / "rgb.png").unlink()
     Image.new("L", (9, 9)).save(tmp_path / "gt.png")
-    fails_in_one_line(command("data.py", cwd=tmp_path), "gt.png", "not written by this program")
+    fails_in_one_line(mistaken("data.py", cwd=tmp_path), "gt.png", "not written by this program")
     assert not (tmp_path / "rgb.png").exists()  # no half of a pair
 
 

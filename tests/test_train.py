@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, command, fails_in_one_line
+from conftest import ROOT, command, fails_in_one_line, mistaken
 from PIL import Image
 
 import train
@@ -152,11 +152,11 @@ def test_a_settings_file_repeats_a_training(folder, tmp_path):
     assert same_weights(tmp_path / "first" / "last.pt", tmp_path / "second" / "last.pt")
     assert text.splitlines()[2:] == (tmp_path / "second" / "settings.args").read_text().splitlines()[2:]
     (tmp_path / "kö.args").write_text("--data 'nowhere at all'  # a remark\n--epochs 3\n", encoding="utf-8")
-    fails_in_one_line(command("train.py", "@kö.args", cwd=tmp_path), "nowhere at all is no folder")
+    fails_in_one_line(mistaken("train.py", "@kö.args", cwd=tmp_path), "nowhere at all is no folder")
     (tmp_path / "quote.args").write_text("--data Bob's\n")
-    fails_in_one_line(command("train.py", "@nowhere.args", cwd=tmp_path), "nowhere.args cannot be read")
-    fails_in_one_line(command("train.py", "@quote.args", cwd=tmp_path), "quote.args cannot be read")
-    fails_in_one_line(command("train.py", "@first/model.pt", cwd=tmp_path), "model.pt cannot be read")
+    fails_in_one_line(mistaken("train.py", "@nowhere.args", cwd=tmp_path), "nowhere.args cannot be read")
+    fails_in_one_line(mistaken("train.py", "@quote.args", cwd=tmp_path), "quote.args cannot be read")
+    fails_in_one_line(mistaken("train.py", "@first/model.pt", cwd=tmp_path), "model.pt cannot be read")
 
 
 def test_the_time_limit_anneals_and_ends(pair):
@@ -251,7 +251,7 @@ def test_resuming_on_other_classes_names_both(folder, tmp_path):
 )
 def test_settings_that_do_not_fit_the_network(folder, tmp_path, words):
     model = [] if "--upsample" in words else ["--model", "unet"]
-    fails_in_one_line(command("train.py", "--data", folder, *model, *words, cwd=tmp_path), words[0])
+    fails_in_one_line(mistaken("train.py", "--data", folder, *model, *words, cwd=tmp_path), words[0])
 
 
 def test_killed_at_twenty_random_moments_it_ends_with_the_same_weights(folder, tmp_path):
@@ -370,11 +370,11 @@ def test_no_batch_is_over_the_budget(pair, monkeypatch):
     assert shapes[0] == (16, 3, 64, 64)  # exactly one 256x256 input
     assert all(max(shape[2:]) <= 256 and shape[0] * shape[2] * shape[3] <= 256 * 256 for shape in shapes)
     assert len(shapes) > 2  # validation ran, too
-    fails_in_one_line(command("train.py", image, mask, "--batch", 17, cwd=folder), "budget", "65536")
+    fails_in_one_line(mistaken("train.py", image, mask, "--batch", 17, cwd=folder), "budget", "65536")
     for name, array in [("large.png", read_image(image)), ("large_mask.png", read_image(mask))]:
         Image.fromarray(np.tile(array, (5, 2, 1))).save(folder / name)
     words = ["large.png", "large_mask.png", "--batch", 1, "--budget", 9, "--patch"]
-    fails_in_one_line(command("train.py", *words, 257, cwd=folder), "257x257")
+    fails_in_one_line(mistaken("train.py", *words, 257, cwd=folder), "257x257")
     assert command("train.py", *words, 256, "--epochs", 1, "--steps", 1, cwd=folder).returncode == 0
     assert (
         command(
@@ -419,7 +419,7 @@ def test_bad_inputs_are_one_line_and_leave_nothing(pair):
     before = None
 
     def fails(*words, expect):
-        fails_in_one_line(command("train.py", *words, "--out", "results", *QUICK, cwd=folder), *expect)
+        fails_in_one_line(mistaken("train.py", *words, "--out", "results", *QUICK, cwd=folder), *expect)
 
     Image.fromarray(random.integers(0, 256, (120, 300), np.uint8)).save(folder / "greys.png")
     Image.new("L", (300, 120), 9).save(folder / "one.png")
@@ -449,7 +449,7 @@ def test_bad_inputs_are_one_line_and_leave_nothing(pair):
 
 def test_one_of_the_two_default_files_is_an_error(tmp_path):
     Image.new("RGB", (99, 99)).save(tmp_path / "rgb.png")
-    fails_in_one_line(command("train.py", cwd=tmp_path), "rgb.png is here, but not gt.png")
+    fails_in_one_line(mistaken("train.py", cwd=tmp_path), "rgb.png is here, but not gt.png")
     assert names(tmp_path) == ["rgb.png"]
 
 
@@ -457,29 +457,29 @@ def test_files_of_the_user_are_never_overwritten(pair):
     folder, image, mask = pair
     for name in RESULTS:
         (folder / name).write_text("the user's own")
-        fails_in_one_line(command("train.py", image, mask, *QUICK, cwd=folder), name, "not written by this program")
+        fails_in_one_line(mistaken("train.py", image, mask, *QUICK, cwd=folder), name, "not written by this program")
         assert (folder / name).read_text() == "the user's own"
         (folder / name).unlink()
     fails_in_one_line(
-        command("train.py", image, mask, "--out", "a.png/results", *QUICK, cwd=folder), "cannot be written"
+        mistaken("train.py", image, mask, "--out", "a.png/results", *QUICK, cwd=folder), "cannot be written"
     )
-    fails_in_one_line(command("train.py", image, mask, "--out", "a.png", *QUICK, cwd=folder), "cannot be written")
+    fails_in_one_line(mistaken("train.py", image, mask, "--out", "a.png", *QUICK, cwd=folder), "cannot be written")
 
 
 def test_resuming_needs_a_run_of_the_same_data(pair):
     folder, image, mask = pair
-    fails_in_one_line(command("train.py", "--resume", cwd=folder), "last.pt does not exist")
+    fails_in_one_line(mistaken("train.py", "--resume", cwd=folder), "last.pt does not exist")
     assert command("train.py", image, mask, *QUICK, cwd=folder).returncode == 0
-    fails_in_one_line(command("train.py", "--resume", "--batchnorm", cwd=folder), "last.pt holds another network")
+    fails_in_one_line(mistaken("train.py", "--resume", "--batchnorm", cwd=folder), "last.pt holds another network")
     (folder / "other").mkdir()
     shutil.copy(folder / "model.pt", folder / "other" / "last.pt")
-    fails_in_one_line(command("train.py", "--resume", "--out", "other", cwd=folder), "no training")
+    fails_in_one_line(mistaken("train.py", "--resume", "--out", "other", cwd=folder), "no training")
     changed = read_image(mask)[:, :, 0]
     Image.fromarray(changed[::-1].copy()).save(mask)  # the same values, elsewhere
-    fails_in_one_line(command("train.py", "--resume", "--epochs", 9, cwd=folder), "last.pt was trained on other")
+    fails_in_one_line(mistaken("train.py", "--resume", "--epochs", 9, cwd=folder), "last.pt was trained on other")
     Image.fromarray(changed).save(mask)
     Image.fromarray(255 - read_image(image)).save(image)
-    fails_in_one_line(command("train.py", "--resume", "--epochs", 9, cwd=folder), "last.pt was trained on other")
+    fails_in_one_line(mistaken("train.py", "--resume", "--epochs", 9, cwd=folder), "last.pt was trained on other")
 
 
 @pytest.mark.parametrize(
@@ -530,7 +530,9 @@ def test_a_loss_that_is_no_number_stops_the_run(pair):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there(pair):
     folder, image, mask = pair
-    fails_in_one_line(command("train.py", image, mask, "--device", "cuda", cwd=folder), "--device cuda", "--device cpu")
+    fails_in_one_line(
+        mistaken("train.py", image, mask, "--device", "cuda", cwd=folder), "--device cuda", "--device cpu"
+    )
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")

@@ -1,0 +1,414 @@
+"""Street scenes, four benchmarks: how right, how right in bad weather, for how much work, and whether a network knows
+what it does not know.
+
+    python -m challenges.cityscapes.benchmark DATA --baseline runs/baseline/model.pt --recipe runs/recipe/model.pt
+        --networks runs/*/model.pt --far PHOTOGRAPHS --out runs/benchmark
+
+DATA is what prepare.py wrote. Figures are those on the images of test.txt; thresholds are chosen on those of val.txt.
+Writes benchmark.json, efficiency.png, robustness.png and rejection.png, and prints four tables:
+
+  1. Peak: mean Dice and mean IoU over the classes, all images together as one.
+  2. Robustness: the same on corrupted images (see corrupt.py), and the share of the clean Dice that is left.
+  3. Efficiency: Dice per GFLOP, which is 0 below 0.8 of the baseline's Dice.
+  4. Out-of-distribution: the mean Dice of the images that a network keeps, where a kept image of another kind counts 0,
+     and a rejected one of this kind, too. Near: corrupted images of the highest severity, and --near; far: --far.
+
+What stands behind ± or in brackets is of 1,000 bootstraps over the images. What was computed is kept in OUT: the same
+command, or one with more networks, goes on from there.
+"""
+from arguments import Parser, number
+
+
+def parse_arguments(argv=None):
+    parser = Parser(__file__, __doc__)
+    add = parser.add_argument
+    add("data", metavar="DATA", help="the data set, see prepare.py")
+    add("--baseline", required=True, metavar="FILE", help="the network to compare with")
+    add("--recipe", required=True, metavar="FILE", help="the network to compare")
+    add("--networks", nargs="+", default=[], metavar="FILE", help="others, for the first and third table")
+    add("--near", nargs="+", default=[], metavar="DIR", help="images of nearly this kind, streets elsewhere say")
+    add("--far", nargs="+", default=[], metavar="DIR", help="images of another kind")
+    add("--out", required=True, metavar="DIR", help="a new folder, or one to go on with")
+    add("--kinds", nargs="+", metavar="KIND", help="of corruption (all of corrupt.py)")
+    add("--severities", nargs="+", type=number(int, 1, 5), default=[3], metavar="S", help="for the second table (3)")
+    add("--keep", type=number(float, 0.5, 1), default=0.95, metavar="P",
+        help="share of the images of val.txt that a threshold keeps (0.95)")
+    add("--halo", type=number(int, 0, 127), default=32, metavar="PIXELS",
+        help="what windows see around what they keep (32: a fourth of the work of all, and nearly the same classes)")
+    add("--images", type=number(int, 1), metavar="N",
+        help="at most so many of each folder and list, spread evenly (all)")
+    add("--quick", action="store_true", help="to try it: 6 images each, fog and rain only")
+    args = parser.parse_args(argv)
+    if args.quick:
+        args.images, args.kinds = args.images or 6, args.kinds or ["fog", "rain"]
+    return args
+
+
+if __name__ == "__main__":
+    ARGS = parse_arguments()     # before the imports below, which take two seconds: --help and typos answer at once
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from tqdm import tqdm
+
+import metrics
+import ood
+from challenges.cityscapes.corrupt import KINDS, SEVERITIES, corrupt
+from checkpoint import load_checkpoint
+from data import named_images, read_image
+from files import MARK, BadInput, begin_folder, claim, write_text
+from model import pick_device
+from predict import segmenter
+from scoring import find_examples
+
+FLAT = "contrast", "night"       # kinds that --jitter of train.py, which changes light and contrast, resembles
+LEAST = 0.8                      # share of the baseline's Dice below which efficiency counts 0
+
+
+# ---------------------------------------------------------------------------------------------------
+# Networks, images → confusion matrices and scores of each image, kept in files
+
+
+class Network(NamedTuple):
+    name: str
+    key: str                     # name and digest of its file: what is kept of it stays its own
+    facts: dict
+    segment: object              # image uint8 (H, W, 3) → class indices (H, W)
+    scores: object               # of the image segmented last, see ood.watch
+    parameters: int
+    model: object
+
+
+class Image(NamedTuple):
+    """What one network made of one image."""
+
+    confusion: np.ndarray | None         # int64 (classes, classes); None without a mask
+    scores: dict
+
+
+def open_network(path, halo):
+    model, facts = load_checkpoint(path)
+    names = [name for name in ood.SCORES if name != "features" or ood.batchnorms(model)]
+    seen, scores = ood.watch(names, model)
+    name = Path(path).parent.name if Path(path).name == "model.pt" else Path(path).stem
+    key = f"{name} {hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]}"
+    segment = segmenter(model, facts, pick_device("auto"), halo, seen=seen)
+    return Network(name, key, facts, segment, scores, sum(map(torch.numel, model.parameters())), model)
+
+
+def spread_evenly(items, count):
+    """At most `count` of them, from the first to the last."""
+    if count is None or count >= len(items):
+        return list(items)
+    return [items[place * len(items) // count] for place in range(count)]
+
+
+def examples_of(folder, facts, listed, count):
+    """{name: function that reads (image, truth)} of the names in a list of a data set."""
+    folder = Path(folder)
+    found = find_examples(folder / "images", folder / "masks", facts, only=folder / listed)
+    places = spread_evenly(range(len(found.names)), count)
+    return {found.names[place]: lambda place=place: found.read(place) for place in places}
+
+
+def others_of(folder, count):
+    """As examples_of, without truths."""
+    paths = named_images(folder)
+    return {name: lambda path=paths[name]: (read_image(path), None) for name in spread_evenly(list(paths), count)}
+
+
+def look(network, examples, condition, out, damage=None):
+    """[Image, …] that a network makes of examples, perhaps damaged first: (kind, severity). Kept in a file."""
+    path = claim(out / network.key / f"{condition}.json")
+    rows = json.loads(path.read_text(encoding="utf-8"))["images"] if path.exists() else None
+    if rows is None or [row["name"] for row in rows] != list(examples):
+        rows = []
+        for name, read in tqdm(examples.items(), desc=f"{network.name}, {condition}", leave=False, disable=None):
+            image, truth = read()
+            if damage:
+                image = corrupt(image, *damage, seed=f"0 {name}")
+            indices = network.segment(image)
+            confusion = None
+            if truth is not None:
+                confusion = metrics.confusion_matrix(truth, indices, len(network.facts["classes"])).tolist()
+            rows.append({"name": name, "confusion": confusion, "scores": network.scores()})
+        write_text(path, json.dumps({"written by": MARK, "images": rows}))
+    return [Image(row["confusion"] and np.array(row["confusion"]), row["scores"]) for row in rows]
+
+
+def flops(network, image):
+    """GFLOPs for an input of 256×256×3, and for this image in the windows it is cut into; a multiply-add counts 2."""
+    counts, device = [], next(network.model.parameters()).device
+    for run in (lambda: network.model(torch.zeros(1, 3, 256, 256, device=device)), lambda: network.segment(image)):
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            run()
+        counts.append(counter.get_total_flops() / 1e9)
+    network.scores()                                                  # of these two, which nobody wants
+    return counts
+
+
+# ---------------------------------------------------------------------------------------------------
+# Figures
+
+
+def mean_dice(confusions):
+    """Confusion matrices (..., classes, classes) → mean Dice over the classes that occur (...,)."""
+    hits = np.diagonal(confusions, axis1=-2, axis2=-1)
+    occurring = confusions.sum(axis=-1) + confusions.sum(axis=-2)
+    with np.errstate(invalid="ignore"):
+        return np.nanmean(2 * hits / occurring, axis=-1)
+
+
+def draws(count, repeats=1000):
+    """How often each of `count` images is drawn in each bootstrap, (repeats, count), the same for all networks."""
+    return np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=repeats)
+
+
+def summed(images, times=None):
+    """Confusion matrices of images, together: (classes, classes); or of each bootstrap: (repeats, classes, classes)."""
+    confusions = np.array([image.confusion for image in images])
+    return confusions.sum(axis=0) if times is None else np.tensordot(times, confusions, 1)
+
+
+def interval(values):
+    return "[{:.3f} {:.3f}]".format(*np.percentile(values, [2.5, 97.5]))
+
+
+def peak(networks, clean):
+    """First table. Returns {name: figures}."""
+    print("\n1. Peak: all images as one, over the classes")
+    print(f"{'':<18}{'parameters':>12}{'mean Dice':>11}{'':<16}{'mean IoU':>10}{'accuracy':>10}{'Dice an image':>15}")
+    found = {}
+    for network in networks:
+        images = clean[network.name]
+        total, times = summed(images), draws(len(images))
+        found[network.name] = {
+            "dice": float(mean_dice(total)), "iou": metrics.mean(metrics.iou(total)),
+            "accuracy": metrics.accuracy(total), "image_dice": float(np.mean([of_image(one) for one in images])),
+            "interval": interval(mean_dice(summed(images, times)))}
+        figures = found[network.name]
+        print(f"{network.name:<18}{network.parameters:>12,}{figures['dice']:>11.4f} {figures['interval']:<15}"
+              f"{figures['iou']:>10.4f}{figures['accuracy']:>10.4f}{figures['image_dice']:>15.4f}")
+    return found
+
+
+def of_image(image):
+    """Mean Dice over the classes that occur in one image, or in its prediction."""
+    return metrics.mean(metrics.dice(image.confusion)) or 0.0
+
+
+def robustness(networks, clean, corrupted, kinds, severities):
+    """Second table. `corrupted`: {(network, kind, severity): images}. Returns {name: {severity: figures}}."""
+    print("\n2. Robustness: mean Dice, and the share of the clean Dice that is left")
+    found = {}
+    for network in networks:
+        found[network.name] = {}
+        jitter = network.facts["settings"].get("jitter", 0)
+        print(f"{network.name}, which has seen light and contrast changed by up to {jitter:.0%} (--jitter), no weather")
+        times = draws(len(clean[network.name]))
+        before = mean_dice(summed(clean[network.name])), mean_dice(summed(clean[network.name], times))
+
+        def row(label, parts, before=before, times=times):
+            dice = np.mean([mean_dice(summed(images)) for images in parts])
+            again = np.mean([mean_dice(summed(images, times)) for images in parts], axis=0)
+            print(f"  {label:<26}{dice:>9.4f}{dice / before[0]:>9.1%} {interval(again / before[1])}")
+            return {"dice": float(dice), "share": float(dice / before[0])}
+
+        print(f"  {'clean':<26}{before[0]:>9.4f}")
+        for severity in severities:
+            parts = {kind: corrupted[network.name, kind, severity] for kind in kinds}
+            figures = {kind: row(f"{kind} {severity}", [images]) for kind, images in parts.items()}
+            groups = {"fog and rain": ("fog", "rain"), "all of these": tuple(kinds),
+                      "without " + " and ".join(FLAT): tuple(kind for kind in kinds if kind not in FLAT)}
+            for label, group in groups.items():
+                if set(group) <= set(kinds):
+                    figures[label] = row(f"{label}, {severity}", [parts[kind] for kind in group])
+            found[network.name][severity] = figures
+    return found
+
+
+def efficiency(networks, baseline, figures, image):
+    """Third table. Returns {name: figures}."""
+    print(f"\n3. Efficiency: a multiply-add is 2 FLOPs; Dice per GFLOP is 0 below {LEAST} of the baseline's Dice")
+    print(f"{'':<18}{'GFLOPs, 256x256':>16}{'GFLOPs, image':>15}{'of baseline':>13}{'mean Dice':>11}{'of baseline':>13}"
+          f"{'Dice/GFLOP':>12}")
+    found, usual = {}, None
+    for network in sorted(networks, key=lambda network: network.name != baseline):       # the baseline first
+        patch, whole = flops(network, image)
+        usual = usual or (whole, figures[network.name]["dice"])
+        dice = figures[network.name]["dice"]
+        counted = dice / whole if dice >= LEAST * usual[1] else 0.0
+        found[network.name] = {"patch_gflops": patch, "image_gflops": whole, "dice": dice, "dice_per_gflop": counted}
+        print(f"{network.name:<18}{patch:>16.3f}{whole:>15.3f}{f'1/{usual[0] / whole:.1f}':>13}{dice:>11.4f}"
+              f"{dice / usual[1]:>13.1%}{counted:>12.4f}")
+    return found
+
+
+def rejection(network, clean, chosen_by, near, far, keep):
+    """Fourth table: each score with a threshold that keeps this share of `chosen_by`. Returns {name: figures}."""
+    print(f"\n4. Out-of-distribution: {network.name}, {len(clean)} images, {len(near)} near, {len(far)} far; "
+          f"thresholds keep {keep:.0%} of {len(chosen_by)} others")
+    print(f"{'score':<10}{'threshold':>11}{'AUROC near':>12}{'AUROC far':>11}{'kept':>8}{'near out':>10}{'far out':>9}"
+          f"{'rule':>9}")
+    dices, found = np.array([of_image(image) for image in clean]), {}
+    for name in clean[0].scores:
+        own, close, distant = (np.array([image.scores[name] for image in images]) for images in (clean, near, far))
+        least = ood.threshold([image.scores[name] for image in chosen_by], keep)
+        let_in = (close >= least).sum() + (distant >= least).sum()
+        found[name] = {
+            "threshold": least, "near_auroc": ood.auroc(own, close) if len(close) else None,
+            "far_auroc": ood.auroc(own, distant) if len(distant) else None, "kept": float((own >= least).mean()),
+            "near_rejected": float((close < least).mean()) if len(close) else None,
+            "far_rejected": float((distant < least).mean()) if len(distant) else None,
+            "rule": float((dices * (own >= least)).sum() / (len(own) + let_in))}
+        one = found[name]
+        print(f"{name:<10}{least:>11.4g}{metrics.text(one['near_auroc']):>12}{metrics.text(one['far_auroc']):>11}"
+              f"{one['kept']:>8.1%}{metrics.text(one['near_rejected']):>10}{metrics.text(one['far_rejected']):>9}"
+              f"{one['rule']:>9.4f}")
+    nothing = float(dices.sum() / (len(clean) + len(near) + len(far)))
+    print(f"{'to reject nothing':<72}{nothing:>8.4f}\n{'to know':<72}{dices.mean():>8.4f}")
+    return {**found, "nothing": {"rule": nothing}, "perfect": {"rule": float(dices.mean())}}
+
+
+# ---------------------------------------------------------------------------------------------------
+# Pictures
+
+
+def draw_efficiency(figures, baseline, path):
+    """Dice against GFLOPs of an image; a line along those that no other network beats in both."""
+    from matplotlib.figure import Figure
+
+    from plots import BLUE, ORANGE, save
+
+    figure = Figure(figsize=(8, 4.5), dpi=110, layout="constrained")
+    axes, points = figure.subplots(), {name: (one["image_gflops"], one["dice"]) for name, one in figures.items()}
+    best = [point for point in sorted(points.values())
+            if not any(other[0] <= point[0] and other[1] > point[1] for other in points.values())]
+    axes.plot(*zip(*best), color=BLUE, linewidth=1, label="none is both cheaper and better")
+    colours = [BLUE if point in best else ORANGE for point in points.values()]
+    axes.scatter(*zip(*points.values()), color=colours, zorder=3)
+    for name, point in points.items():
+        axes.annotate(name, point, xytext=(5, -11), textcoords="offset points", fontsize=9)
+    axes.axhline(LEAST * points[baseline][1], color="0.5", linestyle="--", linewidth=1,
+                 label=f"{LEAST} of the baseline's Dice")
+    axes.set(xscale="log", xlabel="GFLOPs for one image, a multiply-add is 2", ylabel="mean Dice", ylim=(0, 1))
+    axes.margins(x=0.12)
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right", edgecolor="none")
+    save(figure, path)
+
+
+def draw_robustness(figures, clean, path):
+    """The share of the clean Dice that each kind leaves, at the highest severity tested: a bar for each network."""
+    from matplotlib.figure import Figure
+
+    from plots import BLUE, ORANGE, save
+
+    severity = max(next(iter(figures.values())))
+    kinds = [kind for kind in next(iter(figures.values()))[severity] if kind in KINDS]
+    figure = Figure(figsize=(8, 0.8 + 0.45 * len(kinds)), dpi=110, layout="constrained")
+    axes, height = figure.subplots(), 0.8 / len(figures)
+    for place, ((name, by_severity), colour) in enumerate(zip(figures.items(), (ORANGE, BLUE))):
+        shares = [by_severity[severity][kind]["share"] for kind in kinds]
+        axes.barh(np.arange(len(kinds)) + place * height, shares, height, color=colour,
+                  label=f"{name}, clean Dice {clean[name]['dice']:.3f}")
+    axes.set(yticks=np.arange(len(kinds)) + height * (len(figures) - 1) / 2, xlim=(0, 1),
+             yticklabels=[kind.replace("_", " ") for kind in kinds],
+             xlabel=f"share of the clean Dice that is left at severity {severity}")
+    axes.axvline(0.8, color="0.5", linestyle="--", linewidth=1)
+    axes.invert_yaxis()
+    axes.grid(alpha=0.3, axis="x")
+    axes.legend(loc="upper left", bbox_to_anchor=(0, -0.12 - 0.3 / len(kinds)), ncols=2, edgecolor="none")
+    save(figure, path)
+
+
+def draw_rejection(clean, near, far, figures, path):
+    """For each score, how the images of the three kinds are spread, and the threshold."""
+    from matplotlib.figure import Figure
+
+    from plots import BLUE, ORANGE, SKY, save
+
+    names = list(clean[0].scores)
+    figure = Figure(figsize=(9, 1.7 * len(names)), dpi=110, layout="constrained")
+    for axes, name in zip(figure.subplots(len(names), 1, squeeze=False)[:, 0], names):
+        groups = {label: [image.scores[name] for image in images]
+                  for label, images in (("familiar", clean), ("near", near), ("far", far)) if images}
+        values = np.concatenate(list(groups.values()))
+        edges = np.linspace(np.percentile(values, 2), values.max(), 60)
+        for (label, group), colour in zip(groups.items(), (BLUE, SKY, ORANGE)):
+            axes.hist(np.clip(group, edges[0], None), edges, weights=np.full(len(group), 1 / len(group)), color=colour,
+                      alpha=0.7, label=label)
+        axes.axvline(figures[name]["threshold"], color="black", linewidth=1, linestyle="--", label="threshold")
+        axes.set(ylabel="share", yticks=[])
+        axes.set_title(name, fontsize=10)
+    figure.axes[0].legend(edgecolor="none", ncols=4, fontsize=9)
+    figure.axes[-1].set_xlabel("score of an image (the lowest 2 % at the left edge)")
+    save(figure, path)
+
+
+# ---------------------------------------------------------------------------------------------------
+
+
+def benchmark(args):
+    """Do what `args` ask for (see parse_arguments); returns all figures."""
+    out = Path(args.out)
+    kinds = args.kinds or list(KINDS)
+    unknown = set(kinds) - set(KINDS)
+    if unknown:
+        raise BadInput(f"--kinds {' '.join(sorted(unknown))}: expected some of {', '.join(KINDS)}")
+    paths = list(dict.fromkeys([args.baseline, args.recipe, *args.networks]))
+    networks = [open_network(path, args.halo) for path in paths]
+    names = [network.name for network in networks]
+    if len(set(names)) < len(names):
+        raise BadInput(f"two networks are called {max(names, key=names.count)}; expected model.pt in folders of "
+                       "different names")
+    begin_folder(out, {"data": args.data, "halo": args.halo, "images": args.images})
+    report, *pictures = [claim(out / name) for name in ("benchmark.json", "efficiency.png", "robustness.png",
+                                                        "rejection.png")]
+    scores, baseline, recipe = out / "scores", networks[0], networks[paths.index(args.recipe)]
+    test, val = (examples_of(args.data, recipe.facts, listed, args.images) for listed in ("test.txt", "val.txt"))
+    both, worst = list(dict.fromkeys([baseline.name, recipe.name])), SEVERITIES[-1]
+
+    clean = {network.name: look(network, test, "clean", scores) for network in networks}
+    damaged = {(network.name, kind, severity): look(network, test, f"{kind}-{severity}", scores, (kind, severity))
+               for network in networks if network.name in both for severity in args.severities for kind in kinds}
+    chosen_by = look(recipe, val, "val", scores)
+    near = [image for kind in kinds for image in look(recipe, test, f"{kind}-{worst}", scores, (kind, worst))]
+    near += [image for folder in args.near
+             for image in look(recipe, others_of(folder, args.images), f"near-{Path(folder).name}", scores)]
+    far = [image for folder in args.far
+           for image in look(recipe, others_of(folder, args.images), f"far-{Path(folder).name}", scores)]
+
+    print(f"{len(test)} images of {args.data}, windows with a halo of {args.halo} pixels")
+    figures = {"peak": peak(networks, clean)}
+    figures["robustness"] = robustness([network for network in networks if network.name in both], clean, damaged, kinds,
+                                       args.severities)
+    first, _ = next(iter(test.values()))()
+    figures["efficiency"] = efficiency(networks, baseline.name, figures["peak"], first)
+    figures["rejection"] = rejection(recipe, clean[recipe.name], chosen_by, near, far, args.keep)
+    draw_efficiency(figures["efficiency"], baseline.name, pictures[0])
+    draw_robustness(figures["robustness"], figures["peak"], pictures[1])
+    draw_rejection(clean[recipe.name], near, far, figures["rejection"], pictures[2])
+    write_text(report, json.dumps({"written by": MARK, **figures}, indent=1))
+    print(f"\nsee {report}, {', '.join(str(picture) for picture in pictures)}")
+    return figures
+
+
+def main(args):
+    try:
+        benchmark(args)
+    except BadInput as error:
+        sys.exit(f"benchmark.py: {error}")
+    except KeyboardInterrupt:
+        sys.exit("benchmark.py: interrupted; the same command goes on")
+
+
+if __name__ == "__main__":
+    main(ARGS)

@@ -1,0 +1,137 @@
+"""The street scenes' four benchmarks: each figure against one that is computed in another way."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import TABLE, mistaken, write_pair
+from PIL import Image
+from sklearn.metrics import f1_score
+
+from challenges.cityscapes import benchmark
+from challenges.cityscapes.corrupt import corrupt
+from checkpoint import save_checkpoint
+from data import read_pair, write_names
+from model import UNet, summary
+from predict import segmenter
+
+FACTS = {
+    "classes": TABLE["classes"],
+    "ignore": TABLE["ignore"],
+    "mean": [0.4, 0.4, 0.35],
+    "std": [0.1, 0.1, 0.1],
+    "settings": {"flips": "mirror", "zoom": 1.0, "jitter": 0.2},
+    "data": "",
+    "versions": {},
+}
+
+
+@pytest.fixture(scope="module")
+def street(tmp_path_factory):
+    """Twelve scenes, four to choose thresholds by, eight to test on; two networks; photographs of something else."""
+    root = tmp_path_factory.mktemp("street")
+    for number in range(12):
+        write_pair(root / "data", f"n{number:02d}", number)
+    write_names(root / "data" / "val.txt", [f"n{number:02d}" for number in range(4)])
+    write_names(root / "data" / "test.txt", [f"n{number:02d}" for number in range(4, 12)])
+    for number in range(5):
+        (root / "far").mkdir(exist_ok=True)
+        pixels = np.random.default_rng(number).integers(0, 256, (60, 80, 3), np.uint8)
+        Image.fromarray(pixels).save(root / "far" / f"{number}.png")
+    for seed, (name, width) in enumerate([("baseline", 6), ("recipe", 4), ("tiny", 2)]):
+        torch.manual_seed(seed)
+        (root / name).mkdir()
+        save_checkpoint(root / name / "model.pt", UNet(3, width, 1, separable=name == "tiny").eval(), **FACTS)
+    return root
+
+
+def words(street, out, *more):
+    networks = [f"--{name}={street / name / 'model.pt'}" for name in ("baseline", "recipe")]
+    others = ["--networks", street / "tiny" / "model.pt", "--far", street / "far", "--out", out]
+    return [str(word) for word in (street / "data", *networks, *others, "--kinds", "fog", "jpeg", *more)]
+
+
+def run(*arguments):
+    return benchmark.benchmark(benchmark.parse_arguments(list(arguments)))
+
+
+def test_every_figure_is_what_it_says(street, tmp_path, capsys):
+    figures = run(*words(street, tmp_path / "out", "--keep", "0.75"))
+    told = capsys.readouterr().out
+    assert json.loads((tmp_path / "out" / "benchmark.json").read_text())["peak"] == figures["peak"]
+
+    def predictions(name, condition=None):
+        """(truth, prediction) of the images to test on, pixels without a truth left out."""
+        model = UNet(3, {"baseline": 6, "recipe": 4, "tiny": 2}[name], 1, separable=name == "tiny").eval()
+        model.load_state_dict(torch.load(street / name / "model.pt", weights_only=True)["weights"])
+        segment = segmenter(model, FACTS, halo=32)
+        for number in range(4, 12):
+            paths = [street / "data" / part / f"n{number:02d}.png" for part in ("images", "masks")]
+            image, truth = read_pair(*paths, TABLE["classes"], TABLE["ignore"])
+            image = corrupt(image, *condition, seed=f"0 n{number:02d}") if condition else image
+            yield truth[truth != 255], segment(image)[truth != 255]
+
+    def dice(pairs):
+        return f1_score(*map(np.concatenate, zip(*pairs)), average="macro", zero_division=0)
+
+    for name in ("baseline", "recipe", "tiny"):
+        assert figures["peak"][name]["dice"] == pytest.approx(dice(predictions(name)))
+        low, high = map(float, figures["peak"][name]["interval"].strip("[]").split())
+        assert low <= figures["peak"][name]["dice"] + 0.02 and figures["peak"][name]["dice"] - 0.02 <= high
+    fog, jpeg = (dice(predictions("recipe", (kind, 3))) for kind in ("fog", "jpeg"))
+    found = figures["robustness"]["recipe"][3]
+    assert found["fog"]["dice"] == pytest.approx(fog)
+    assert found["fog"]["share"] == pytest.approx(fog / figures["peak"]["recipe"]["dice"])
+    assert found["all of these"]["dice"] == pytest.approx((fog + jpeg) / 2)
+
+    ratios = {}
+    for name, one in figures["efficiency"].items():
+        ratios[name] = one["dice"] / figures["efficiency"]["baseline"]["dice"]
+        assert one["dice_per_gflop"] == (one["dice"] / one["image_gflops"] if ratios[name] >= 0.8 else 0)
+    rows = summary(UNet(3, 6, 1), 256)
+    assert figures["efficiency"]["baseline"]["patch_gflops"] == pytest.approx(sum(row[3] for row in rows) / 1e9)
+    assert "tiny" not in figures["robustness"] and "2. Robustness" in told and "4. Out-of-distribution" in told
+    for picture in ("efficiency.png", "robustness.png", "rejection.png"):
+        assert np.asarray(Image.open(tmp_path / "out" / picture)).std() > 10
+
+
+def test_the_rule_counts_what_is_kept_and_what_is_rejected(street, tmp_path):
+    """By the brief's rule, image by image, from the files that the scores are kept in."""
+    figures = run(*words(street, tmp_path / "out", "--keep", "0.75"))["rejection"]
+    [kept] = (tmp_path / "out" / "scores").glob("recipe *")
+    of = lambda name: json.loads((kept / f"{name}.json").read_text())["images"]
+    others = [*of("fog-5"), *of("jpeg-5"), *of("far-far")]
+    for name in ("softmax", "logit", "energy", "entropy", "features"):
+        least = figures[name]["threshold"]
+        assert sum(row["scores"][name] >= least for row in of("val")) == 3  # of four
+        counted = []
+        for row in of("clean"):
+            confusion = np.array(row["confusion"])
+            sizes = confusion.sum(axis=0) + confusion.sum(axis=1)
+            image = np.mean([2 * confusion[c, c] / sizes[c] for c in range(3) if sizes[c]])
+            counted.append(image if row["scores"][name] >= least else 0)
+        counted += [0 for row in others if row["scores"][name] >= least]
+        assert figures[name]["rule"] == pytest.approx(np.mean(counted))
+    assert figures["nothing"]["rule"] <= figures["perfect"]["rule"]
+
+
+def test_the_same_command_computes_nothing_again_and_new_weights_are_not_mixed_with_old(street, tmp_path):
+    out = tmp_path / "out"
+    first = run(*words(street, out))
+    times = {path: path.stat().st_mtime_ns for path in (out / "scores").rglob("*.json")}
+    assert run(*words(street, out)) == first
+    assert times == {path: path.stat().st_mtime_ns for path in (out / "scores").rglob("*.json")}
+    (tmp_path / "baseline").mkdir()
+    torch.manual_seed(9)
+    save_checkpoint(tmp_path / "baseline" / "model.pt", UNet(3, 6, 1).eval(), **FACTS)
+    other = run(*words(street, out, "--baseline", str(tmp_path / "baseline" / "model.pt")))
+    assert other["peak"]["baseline"] != first["peak"]["baseline"] and other["peak"]["recipe"] == first["peak"]["recipe"]
+
+
+def test_quick_and_mistakes(street, tmp_path):
+    done = mistaken("-m", "challenges.cityscapes.benchmark", *words(street, tmp_path / "q", "--quick"), cwd=tmp_path)
+    assert done.returncode == 0 and "6 images of" in done.stdout, done.stderr
+    for more, told in [(["--kinds", "hail"], "hail"), (["--baseline", "none.pt"], "none.pt does not exist")]:
+        done = mistaken("-m", "challenges.cityscapes.benchmark", *words(street, tmp_path / "x", *more), cwd=tmp_path)
+        assert done.returncode == 1 and told in done.stderr and len(done.stderr.strip().splitlines()) == 1, done.stderr
