@@ -228,6 +228,8 @@ class Drawing(NamedTuple):
     scale: tuple = (1.0, 1.0)    # a patch shows the image at a scale between these two
     flips: str = "all"           # "all" eight ways to lay a square, left-right "mirror" or "none"
     reuse: int = 1               # steps in a row that cut their patches from the same images
+    paste: float = 0.0           # share of the patches onto which the objects of another one are laid
+    ground: int | None = None    # the class that is no object; needed to paste
 
 
 def class_rows(mask, classes):
@@ -312,7 +314,33 @@ def draw_batches(samples, drawing, epoch, first, steps, slots):
             if step == first:
                 image, mask, rows = samples[number]     # decoded here, where it is not held in memory
             images[row], masks[row] = cut_patch(image, mask, rows, label, place, dice, drawing)
+    if drawing.paste:
+        paste_objects(samples, drawing, epoch, first, slots, batches)
     return batches
+
+
+def paste_objects(samples, drawing, epoch, first, slots, batches):
+    """Lay the objects of other patches on a share of these, changing them (copy-paste: Ghiasi et al., CVPR 2021).
+
+    From few objects on few grounds it makes many pairs of them, some of them odd: a network learns to know the object
+    by itself. All pixels of the other patch with a class other than drawing.ground are copied, with their class.
+    """
+    objects = samples.ends.copy()
+    objects[:, drawing.ground] = 0
+    if not objects[-1, :-1].any():           # then there is nothing to paste
+        return
+    # Drawn as the patches of another training would be, where a patch that is not placed on a class means: none.
+    donors = drawing._replace(seed=drawing.seed + 2**32, balance=drawing.paste)
+    for row, slot in enumerate(slots):
+        for step, (images, masks) in enumerate(batches, start=first):
+            number, label, place, dice = draw_place(objects, donors, epoch, step, slot)
+            if label is None:
+                break                        # with `reuse`, that is so for all of these steps
+            if step == first:
+                image, mask, rows = samples[number]
+            other, truth = cut_patch(image, mask, rows, label, place, dice, donors)
+            there = (truth != drawing.ground) & (truth != IGNORE)
+            images[row][there], masks[row][there] = other[there], truth[there]
 
 
 def photometric_jitter(seed, epoch, step, count, strength):

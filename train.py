@@ -72,6 +72,8 @@ def parse_arguments(argv=None, **defaults):
         help="all eight ways to lay a square, left-right only, or none (all: mirror is for photographs with a sky)")
     add("--jitter", type=number(float, 0, 1), default=0.07, metavar="S",
         help="change light and contrast by up to this share, tint by a third of it (0.07: more costs IoU)")
+    add("--paste", type=number(float, 0, 1), default=0.0, metavar="P",
+        help="lay the objects of another patch, all but background, on this share (0: for few images, see README)")
     add = parser.add_argument_group("the loss").add_argument
     add("--loss", type=loss_names, default="ce", metavar="NAMES",
         help="ce, bce (of two classes), focal, dice, or a sum such as ce+dice (ce)")
@@ -149,7 +151,7 @@ import distributed
 import metrics
 import processes
 from checkpoint import load_checkpoint, save_checkpoint
-from data import write_names
+from data import some, write_names
 from files import MARK, BadInput, claim, write_text, write_whole
 from losses import class_weights, sum_of
 from model import build, normalize, pick_device, pick_precision, predictor
@@ -243,6 +245,10 @@ def train(args, last=None):
     training, validation, classes = data.training, data.validation, data.classes
     if "bce" in args.loss and len(classes) != 2:
         raise BadInput(f"--loss {args.loss}: bce is for two classes, there are {len(classes)}; use ce")
+    ground = next((number for number, one in enumerate(classes) if one["name"] == "background"), None)
+    if args.paste and ground is None:
+        raise BadInput(f"--paste {args.paste:g}: none of the classes {some([one['name'] for one in classes])} is "
+                       "called background; expected one, as all others are taken for objects")
     if args.patch < 2 * blank.stride:            # or BatchNorm would find a single pixel at the bottom
         raise BadInput(f"--patch {args.patch}: with {args.depth} poolings, expected at least {2 * blank.stride}")
     part, rest = divmod(args.batch, args.accumulate * processes.WORLD)
@@ -300,7 +306,8 @@ def train(args, last=None):
             show = open_board(args.tensorboard, classes, len(history))
 
     scale = tuple(args.zoom * part for part in args.scale)
-    drawing = Drawing(args.seed, args.patch, args.batch, args.balance, scale, args.flips, args.reuse)
+    drawing = Drawing(args.seed, args.patch, args.batch, args.balance, scale, args.flips, args.reuse, args.paste,
+                      ground)
     slots = range(processes.RANK, args.batch, processes.WORLD)       # this process's patches of each batch
     workers = args.workers if args.workers is not None else 0 if training.decode is None else -(-processes.cores() // 2)
     patches = dataset.stream(training, drawing, args.steps, range(len(history), args.epochs), slots, workers)

@@ -362,6 +362,47 @@ def test_reuse_takes_several_steps_from_the_same_images():
     assert following[0][0][:, 0, 0, 0].tolist() != sources[0]
 
 
+def coloured_pairs():
+    """Each picture has a grey of its own and in it, of a lighter grey, an object, or none; some has no truth."""
+    pairs = []
+    for number in range(12):
+        image, mask = np.full((40, 40, 3), 10 + number, np.uint8), np.zeros((40, 40), np.uint8)
+        if number < 5:
+            image[8:20, 10:30], mask[8:20, 10:30] = 100 + number, 1 + number % 2
+            image[20:24, 10:30], mask[20:24, 10:30] = 200, IGNORE
+        pairs.append((image, mask))
+    return pairs
+
+
+@pytest.mark.parametrize("reuse", [1, 3])
+def test_pasted_objects_come_whole_with_their_class_and_nothing_else_changes(reuse):
+    samples = Samples.held(coloured_pairs(), 3)
+    plain = Drawing(seed=0, size=16, batch=60, balance=0.0, reuse=reuse)
+    before = draw_batches(samples, plain, epoch=1, first=3, steps=reuse, slots=range(60))
+    after = draw_batches(samples, plain._replace(paste=0.5, ground=0), 1, 3, reuse, range(60))
+    changed = []
+    for (images, masks), (with_objects, truths) in zip(before, after):
+        pasted = (images != with_objects).any(axis=3)
+        assert np.array_equal(masks[~pasted], truths[~pasted])
+        assert not (with_objects[pasted] == 200).any()  # what has no truth is not pasted
+        objects = with_objects[pasted][:, 0]
+        assert (objects >= 100).all() and np.array_equal(1 + (objects - 100) % 2, truths[pasted])
+        changed.append(pasted.any(axis=(1, 2)))
+    assert 0.3 < np.mean(changed) < 0.6
+    if reuse > 1:  # from the same images in all of these steps
+        assert all(changed[0][n] or not changed[1][n] for n in range(60))
+    alone = draw_batches(samples, plain._replace(paste=0.5, ground=0), 1, 3, reuse, [7, 3])
+    assert np.array_equal(alone[0][0], after[0][0][[7, 3]]) and np.array_equal(alone[0][1], after[0][1][[7, 3]])
+
+
+def test_without_any_object_nothing_is_pasted():
+    samples = Samples.held(coloured_pairs()[5:], 3)
+    drawing = Drawing(seed=0, size=16, batch=4, balance=0.5)
+    [(images, masks)] = draw_batches(samples, drawing._replace(paste=1.0, ground=0), 0, 0, 1, range(4))
+    [(same, _)] = draw_batches(samples, drawing, 0, 0, 1, range(4))
+    assert np.array_equal(images, same) and not masks.any()
+
+
 def test_photometric_jitter_stays_within_its_strength():
     gain, offset = photometric_jitter(0, 0, 0, 5000, strength=0.1)
     middle = 0.5 * gain + offset  # what becomes of mid-grey: light and tint only

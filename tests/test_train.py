@@ -130,6 +130,13 @@ def test_bce_is_for_two_classes(folder, tmp_path):
     fails_in_one_line(process, "bce is for two classes, there are 3")
 
 
+def test_pasting_needs_a_background(folder, tmp_path):
+    words = ["train.py", "--data", folder, "--patch", 32, "--batch", 2, "--steps", 2, "--epochs", 1, "--paste", 0.5]
+    fails_in_one_line(mistaken(*words, cwd=tmp_path), "none of the classes ground, disc, bar is called background")
+    (folder / "classes.json").write_text((folder / "classes.json").read_text().replace("ground", "background"))
+    assert mistaken(*words, cwd=tmp_path).returncode == 0
+
+
 def test_accumulated_parts_make_one_step(pair):
     """The FCN has nothing that depends on the batch: four parts give the gradient of the whole."""
     folder, image, mask = pair
