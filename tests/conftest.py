@@ -28,8 +28,8 @@ def command(*words, cwd, **options):
     )
 
 
-def mistaken(*words, cwd):
-    """As command, but in this process, where PyTorch is imported already: there are two hundred mistakes to make."""
+def inside(*words, cwd):
+    """As command, but in this process, where PyTorch is imported already: that saves seconds, hundreds of times."""
     script, *rest = map(str, words)
     as_module = script == "-m"
     script, rest = (rest[0], rest[1:]) if as_module else (str(ROOT / script), rest)

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import TABLE, mistaken, write_pair
+from conftest import TABLE, inside, write_pair
 from PIL import Image
 from sklearn.metrics import f1_score
 
@@ -130,8 +130,8 @@ def test_the_same_command_computes_nothing_again_and_new_weights_are_not_mixed_w
 
 
 def test_quick_and_mistakes(street, tmp_path):
-    done = mistaken("-m", "challenges.cityscapes.benchmark", *words(street, tmp_path / "q", "--quick"), cwd=tmp_path)
+    done = inside("-m", "challenges.cityscapes.benchmark", *words(street, tmp_path / "q", "--quick"), cwd=tmp_path)
     assert done.returncode == 0 and "6 images of" in done.stdout, done.stderr
     for more, told in [(["--kinds", "hail"], "hail"), (["--baseline", "none.pt"], "none.pt does not exist")]:
-        done = mistaken("-m", "challenges.cityscapes.benchmark", *words(street, tmp_path / "x", *more), cwd=tmp_path)
+        done = inside("-m", "challenges.cityscapes.benchmark", *words(street, tmp_path / "x", *more), cwd=tmp_path)
         assert done.returncode == 1 and told in done.stderr and len(done.stderr.strip().splitlines()) == 1, done.stderr

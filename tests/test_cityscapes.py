@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import ROOT, command, fails_in_one_line
+from conftest import ROOT, command, fails_in_one_line, inside
 from PIL import Image
 
 import dataset
@@ -108,7 +108,7 @@ def test_what_is_odd_is_named(cityscapes, tmp_path, capsys):
 
 
 def test_mistakes_are_told_in_one_line(cityscapes, tmp_path):
-    run = lambda *words: command("-m", "challenges.cityscapes.prepare", *words, cwd=ROOT)
+    run = lambda *words: inside("-m", "challenges.cityscapes.prepare", *words, cwd=ROOT)
     fails_in_one_line(run(tmp_path / "none", "--layout", "camvid", "--out", tmp_path / "o"), "none is no folder")
     fails_in_one_line(run(cityscapes, "--layout", "camvid", "--out", tmp_path / "o"), "holds no images", "train/")
     fails_in_one_line(run(cityscapes, "--layout", "cityscapes", "--out", cityscapes / "o"), "is inside")
@@ -128,7 +128,7 @@ def test_masks_keep_the_label_ids_all_the_way_to_a_submission(cityscapes, tmp_pa
     """Train a moment, infer what has no labels: values that the evaluation server knows, in the image's size."""
     out, words = tmp_path / "data", ["--patch", 16, "--batch", 2, "--steps", 2, "--epochs", 1]
     prepared(cityscapes, out, "cityscapes")
-    assert command("train.py", "--data", out, "--out", tmp_path / "run", *words, cwd=tmp_path).returncode == 0
+    assert inside("train.py", "--data", out, "--out", tmp_path / "run", *words, cwd=tmp_path).returncode == 0
     done = command(
         "infer.py", out / "inference", tmp_path / "masks", "--checkpoint", tmp_path / "run" / "model.pt", cwd=tmp_path
     )

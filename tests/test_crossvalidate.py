@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import command, fails_in_one_line, mistaken
+from conftest import fails_in_one_line, inside
 from PIL import Image
 
 import crossvalidate
@@ -75,10 +75,10 @@ def test_interrupted_it_goes_on_and_does_not_mix_settings(folder, tmp_path, monk
     assert (out / "crossvalidation.json").read_bytes() == before  # the same seed, the same weights
     assert (out / "fold0" / "model.pt").stat().st_mtime_ns == weights
     other = [str(word) for word in [*words, "--seed", 1]]
-    fails_in_one_line(mistaken("crossvalidate.py", *other, cwd=tmp_path), "another arguments")
+    fails_in_one_line(inside("crossvalidate.py", *other, cwd=tmp_path), "another arguments")
     (folder / "masks" / "n0.png").write_bytes((folder / "masks" / "n1.png").read_bytes())
     same = [str(word) for word in words]
-    fails_in_one_line(mistaken("crossvalidate.py", *same, cwd=tmp_path), "another set of files")
+    fails_in_one_line(inside("crossvalidate.py", *same, cwd=tmp_path), "another set of files")
 
 
 def test_classes_and_threshold_are_those_of_the_training(folder, tmp_path):
@@ -109,7 +109,7 @@ def test_mistakes_are_told_in_one_line(folder, tmp_path):
         (["--folds", 1], "--folds"),
         (["--folds", 2, "--batch", 4, "--accumulate", 3], "--batch 4"),
     ]:
-        run = command("crossvalidate.py", "--out", tmp_path / "cv", "--data", folder, *words, cwd=tmp_path)
+        run = inside("crossvalidate.py", "--out", tmp_path / "cv", "--data", folder, *words, cwd=tmp_path)
         fails_in_one_line(run, told)
     validated(
         "--folds", 2, "--first", 1, "--out", tmp_path / "cv", "--data", folder, *TINY
@@ -118,6 +118,6 @@ def test_mistakes_are_told_in_one_line(folder, tmp_path):
 
 def test_what_is_not_ours_stays(folder, tmp_path):
     (tmp_path / "cv" / "fold of mine").mkdir(parents=True)
-    run = command("crossvalidate.py", "--out", "cv", "--data", folder, "--folds", 2, *TINY, cwd=tmp_path)
+    run = inside("crossvalidate.py", "--out", "cv", "--data", folder, "--folds", 2, *TINY, cwd=tmp_path)
     fails_in_one_line(run, "holds other things")
     assert [path.name for path in (tmp_path / "cv").iterdir()] == ["fold of mine"]

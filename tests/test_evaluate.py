@@ -9,7 +9,7 @@ import threading
 import numpy as np
 import pytest
 import sklearn.metrics
-from conftest import ROOT, command, fails_in_one_line, mistaken
+from conftest import ROOT, command, fails_in_one_line, inside
 from PIL import Image
 
 import data
@@ -132,7 +132,7 @@ def test_images_without_foreground_are_left_out_of_one_mean_and_count_as_one_in_
     save(np.uint8(empty), tmp_path / "pred/a.png")
     save(np.uint8(empty), tmp_path / "data/masks/a.png")
     (tmp_path / "e.txt").write_text("a\ne1\n")
-    done = command("evaluate.py", "pred", "data/masks", "--only", "e.txt", "--worst", 2, cwd=tmp_path)
+    done = inside("evaluate.py", "pred", "data/masks", "--only", "e.txt", "--worst", 2, cwd=tmp_path)
     assert done.returncode == 0 and "IoU of foreground: n/a" in done.stdout and "nan" not in done.stdout.lower()
     assert not (tmp_path / "worst.png").exists()
 
@@ -238,11 +238,11 @@ def three_masks_two_predictions(folder):
 def test_a_mask_without_prediction_is_an_error_unless_asked_otherwise(tmp_path):
     three_masks_two_predictions(tmp_path)
     fails_in_one_line(
-        mistaken("evaluate.py", "pred", "data/masks", cwd=tmp_path),
+        inside("evaluate.py", "pred", "data/masks", cwd=tmp_path),
         "1 of 3 true masks have no prediction: c",
         "mask: z",
     )
-    done = command("evaluate.py", "pred", "data/masks", "--missing", "skip", cwd=tmp_path)
+    done = inside("evaluate.py", "pred", "data/masks", "--missing", "skip", cwd=tmp_path)
     assert done.returncode == 0 and done.stderr == ""
     assert "1 of 3 true masks have no prediction: c" in done.stdout
     assert "1 predictions have no true mask: z" in done.stdout
@@ -325,7 +325,7 @@ def test_bad_inputs_are_one_line_and_leave_nothing(tmp_path):
         (["good", "good", "--missing", "maybe"], ["--missing"]),
         (["good"], ["MASK_DIR"]),
     ]:
-        fails_in_one_line(mistaken("evaluate.py", *words, cwd=tmp_path), *expect)
+        fails_in_one_line(inside("evaluate.py", *words, cwd=tmp_path), *expect)
         assert sorted(tmp_path.rglob("*")) == before, words
 
 
@@ -374,7 +374,7 @@ def test_the_gallery_shows_the_best_the_median_and_the_worst(tmp_path, monkeypat
         titles = [f"{kind}: {name}: IoU" for kind, name in zip(kinds, expected.split())]
         assert [title.rsplit(" ", 1)[0] for title in drawn.pop()] == titles
     fails_in_one_line(
-        mistaken("evaluate.py", "pred", "data/masks", "--gallery", 1, "--worst", 1, cwd=tmp_path), "--gallery"
+        inside("evaluate.py", "pred", "data/masks", "--gallery", 1, "--worst", 1, cwd=tmp_path), "--gallery"
     )
 
 
@@ -387,13 +387,13 @@ def test_the_worst_picture_shows_missed_and_invented_pixels(tmp_path):
     truth[:, :20], prediction[:, 40:80] = 255, 255
     save(truth, tmp_path / "data/masks/a.png")
     save(prediction, tmp_path / "pred/a.png")
-    done = command("evaluate.py", "pred", "data/masks", "--worst", 3, cwd=tmp_path)
+    done = inside("evaluate.py", "pred", "data/masks", "--worst", 3, cwd=tmp_path)
     assert done.returncode == 0 and done.stderr == "", done.stderr
     picture = read_image(tmp_path / "worst.png")
     missed, invented = near(picture, (0, 114, 178)).sum(), near(picture, (213, 94, 0)).sum()
     assert missed > 5000 and invented == pytest.approx(2 * missed, rel=0.03)
     assert picture.shape[1] == 1200
-    assert command("evaluate.py", "pred", "data/masks", "--worst", 3, cwd=tmp_path).returncode == 0  # over its own
+    assert inside("evaluate.py", "pred", "data/masks", "--worst", 3, cwd=tmp_path).returncode == 0  # over its own
 
 
 @pytest.mark.parametrize("colours", [False, True])
@@ -527,5 +527,5 @@ def test_a_class_name_may_hold_what_matplotlib_takes_for_a_formula(tmp_path):
     for folder in ("data/masks", "pred"):
         save(blob(len(folder)).astype(np.uint8), tmp_path / folder / "a.png")
     (tmp_path / "data" / "classes.json").write_text(json.dumps(table))
-    done = command("evaluate.py", "pred", "data/masks", "--worst", 1, cwd=tmp_path)
+    done = inside("evaluate.py", "pred", "data/masks", "--worst", 1, cwd=tmp_path)
     assert done.returncode == 0 and "see worst.png" in done.stdout, done.stderr

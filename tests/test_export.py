@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, command, fails_in_one_line, mistaken, write_pair
+from conftest import ROOT, command, fails_in_one_line, inside, write_pair
 from PIL import Image
 
 import export
@@ -233,7 +233,7 @@ def test_eight_bits_and_the_benchmark(tmp_path):
         (["--only", "no.txt"], "no.txt"),
         (["--halo", 127], "--halo"),
     ]:
-        fails_in_one_line(mistaken(*words, *more, cwd=tmp_path), told)  # before anything is written
+        fails_in_one_line(inside(*words, *more, cwd=tmp_path), told)  # before anything is written
     assert not (tmp_path / "again.onnx").exists()
 
 
@@ -270,8 +270,8 @@ def test_speed(tmp_path):
         (["--indices", "images"], "is there already; expected the name of a new folder"),
         (["--only", "missing.txt"], "missing.txt cannot be read"),
     ]:
-        fails_in_one_line(mistaken("speed.py", *words, *more, cwd=tmp_path), told)
-    fails_in_one_line(mistaken("speed.py", "model.pt", "nowhere", cwd=tmp_path), "nowhere")
+        fails_in_one_line(inside("speed.py", *words, *more, cwd=tmp_path), told)
+    fails_in_one_line(inside("speed.py", "model.pt", "nowhere", cwd=tmp_path), "nowhere")
     assert (tmp_path / "model.pt").read_bytes() == before
 
 

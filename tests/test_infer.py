@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, command, fails_in_one_line, mistaken, write_pair
+from conftest import ROOT, command, fails_in_one_line, inside, write_pair
 from PIL import Image
 
 import infer
@@ -78,7 +78,7 @@ def test_every_image_gets_a_mask_of_the_same_name_and_size(images, tmp_path):
 @pytest.mark.parametrize("values", [[0, 1], [3, 7], [255, 0], [[0, 0, 0], [9, 0, 200]]])
 def test_two_classes_are_black_and_white_in_a_jpeg_and_themselves_elsewhere(images, tmp_path, values):
     model = checkpoint(tmp_path / "model.pt", network(), values)
-    assert command("infer.py", "images", "out", cwd=tmp_path).returncode == 0
+    assert inside("infer.py", "images", "out", cwd=tmp_path).returncode == 0
     truth = expected(model, images / "photo.jpg")
     white = int(values != [255, 0])  # the brighter one
     assert np.array_equal(np.asarray(Image.open(tmp_path / "out" / "photo.jpg")) >= 128, truth == white)
@@ -89,7 +89,7 @@ def test_two_classes_are_black_and_white_in_a_jpeg_and_themselves_elsewhere(imag
     table = {"classes": [{"name": name, "value": value} for name, value in zip("ab", values)]}
     (tmp_path / "masks" / "classes.json").write_text(json.dumps(table))
     (tmp_path / "two.txt").write_text("photo\nc\n")
-    done = command("evaluate.py", "out", "masks", "--only", "two.txt", cwd=tmp_path)
+    done = inside("evaluate.py", "out", "masks", "--only", "two.txt", cwd=tmp_path)
     assert done.returncode == 0 and "mean IoU 1.0000" in done.stdout, done.stderr
     for name in ("d.png", "e.tif", "f.bmp", "g.webp"):
         assert np.array_equal(read_mask(tmp_path / "out" / name), np.array(values)[expected(model, images / name)]), (
@@ -99,29 +99,29 @@ def test_two_classes_are_black_and_white_in_a_jpeg_and_themselves_elsewhere(imag
 
 def test_more_classes_than_a_jpeg_can_hold_become_png(images, tmp_path):
     model = checkpoint(tmp_path / "model.pt", network(3), [0, 10, 300])
-    done = command("infer.py", "images", "out", cwd=tmp_path)
+    done = inside("infer.py", "images", "out", cwd=tmp_path)
     assert done.returncode == 0 and "cannot hold their values exactly: 6" in done.stdout
     assert not any(name.lower().endswith(("jpg", "jpeg", "bmp", "webp")) for name in files(tmp_path / "out"))
     for image, mask in [("photo.jpg", "photo.png"), ("e.tif", "e.tif"), ("deep/er/photo.jpg", "deep/er/photo.png")]:
         truth = np.array([0, 10, 300])[expected(model, images / image)]
         assert np.array_equal(read_mask(tmp_path / "out" / mask), truth) and len(np.unique(truth)) == 3
-    assert command("infer.py", "images", "look", "--format", "jpg", cwd=tmp_path).returncode == 0
+    assert inside("infer.py", "images", "look", "--format", "jpg", cwd=tmp_path).returncode == 0
     assert {name.rsplit(".", 1)[1] for name in files(tmp_path / "look")} == {"jpg"}
 
 
 def test_all_as_png(images, tmp_path):
     model = checkpoint(tmp_path / "model.pt", network(), [0, 255])
-    assert command("infer.py", "images", "out", "--format", "png", cwd=tmp_path).returncode == 0
+    assert inside("infer.py", "images", "out", "--format", "png", cwd=tmp_path).returncode == 0
     assert {name.rsplit(".", 1)[1] for name in files(tmp_path / "out")} == {"png"}
     assert np.array_equal(read_mask(tmp_path / "out" / "upper.png"), expected(model, images / "upper.JPG") * 255)
     shutil.copy(images / "photo.jpg", images / "d.jpg")
     words = ("infer.py", "images", "other", "--format", "png")
-    fails_in_one_line(mistaken(*words, cwd=tmp_path), "d.jpg and d.png would both become d.png")
+    fails_in_one_line(inside(*words, cwd=tmp_path), "d.jpg and d.png would both become d.png")
 
 
 def test_resume_leaves_out_what_is_done_and_nothing_else(images, tmp_path):
     checkpoint(tmp_path / "model.pt", network(), [0, 255])
-    assert command("infer.py", "images", "out", cwd=tmp_path).returncode == 0
+    assert inside("infer.py", "images", "out", cwd=tmp_path).returncode == 0
     (tmp_path / "out" / "d.png").unlink()
     (tmp_path / "out" / ".d.png.part").write_bytes(b"half of a mask")  # as a killed process leaves it
     before = {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in NAMES if name != "d.png"}
@@ -154,7 +154,7 @@ def test_bad_files_are_listed_after_the_good_ones_are_done(images, tmp_path):
     (images / "deep" / "cut.jpg").write_bytes((images / "photo.jpg").read_bytes()[:300])
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "d.png").write_text("the user's own")
-    done = command("infer.py", "images", "out", cwd=tmp_path)
+    done = inside("infer.py", "images", "out", cwd=tmp_path)
     errors = done.stderr.strip().splitlines()
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert errors[0] == "infer.py: 3 images failed:" and len(errors) == 4
@@ -167,10 +167,10 @@ def test_bad_files_are_listed_after_the_good_ones_are_done(images, tmp_path):
 def test_only_some(images, tmp_path):
     checkpoint(tmp_path / "model.pt", network(), [0, 255])
     (tmp_path / "test.txt").write_text("deep/er/photo\nwith.dots\n")
-    assert command("infer.py", "images", "out", "--only", "test.txt", cwd=tmp_path).returncode == 0
+    assert inside("infer.py", "images", "out", "--only", "test.txt", cwd=tmp_path).returncode == 0
     assert files(tmp_path / "out") == ["deep/er/photo.jpg", "with.dots.png"]
     (tmp_path / "test.txt").write_text("absent")
-    fails_in_one_line(mistaken("infer.py", "images", "b", "--only", "test.txt", cwd=tmp_path), "test.txt names absent")
+    fails_in_one_line(inside("infer.py", "images", "b", "--only", "test.txt", cwd=tmp_path), "test.txt names absent")
 
 
 def test_a_unet_with_less_context_and_with_turns(images, tmp_path):
@@ -178,13 +178,13 @@ def test_a_unet_with_less_context_and_with_turns(images, tmp_path):
     model = checkpoint(tmp_path / "unet.pt", UNet(3, 4, 2).eval(), [0, 1, 2], settings={"flips": "mirror"})
     for words, settings in [((), {}), (("--halo", 8), {"halo": 8}), (("--tta",), {"tta": True})]:
         out = f"out{''.join(map(str, words))}"
-        done = command("infer.py", "images", out, "--checkpoint", "unet.pt", *words, cwd=tmp_path)
+        done = inside("infer.py", "images", out, "--checkpoint", "unet.pt", *words, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert np.array_equal(read_mask(tmp_path / out / "d.png"), expected(model, images / "d.png", **settings))
 
 
 def test_mistakes(images, tmp_path):
-    run = lambda *words: command("infer.py", *words, cwd=tmp_path)
+    run = lambda *words: inside("infer.py", *words, cwd=tmp_path)
     fails_in_one_line(run("images", "out"), "model.pt does not exist")
     checkpoint(tmp_path / "model.pt", network(), [0, 255])
     fails_in_one_line(run("nowhere", "out"), "nowhere is no folder")

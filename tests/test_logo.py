@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import ROOT, command, fails_in_one_line, mistaken
+from conftest import ROOT, command, fails_in_one_line, inside
 from PIL import Image
 from scipy import stats
 from skimage import transform
@@ -311,7 +311,7 @@ def test_mistakes_are_told_in_one_line(tmp_path):
     assert "half opaque" in wrong("--logo", tmp_path / "faint.png")
     (tmp_path / "photos").mkdir()
     Image.new("RGB", (60, 60)).save(tmp_path / "photos" / "a.png")
-    run = command("-m", "challenges.logo.prepare", "--images", tmp_path, "--out", tmp_path / "new", cwd=ROOT)
+    run = inside("-m", "challenges.logo.prepare", "--images", tmp_path, "--out", tmp_path / "new", cwd=ROOT)
     fails_in_one_line(run, "is inside")
     Image.new("RGBA", (5000, 60), (9, 9, 9, 255)).save(tmp_path / "huge.png")
     assert "smallest scale" in wrong("--logo", tmp_path / "huge.png")
@@ -321,8 +321,8 @@ def test_mistakes_are_told_in_one_line(tmp_path):
     (tmp_path / "torn").mkdir()
     (tmp_path / "torn" / "a.png").write_bytes(b"nothing")
     assert "can be read" in wrong("--images", tmp_path / "torn")
-    fails_in_one_line(mistaken("-m", "challenges.logo.prepare", cwd=ROOT), "--out")
-    run = command("-m", "challenges.logo.prepare", "--out", tmp_path / "new", "--count", 0, cwd=ROOT)
+    fails_in_one_line(inside("-m", "challenges.logo.prepare", cwd=ROOT), "--out")
+    run = inside("-m", "challenges.logo.prepare", "--out", tmp_path / "new", "--count", 0, cwd=ROOT)
     fails_in_one_line(run, "--count", "0")
     assert not (tmp_path / "new").exists()
 

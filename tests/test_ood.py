@@ -5,7 +5,7 @@ import csv
 import numpy as np
 import pytest
 import torch
-from conftest import command, fails_in_one_line, mistaken
+from conftest import command, fails_in_one_line, inside
 from PIL import Image
 from scipy.special import logsumexp
 from scipy.stats import entropy as scipy_entropy
@@ -149,10 +149,10 @@ def test_infer_rejects_what_is_below_the_threshold(folders):
     assert line[-2:] == ["1.0000", "100.0%"]
     least = float(line[3]) * 1.001  # negative, and rounded: a little below the lowest
     words = ["infer.py", "both", "masks", "--score", "features"]
-    assert command(*words, cwd=folders).returncode == 0
+    assert inside(*words, cwd=folders).returncode == 0
     assert len(list((folders / "masks").iterdir())) == 10  # without --reject, nothing is
     for more in ([], ["--resume"]):
-        done = command(*words, "--reject", least, *more, cwd=folders)
+        done = inside(*words, "--reject", least, *more, cwd=folders)
         assert done.returncode == 0 and "5 images rejected" in done.stdout, done.stderr
         assert sorted(path.name for path in (folders / "masks").iterdir()) == [
             *(f"known{number}.png" for number in range(5)),
@@ -169,7 +169,7 @@ def test_infer_rejects_what_is_below_the_threshold(folders):
 def test_an_exported_network_rejects_the_same(folders, network):
     """By the same scores, as far as ONNX Runtime's logits are PyTorch's."""
     needs("onnx", "onnxscript", "onnxruntime")
-    assert command("export.py", "model.pt", "--out", "model.onnx", cwd=folders).returncode == 0
+    assert inside("export.py", "model.pt", "--out", "model.onnx", cwd=folders).returncode == 0
     seen, scores = ood.watch(["energy"])
     segment, found = segmenter(network, FACTS, seen=seen), {}
     for path in sorted((folders / "both").iterdir()):
@@ -188,11 +188,11 @@ def test_an_exported_network_rejects_the_same(folders, network):
 def test_mistakes_are_told_in_one_line(folders):
     save_checkpoint(folders / "fcn.pt", FCN(3), **FACTS)
     words = ["infer.py", "both", "masks", "--score", "features", "--reject", "0"]
-    fails_in_one_line(mistaken(*words, "--checkpoint", "fcn.pt", cwd=folders), "no BatchNorm")
-    fails_in_one_line(mistaken(*words, "--onnx", "model.onnx", cwd=folders), "only PyTorch shows them")
-    fails_in_one_line(mistaken("ood.py", "none", cwd=folders), "none is no folder")
+    fails_in_one_line(inside(*words, "--checkpoint", "fcn.pt", cwd=folders), "no BatchNorm")
+    fails_in_one_line(inside(*words, "--onnx", "model.onnx", cwd=folders), "only PyTorch shows them")
+    fails_in_one_line(inside("ood.py", "none", cwd=folders), "none is no folder")
     with pytest.raises(BadInput, match="no BatchNorm"):
         ood.watch(["features"], FCN(3))
     (folders / "masks").mkdir()
     (folders / "masks" / "rejected.csv").write_text("mine\n")
-    fails_in_one_line(mistaken(*words, cwd=folders), "rejected.csv exists and was not written by this program")
+    fails_in_one_line(inside(*words, cwd=folders), "rejected.csv exists and was not written by this program")

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, command, fails_in_one_line, mistaken
+from conftest import ROOT, command, fails_in_one_line, inside
 from PIL import Image
 
 import predict
@@ -72,7 +72,7 @@ def test_predictions_carry_the_training_masks_own_values(tmp_path, values):
     checkpoint(tmp_path / "model.pt", classes)
     image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
     Image.fromarray(image).save(tmp_path / "rgb.png")
-    assert command("predict.py", cwd=tmp_path).returncode == 0
+    assert inside("predict.py", cwd=tmp_path).returncode == 0
     assert np.array_equal(
         read_mask(tmp_path / "predictions.png"), np.array(values)[oracle(tmp_path / "model.pt", image)]
     )
@@ -89,7 +89,7 @@ def test_a_mask_that_lacks_a_class_scores_not_available(tmp_path):
     )
     Image.new("RGB", (50, 40), (9, 9, 9)).save(tmp_path / "rgb.png")
     Image.new("L", (50, 40), 0).save(tmp_path / "mask.png")
-    done = command("predict.py", "--mask", "mask.png", cwd=tmp_path)
+    done = inside("predict.py", "--mask", "mask.png", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "foreground IoU n/a, Dice n/a, accuracy 1.0000"
 
@@ -99,8 +99,8 @@ def test_the_mask_is_read_as_in_training(pair):
     folder, image, mask = pair
     Image.open(mask).save(folder / "lossy.jpg", quality=60)
     settings = ["--threshold", 100, "--epochs", 1, "--steps", 2]
-    assert command("train.py", image, "lossy.jpg", *settings, cwd=folder).returncode == 0
-    assert "foreground IoU 0." in command("predict.py", image, "--mask", "lossy.jpg", cwd=folder).stdout
+    assert inside("train.py", image, "lossy.jpg", *settings, cwd=folder).returncode == 0
+    assert "foreground IoU 0." in inside("predict.py", image, "--mask", "lossy.jpg", cwd=folder).stdout
 
 
 @pytest.mark.parametrize("words", [[], ["--tta"], ["--overlay", "o.png"]])
@@ -160,19 +160,19 @@ def test_bad_inputs_are_one_line_and_leave_nothing(tmp_path):
         (["a.png", "--overlay", "a.png"], ["a.png is an input"]),
         (["a.png", "--out", "x.jpg", "--overlay", "x.png"], ["x.png is where the mask goes"]),
     ]:
-        fails_in_one_line(mistaken("predict.py", *words, cwd=tmp_path), *expect)
+        fails_in_one_line(inside("predict.py", *words, cwd=tmp_path), *expect)
         assert sorted(tmp_path.iterdir()) == before, words
 
 
 def test_a_default_image_that_is_missing_beside_a_mask_is_an_error(tmp_path):
     Image.new("L", (50, 40)).save(tmp_path / "gt.png")
-    fails_in_one_line(mistaken("predict.py", cwd=tmp_path), "rgb.png does not exist")
+    fails_in_one_line(inside("predict.py", cwd=tmp_path), "rgb.png does not exist")
     assert [file.name for file in tmp_path.iterdir()] == ["gt.png"]
 
 
 def test_a_mistake_comes_before_the_sample(tmp_path):
     for script in ("predict.py", "data.py"):
-        fails_in_one_line(mistaken(script, "--out", "x.gif", cwd=tmp_path), "x.gif")
+        fails_in_one_line(inside(script, "--out", "x.gif", cwd=tmp_path), "x.gif")
         assert not list(tmp_path.iterdir())
 
 
@@ -188,17 +188,17 @@ def test_demonstrations_write_their_pictures(tmp_path):
         done = command(script, cwd=tmp_path)
         assert done.returncode == 0 and picture in done.stdout, done.stderr
         assert read_image(tmp_path / picture).std() > 10
-    assert "10,514" in command("model.py", cwd=tmp_path).stdout
-    fails_in_one_line(mistaken("patches.py", "missing.png", cwd=tmp_path), "missing.png")
-    fails_in_one_line(mistaken("patches.py", "--halo", 200, cwd=tmp_path), "halo")
-    fails_in_one_line(mistaken("patches.py", "--window", 0, cwd=tmp_path), "halo")
-    fails_in_one_line(mistaken("patches.py", "rgb.png", "--out", "rgb.png", cwd=tmp_path), "rgb.png is an input")
-    fails_in_one_line(mistaken("data.py", "--out", "gt.png", cwd=tmp_path), "gt.png is an input")
-    fails_in_one_line(mistaken("model.py", "--size", 258, cwd=tmp_path), "--size", "256")
-    assert "31,037,698" in command("model.py", "--model", "unet", "--width", 64, "--depth", 4, cwd=tmp_path).stdout
+    assert "10,514" in inside("model.py", cwd=tmp_path).stdout
+    fails_in_one_line(inside("patches.py", "missing.png", cwd=tmp_path), "missing.png")
+    fails_in_one_line(inside("patches.py", "--halo", 200, cwd=tmp_path), "halo")
+    fails_in_one_line(inside("patches.py", "--window", 0, cwd=tmp_path), "halo")
+    fails_in_one_line(inside("patches.py", "rgb.png", "--out", "rgb.png", cwd=tmp_path), "rgb.png is an input")
+    fails_in_one_line(inside("data.py", "--out", "gt.png", cwd=tmp_path), "gt.png is an input")
+    fails_in_one_line(inside("model.py", "--size", 258, cwd=tmp_path), "--size", "256")
+    assert "31,037,698" in inside("model.py", "--model", "unet", "--width", 64, "--depth", 4, cwd=tmp_path).stdout
     (tmp_path / "rgb.png").unlink()
     Image.new("L", (9, 9)).save(tmp_path / "gt.png")
-    fails_in_one_line(mistaken("data.py", cwd=tmp_path), "gt.png", "not written by this program")
+    fails_in_one_line(inside("data.py", cwd=tmp_path), "gt.png", "not written by this program")
     assert not (tmp_path / "rgb.png").exists()  # no half of a pair
 
 
@@ -206,6 +206,6 @@ def test_a_name_in_capitals_is_a_png_too(tmp_path):
     checkpoint(tmp_path / "model.pt", [{"name": "a", "value": 3}, {"name": "b", "value": 7}])
     image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
     Image.fromarray(image).save(tmp_path / "rgb.png")
-    assert command("predict.py", "--out", "mask.PNG", cwd=tmp_path).returncode == 0
+    assert inside("predict.py", "--out", "mask.PNG", cwd=tmp_path).returncode == 0
     assert sorted(file.name for file in tmp_path.iterdir()) == ["mask.PNG", "model.pt", "rgb.png"]
     assert np.array_equal(read_mask(tmp_path / "mask.PNG"), np.array([3, 7])[oracle(tmp_path / "model.pt", image)])

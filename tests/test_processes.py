@@ -9,7 +9,7 @@ import time
 
 import pytest
 import torch
-from conftest import ROOT, command, fails_in_one_line, mistaken
+from conftest import ROOT, command, fails_in_one_line, inside
 
 SMALL = ["--patch", 32, "--batch", 4, "--steps", 4, "--epochs", 2, "--device", "cpu"]
 
@@ -78,7 +78,7 @@ def test_a_batch_that_cannot_be_shared_is_refused(folder, tmp_path):
     done = torchrun("--data", folder, *SMALL, "--batch", 5, cwd=tmp_path)
     assert done.returncode != 0 and "--batch 5: expected a multiple of 2" in done.stderr
     words = ["--data", folder, *SMALL, "--batch", 5, "--accumulate", 2]
-    fails_in_one_line(mistaken("train.py", *words, cwd=tmp_path), "--batch 5: expected a multiple of 2")
+    fails_in_one_line(inside("train.py", *words, cwd=tmp_path), "--batch 5: expected a multiple of 2")
 
 
 def test_when_one_process_is_killed_the_other_ends_with_an_error(folder, tmp_path):

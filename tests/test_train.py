@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, command, fails_in_one_line, mistaken
+from conftest import ROOT, command, fails_in_one_line, inside
 from PIL import Image
 
 import train
@@ -107,7 +107,7 @@ def test_a_zoomed_training_predicts_masks_of_the_images_own_size(pair):
 
 
 def test_a_unet_learns_a_folder(folder, tmp_path):
-    done = command("train.py", "--data", folder, *UNET, "--epochs", 8, "--steps", 25, "--out", "run", cwd=tmp_path)
+    done = inside("train.py", "--data", folder, *UNET, "--epochs", 8, "--steps", 25, "--out", "run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "8 pairs" in done.stdout and "9 ignored" in done.stdout
     rows = history(tmp_path / "run")
@@ -120,21 +120,21 @@ def test_a_unet_learns_a_folder(folder, tmp_path):
 def test_every_loss_learns(pair, loss):
     folder, image, mask = pair
     words = [image, mask, "--loss", loss, "--class-weights", 0.5, "--clip", 1, "--epochs", 4, "--steps", 20]
-    assert command("train.py", *words, cwd=folder).returncode == 0
+    assert inside("train.py", *words, cwd=folder).returncode == 0
     rows = history(folder)
     assert float(rows[-1]["train_loss"]) < 0.7 * float(rows[0]["train_loss"]) and float(rows[-1]["val_iou"]) > 0.85
 
 
 def test_bce_is_for_two_classes(folder, tmp_path):
-    process = command("train.py", "--data", folder, "--loss", "bce+dice", cwd=tmp_path)
+    process = inside("train.py", "--data", folder, "--loss", "bce+dice", cwd=tmp_path)
     fails_in_one_line(process, "bce is for two classes, there are 3")
 
 
 def test_pasting_needs_a_background(folder, tmp_path):
     words = ["train.py", "--data", folder, "--patch", 32, "--batch", 2, "--steps", 2, "--epochs", 1, "--paste", 0.5]
-    fails_in_one_line(mistaken(*words, cwd=tmp_path), "none of the classes ground, disc, bar is called background")
+    fails_in_one_line(inside(*words, cwd=tmp_path), "none of the classes ground, disc, bar is called background")
     (folder / "classes.json").write_text((folder / "classes.json").read_text().replace("ground", "background"))
-    assert mistaken(*words, cwd=tmp_path).returncode == 0
+    assert inside(*words, cwd=tmp_path).returncode == 0
 
 
 def test_accumulated_parts_make_one_step(pair):
@@ -143,7 +143,7 @@ def test_accumulated_parts_make_one_step(pair):
     for parts, budget in [(1, 4), (4, 1)]:
         words = [image, mask, "--batch", 16, "--patch", 96, "--epochs", 1, "--steps", 4, "--device", "cpu"]
         options = ["--accumulate", parts, "--budget", budget, "--out", str(parts)]
-        assert command("train.py", *words, *options, cwd=folder).returncode == 0
+        assert inside("train.py", *words, *options, cwd=folder).returncode == 0
     first, second = (torch.load(folder / out / "model.pt", weights_only=True)["weights"] for out in ("1", "4"))
     for name, weight in first.items():
         torch.testing.assert_close(weight, second[name], rtol=1e-3, atol=1e-5)
@@ -159,18 +159,18 @@ def test_a_settings_file_repeats_a_training(folder, tmp_path):
     assert same_weights(tmp_path / "first" / "last.pt", tmp_path / "second" / "last.pt")
     assert text.splitlines()[2:] == (tmp_path / "second" / "settings.args").read_text().splitlines()[2:]
     (tmp_path / "kö.args").write_text("--data 'nowhere at all'  # a remark\n--epochs 3\n", encoding="utf-8")
-    fails_in_one_line(mistaken("train.py", "@kö.args", cwd=tmp_path), "nowhere at all is no folder")
+    fails_in_one_line(inside("train.py", "@kö.args", cwd=tmp_path), "nowhere at all is no folder")
     (tmp_path / "quote.args").write_text("--data Bob's\n")
-    fails_in_one_line(mistaken("train.py", "@nowhere.args", cwd=tmp_path), "nowhere.args cannot be read")
-    fails_in_one_line(mistaken("train.py", "@quote.args", cwd=tmp_path), "quote.args cannot be read")
-    fails_in_one_line(mistaken("train.py", "@first/model.pt", cwd=tmp_path), "model.pt cannot be read")
+    fails_in_one_line(inside("train.py", "@nowhere.args", cwd=tmp_path), "nowhere.args cannot be read")
+    fails_in_one_line(inside("train.py", "@quote.args", cwd=tmp_path), "quote.args cannot be read")
+    fails_in_one_line(inside("train.py", "@first/model.pt", cwd=tmp_path), "model.pt cannot be read")
 
 
 def test_the_time_limit_anneals_and_ends(pair):
     folder, image, mask = pair
     began = time.monotonic()
-    words = [image, mask, "--epochs", 1000, "--time-limit", 0.1]
-    done = command("train.py", *words, cwd=folder)
+    words = [image, mask, "--epochs", 1000, "--time-limit", 0.1, "--warmup", 10]
+    done = inside("train.py", *words, cwd=folder)
     assert done.returncode == 0 and time.monotonic() - began < 30, done.stderr
     rows = history(folder)
     assert 0 < len(rows) < 1000 and float(rows[-1]["seconds"]) < 8
@@ -181,7 +181,7 @@ def test_the_time_limit_anneals_and_ends(pair):
 
 def test_memory_does_not_change_the_weights(folder, tmp_path):
     for out, words in [("held", []), ("decoded", ["--memory", 0])]:
-        done = command(
+        done = inside(
             "train.py", "--data", folder, *UNET, "--epochs", 1, "--steps", 6, *words, "--out", out, cwd=tmp_path
         )
         assert done.returncode == 0 and ("held in memory" in done.stdout) == (out == "held"), done.stderr
@@ -189,18 +189,18 @@ def test_memory_does_not_change_the_weights(folder, tmp_path):
 
 
 def test_what_it_did_not_learn_from_can_be_scored(folder, tmp_path):
-    assert command("train.py", "--data", folder, *UNET, "--epochs", 1, "--steps", 2, cwd=tmp_path).returncode == 0
+    assert inside("train.py", "--data", folder, *UNET, "--epochs", 1, "--steps", 2, cwd=tmp_path).returncode == 0
     listed = ["--only", "val.txt"]
-    assert command("infer.py", folder / "images", "out", *listed, cwd=tmp_path).returncode == 0
+    assert inside("infer.py", folder / "images", "out", *listed, cwd=tmp_path).returncode == 0
     assert 0 < len(list((tmp_path / "out").iterdir())) < 8
-    done = command("evaluate.py", "out", folder / "masks", *listed, cwd=tmp_path)
+    done = inside("evaluate.py", "out", folder / "masks", *listed, cwd=tmp_path)
     assert done.returncode == 0 and "disc" in done.stdout, done.stderr
 
 
 def test_patience_ends_a_training_that_no_longer_improves(pair):
     folder, image, mask = pair
     words = [image, mask, "--epochs", 60, "--steps", 2, "--patience", 3, "--lr", 1e-9, "--ema", 0]
-    done = command("train.py", *words, cwd=folder)
+    done = inside("train.py", *words, cwd=folder)
     assert done.returncode == 0, done.stderr
     rows = history(folder)
     best = max(rows, key=lambda row: (float(row["val_iou"]), -float(row["val_loss"])))
@@ -209,7 +209,7 @@ def test_patience_ends_a_training_that_no_longer_improves(pair):
 
 def test_sixteen_bits_learn_as_well(pair):
     folder, image, mask = pair
-    done = command("train.py", image, mask, "--amp", "on", "--epochs", 4, "--steps", 20, "--device", "cpu", cwd=folder)
+    done = inside("train.py", image, mask, "--amp", "on", "--epochs", 4, "--steps", 20, "--device", "cpu", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert max(float(row["val_iou"]) for row in history(folder)) > 0.85
 
@@ -258,7 +258,7 @@ def test_resuming_on_other_classes_names_both(folder, tmp_path):
 )
 def test_settings_that_do_not_fit_the_network(folder, tmp_path, words):
     model = [] if "--upsample" in words else ["--model", "unet"]
-    fails_in_one_line(mistaken("train.py", "--data", folder, *model, *words, cwd=tmp_path), words[0])
+    fails_in_one_line(inside("train.py", "--data", folder, *model, *words, cwd=tmp_path), words[0])
 
 
 def test_killed_at_twenty_random_moments_it_ends_with_the_same_weights(folder, tmp_path):
@@ -342,7 +342,7 @@ def test_killed_in_mid_epoch_and_resumed_it_ends_with_the_same_weights(pair):
 
 def test_settings_given_on_resuming_hold_for_the_next_resume_too(pair):
     folder, image, mask = pair
-    assert command("train.py", image, mask, *QUICK, cwd=folder).returncode == 0
+    assert inside("train.py", image, mask, *QUICK, cwd=folder).returncode == 0
     before = (folder / "last.pt").stat().st_mtime_ns
     process = start(folder, "--resume", "--epochs", 5, "--steps", 400)
     try:
@@ -377,14 +377,14 @@ def test_no_batch_is_over_the_budget(pair, monkeypatch):
     assert shapes[0] == (16, 3, 64, 64)  # exactly one 256x256 input
     assert all(max(shape[2:]) <= 256 and shape[0] * shape[2] * shape[3] <= 256 * 256 for shape in shapes)
     assert len(shapes) > 2  # validation ran, too
-    fails_in_one_line(mistaken("train.py", image, mask, "--batch", 17, cwd=folder), "budget", "65536")
+    fails_in_one_line(inside("train.py", image, mask, "--batch", 17, cwd=folder), "budget", "65536")
     for name, array in [("large.png", read_image(image)), ("large_mask.png", read_image(mask))]:
         Image.fromarray(np.tile(array, (5, 2, 1))).save(folder / name)
     words = ["large.png", "large_mask.png", "--batch", 1, "--budget", 9, "--patch"]
-    fails_in_one_line(mistaken("train.py", *words, 257, cwd=folder), "257x257")
-    assert command("train.py", *words, 256, "--epochs", 1, "--steps", 1, cwd=folder).returncode == 0
+    fails_in_one_line(inside("train.py", *words, 257, cwd=folder), "257x257")
+    assert inside("train.py", *words, 256, "--epochs", 1, "--steps", 1, cwd=folder).returncode == 0
     assert (
-        command(
+        inside(
             "train.py", image, mask, "--batch", 17, "--budget", 2, "--epochs", 1, "--steps", 1, cwd=folder
         ).returncode
         == 0
@@ -400,9 +400,7 @@ def test_masks_of_several_classes_and_of_colours(tmp_path, pair):
         ("colours", np.array([(0, 0, 0), (255, 0, 0), (0, 0, 255)], np.uint8)),
     ]:
         Image.fromarray(values[stripes]).save(folder / f"{name}.png")
-        done = command(
-            "train.py", image, folder / f"{name}.png", "--out", name, "--epochs", 1, "--steps", 2, cwd=folder
-        )
+        done = inside("train.py", image, folder / f"{name}.png", "--out", name, "--epochs", 1, "--steps", 2, cwd=folder)
         assert done.returncode == 0, done.stderr
         _, facts = load_checkpoint(folder / name / "model.pt")
         assert [one["value"] for one in facts["classes"]] == sorted(values.tolist())
@@ -412,7 +410,7 @@ def test_a_tiny_image_trains_and_says_what_it_cannot_do(tmp_path):
     random = np.random.default_rng(0)
     Image.fromarray(random.integers(0, 256, (17, 19, 3), np.uint8)).save(tmp_path / "i.png")
     Image.fromarray(np.eye(17, 19, dtype=np.uint8) * 255).save(tmp_path / "m.png")
-    done = command("train.py", "i.png", "m.png", *QUICK, cwd=tmp_path)
+    done = inside("train.py", "i.png", "m.png", *QUICK, cwd=tmp_path)
     assert done.returncode == 0 and "too small to hold out" in done.stdout
 
 
@@ -426,7 +424,7 @@ def test_bad_inputs_are_one_line_and_leave_nothing(pair):
     before = None
 
     def fails(*words, expect):
-        fails_in_one_line(mistaken("train.py", *words, "--out", "results", *QUICK, cwd=folder), *expect)
+        fails_in_one_line(inside("train.py", *words, "--out", "results", *QUICK, cwd=folder), *expect)
 
     Image.fromarray(random.integers(0, 256, (120, 300), np.uint8)).save(folder / "greys.png")
     Image.new("L", (300, 120), 9).save(folder / "one.png")
@@ -449,14 +447,14 @@ def test_bad_inputs_are_one_line_and_leave_nothing(pair):
     fails("thin.png", "thin_mask.png", expect=["thin.png is 10x300", "at least 16"])
     assert names(folder) == before
     assert (
-        command("train.py", image, "greys.png", "--threshold", 128, "--out", "results", *QUICK, cwd=folder).returncode
+        inside("train.py", image, "greys.png", "--threshold", 128, "--out", "results", *QUICK, cwd=folder).returncode
         == 0
     )
 
 
 def test_one_of_the_two_default_files_is_an_error(tmp_path):
     Image.new("RGB", (99, 99)).save(tmp_path / "rgb.png")
-    fails_in_one_line(mistaken("train.py", cwd=tmp_path), "rgb.png is here, but not gt.png")
+    fails_in_one_line(inside("train.py", cwd=tmp_path), "rgb.png is here, but not gt.png")
     assert names(tmp_path) == ["rgb.png"]
 
 
@@ -464,29 +462,29 @@ def test_files_of_the_user_are_never_overwritten(pair):
     folder, image, mask = pair
     for name in RESULTS:
         (folder / name).write_text("the user's own")
-        fails_in_one_line(mistaken("train.py", image, mask, *QUICK, cwd=folder), name, "not written by this program")
+        fails_in_one_line(inside("train.py", image, mask, *QUICK, cwd=folder), name, "not written by this program")
         assert (folder / name).read_text() == "the user's own"
         (folder / name).unlink()
     fails_in_one_line(
-        mistaken("train.py", image, mask, "--out", "a.png/results", *QUICK, cwd=folder), "cannot be written"
+        inside("train.py", image, mask, "--out", "a.png/results", *QUICK, cwd=folder), "cannot be written"
     )
-    fails_in_one_line(mistaken("train.py", image, mask, "--out", "a.png", *QUICK, cwd=folder), "cannot be written")
+    fails_in_one_line(inside("train.py", image, mask, "--out", "a.png", *QUICK, cwd=folder), "cannot be written")
 
 
 def test_resuming_needs_a_run_of_the_same_data(pair):
     folder, image, mask = pair
-    fails_in_one_line(mistaken("train.py", "--resume", cwd=folder), "last.pt does not exist")
-    assert command("train.py", image, mask, *QUICK, cwd=folder).returncode == 0
-    fails_in_one_line(mistaken("train.py", "--resume", "--batchnorm", cwd=folder), "last.pt holds another network")
+    fails_in_one_line(inside("train.py", "--resume", cwd=folder), "last.pt does not exist")
+    assert inside("train.py", image, mask, *QUICK, cwd=folder).returncode == 0
+    fails_in_one_line(inside("train.py", "--resume", "--batchnorm", cwd=folder), "last.pt holds another network")
     (folder / "other").mkdir()
     shutil.copy(folder / "model.pt", folder / "other" / "last.pt")
-    fails_in_one_line(mistaken("train.py", "--resume", "--out", "other", cwd=folder), "no training")
+    fails_in_one_line(inside("train.py", "--resume", "--out", "other", cwd=folder), "no training")
     changed = read_image(mask)[:, :, 0]
     Image.fromarray(changed[::-1].copy()).save(mask)  # the same values, elsewhere
-    fails_in_one_line(mistaken("train.py", "--resume", "--epochs", 9, cwd=folder), "last.pt was trained on other")
+    fails_in_one_line(inside("train.py", "--resume", "--epochs", 9, cwd=folder), "last.pt was trained on other")
     Image.fromarray(changed).save(mask)
     Image.fromarray(255 - read_image(image)).save(image)
-    fails_in_one_line(mistaken("train.py", "--resume", "--epochs", 9, cwd=folder), "last.pt was trained on other")
+    fails_in_one_line(inside("train.py", "--resume", "--epochs", 9, cwd=folder), "last.pt was trained on other")
 
 
 @pytest.mark.parametrize(
@@ -537,9 +535,7 @@ def test_a_loss_that_is_no_number_stops_the_run(pair):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there(pair):
     folder, image, mask = pair
-    fails_in_one_line(
-        mistaken("train.py", image, mask, "--device", "cuda", cwd=folder), "--device cuda", "--device cpu"
-    )
+    fails_in_one_line(inside("train.py", image, mask, "--device", "cuda", cwd=folder), "--device cuda", "--device cpu")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
