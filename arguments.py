@@ -51,6 +51,9 @@ def number(kind, least, most=1e30):
     return parse
 
 
+SCORES = "softmax", "logit", "energy", "entropy", "features"          # of ood.py
+
+
 def add_prediction_knobs(add):
     """What predict.py and infer.py both can do."""
     add("--tta", action="store_true",

@@ -11,7 +11,7 @@ white, exact when thresholded at half; for more than two, a .jpg image gets a .p
 listed at the end, after all others are done, and the exit status is 1. With --reject, rejected.csv in OUTPUT_DIR names
 the images below the threshold, with their scores.
 """
-from arguments import Parser, add_prediction_knobs, number
+from arguments import SCORES, Parser, add_prediction_knobs, number
 
 
 def parse_arguments(argv=None):
@@ -27,7 +27,7 @@ def parse_arguments(argv=None):
     add("--resume", action="store_true", help="leave out masks that are there already, whichever network made them")
     add("--reject", type=number(float, -1e9), metavar="THRESHOLD",
         help="write no mask for images with a lower --score (off)")
-    add("--score", choices=["softmax", "logit", "energy", "entropy", "features"], default="energy",
+    add("--score", choices=SCORES, default="energy",
         help="how familiar an image looks (energy: of any network; features: of a U-Net, without --onnx); see ood.py")
     add_prediction_knobs(add)
     args = parser.parse_args(argv)

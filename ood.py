@@ -7,9 +7,7 @@
 A network gives every pixel of any image a class, also where it has never seen the like. Each score here is one number
 for an image, higher for what is more familiar: of the logits, averaged over all pixels, or of the features on the way.
 """
-from arguments import Parser, add_prediction_knobs, number
-
-SCORES = "softmax", "logit", "energy", "entropy", "features"
+from arguments import SCORES, Parser, add_prediction_knobs, number
 
 
 def parse_arguments(argv=None):

@@ -16,7 +16,7 @@ Writes benchmark.json, efficiency.png, robustness.png and rejection.png, and pri
 What stands behind ± or in brackets is of 1,000 bootstraps over the images. What was computed is kept in OUT: the same
 command, or one with more networks, goes on from there.
 """
-from arguments import Parser, number
+from arguments import SCORES, Parser, number
 
 
 def parse_arguments(argv=None):
@@ -95,7 +95,7 @@ class Image(NamedTuple):
 
 def open_network(path, halo):
     model, facts = load_checkpoint(path)
-    names = [name for name in ood.SCORES if name != "features" or ood.batchnorms(model)]
+    names = [name for name in SCORES if name != "features" or ood.batchnorms(model)]
     seen, scores = ood.watch(names, model)
     name = Path(path).parent.name if Path(path).name == "model.pt" else Path(path).stem
     key = f"{name} {hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]}"
