@@ -35,6 +35,7 @@ def parse_arguments(argv=None):
         help="share of the images of val.txt that a threshold keeps (0.95)")
     add("--halo", type=number(int, 0, 127), default=32, metavar="PIXELS",
         help="what windows see around what they keep (32: a fourth of the work of all, and nearly the same classes)")
+    add("--bf16", action="store_true", help="multiply in bfloat16, which is faster on CPUs made for it (off)")
     add("--images", type=number(int, 1), metavar="N",
         help="at most so many of each folder and list, spread evenly (all)")
     add("--quick", action="store_true", help="to try it: 6 images each, fog and rain only")
@@ -63,6 +64,7 @@ import ood
 from challenges.cityscapes.corrupt import KINDS, SEVERITIES, corrupt
 from checkpoint import load_checkpoint
 from data import named_images, read_image
+from dataset import spread
 from files import MARK, BadInput, begin_folder, claim, write_text
 from model import pick_device
 from predict import segmenter
@@ -93,35 +95,35 @@ class Image(NamedTuple):
     scores: dict
 
 
-def open_network(path, halo):
+def open_network(path, halo, bf16):
     model, facts = load_checkpoint(path)
     names = [name for name in SCORES if name != "features" or ood.batchnorms(model)]
     seen, scores = ood.watch(names, model)
     name = Path(path).parent.name if Path(path).name == "model.pt" else Path(path).stem
     key = f"{name} {hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]}"
-    segment = segmenter(model, facts, pick_device("auto"), halo, seen=seen)
+    device = pick_device("auto")
+    plain = segmenter(model, facts, device, halo, seen=seen)
+
+    def segment(image):
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            return plain(image)
+
     return Network(name, key, facts, segment, scores, sum(map(torch.numel, model.parameters())), model)
 
 
-def spread_evenly(items, count):
-    """At most `count` of them, from the first to the last."""
-    if count is None or count >= len(items):
-        return list(items)
-    return [items[place * len(items) // count] for place in range(count)]
-
-
 def examples_of(folder, facts, listed, count):
-    """{name: function that reads (image, truth)} of the names in a list of a data set."""
+    """{name: function that reads (image, truth)} of at most `count` names in a list of a data set."""
     folder = Path(folder)
     found = find_examples(folder / "images", folder / "masks", facts, only=folder / listed)
-    places = spread_evenly(range(len(found.names)), count)
+    places = spread(len(found.names), count or len(found.names))
     return {found.names[place]: lambda place=place: found.read(place) for place in places}
 
 
 def others_of(folder, count):
-    """As examples_of, without truths."""
-    paths = named_images(folder)
-    return {name: lambda path=paths[name]: (read_image(path), None) for name in spread_evenly(list(paths), count)}
+    """As examples_of, of all images in a folder, without truths; named with the folder, as others may hold the same."""
+    paths = list(named_images(folder).values())
+    chosen = [paths[place] for place in spread(len(paths), count or len(paths))]
+    return {path.as_posix(): lambda path=path: (read_image(path), None) for path in chosen}
 
 
 def look(network, examples, condition, out, damage=None):
@@ -364,12 +366,12 @@ def benchmark(args):
     if unknown:
         raise BadInput(f"--kinds {' '.join(sorted(unknown))}: expected some of {', '.join(KINDS)}")
     paths = list(dict.fromkeys([args.baseline, args.recipe, *args.networks]))
-    networks = [open_network(path, args.halo) for path in paths]
+    networks = [open_network(path, args.halo, args.bf16) for path in paths]
     names = [network.name for network in networks]
     if len(set(names)) < len(names):
         raise BadInput(f"two networks are called {max(names, key=names.count)}; expected model.pt in folders of "
                        "different names")
-    begin_folder(out, {"data": args.data, "halo": args.halo, "images": args.images})
+    begin_folder(out, {"data": args.data, "halo": args.halo, "bf16": args.bf16, "images": args.images})
     report, *pictures = [claim(out / name) for name in ("benchmark.json", "efficiency.png", "robustness.png",
                                                         "rejection.png")]
     scores, baseline, recipe = out / "scores", networks[0], networks[paths.index(args.recipe)]
