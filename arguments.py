@@ -55,7 +55,7 @@ SCORES = "softmax", "logit", "energy", "entropy", "features"          # of ood.p
 
 
 def add_prediction_knobs(add):
-    """What predict.py and infer.py both can do."""
+    """How a network looks at images: what all scripts that predict can do."""
     add("--tta", action="store_true",
         help="average over flips and turns, those that training used (off: up to eight times the work)")
     add("--halo", type=number(int, 0, 127), metavar="PIXELS",

@@ -43,6 +43,7 @@ def load_checkpoint(path):
             raise ValueError("its parts do not fit together")
         model = NETWORKS[facts["network"]](**facts["arguments"])
         model.load_state_dict(facts["weights"])
+        facts["arguments"] = model.arguments            # with those that were not yet known when it was written
     except FileNotFoundError:
         raise BadInput(f"{path} does not exist; expected a checkpoint, as train.py writes it to model.pt") from None
     except Exception as error:   # unpickling a foreign file fails in many ways, all of which mean this:

@@ -29,7 +29,6 @@ def parse_arguments(argv=None):
 if __name__ == "__main__":
     ARGS = parse_arguments()     # before the imports below, which take two seconds: --help and typos answer at once
 
-import hashlib
 import json
 import statistics
 import sys
@@ -44,7 +43,7 @@ import train
 from checkpoint import load_checkpoint
 from data import hashed, write_names
 from dataset import find_pairs
-from files import MARK, BadInput, begin_folder, claim, write_text
+from files import MARK, BadInput, begin_folder, claim, set_of_files, write_text
 from infer import write_mask
 from model import pick_device
 from predict import segmenter
@@ -62,7 +61,8 @@ def parts(names, count):
 def run_fold(args, words, out, names):
     """Train without these names, test on them: {"classes", "confusion", "overall", "images"}. Keeps the masks, too."""
     scores, listed = claim(out / "scores.json"), claim(out / "lists" / "test.txt")
-    if scores.exists():
+    masks = {name: claim(out.parent / "predictions" / f"{name}.png") for name in names}
+    if scores.exists() and all(path.exists() for path in masks.values()):
         return json.loads(scores.read_text(encoding="utf-8"))
     write_names(listed, names)
     last = None
@@ -73,7 +73,7 @@ def run_fold(args, words, out, names):
     model, facts = load_checkpoint(out / "model.pt")
     classes, tested = facts["classes"], Path(args.test_data or args.data)
     examples = find_examples(tested / "images", tested / "masks", facts, names)
-    keep = lambda name, mask: write_mask(claim(out.parent / "predictions" / f"{name}.png"), mask, classes)
+    keep = lambda name, mask: write_mask(masks[name], mask, classes)
     found = score(examples, segmenter(model, facts, pick_device(settings.device)), classes, keep)
     figures = {"written by": MARK, "classes": classes, "confusion": found.confusion.tolist(),
                "overall": metrics.overall(found.confusion, found.ious),
@@ -95,9 +95,9 @@ def crossvalidate(args, words):
             raise BadInput(f"{args.test_data} lacks {min(missing)}; expected all pairs of {args.data}")
     train.parse_arguments([*words, "--data", args.data])              # a wrong one is told now
     out = Path(args.out)
-    listing = "\n".join(f"{name} {image.stat().st_size} {mask.stat().st_size}" for name, image, mask in pairs)
+    files = [path for _, *both in pairs for path in both]
     begin_folder(out, {"arguments": " ".join(words), "data": args.data, "folds": args.folds, "tested": args.test_data,
-                       "set of files": f"{len(pairs)} {hashlib.sha256(listing.encode()).hexdigest()[:16]}"},
+                       "set of files": set_of_files(files)},
                  anew=not any(out.glob("fold*/last.pt")))             # until something was trained
     report = claim(out / "crossvalidation.json")
     wanted, found = parts([name for name, *_ in pairs], args.folds)[:args.first], []

@@ -318,8 +318,7 @@ def read_classes(path):
         raise wrong('"ignore" is no list')
     values, names = [one["value"] for one in classes], [one["name"] for one in classes]
     for value in values + ignore:
-        parts, most = (value, 255) if isinstance(value, list) and len(value) == 3 else ([value], 65535)
-        if not all(type(part) is int and 0 <= part <= most for part in parts):
+        if not (is_colour(value) or type(value) is int and 0 <= value <= 65535):
             raise wrong(f"{value} is neither a grey value from 0 to 65535 nor a colour [red, green, blue]")
     if len({type(value) for value in values + ignore}) > 1:
         raise wrong("it mixes grey values and colours")
@@ -390,8 +389,8 @@ def class_colours(classes):
 
 
 def for_the_eye(indices, classes):
-    """Class indices → a picture: two classes black and white, more in colours, the masks' own if they have some."""
-    if len(classes) == 2 and not isinstance(classes[0]["value"], list) and "colour" not in classes[0]:
+    """Class indices → a picture: two classes black and white, more in colours, see class_colours."""
+    if len(classes) == 2 and not isinstance(classes[0]["value"], list):
         return black_and_white(indices, classes)
     return class_colours(classes)[indices]
 

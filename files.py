@@ -1,5 +1,6 @@
 """Files written whole or not at all, never over a user's own; and how mistakes are told."""
 import contextlib
+import hashlib
 import json
 import os
 import time
@@ -77,6 +78,12 @@ def begin_folder(folder, facts, anew=False):
     elif folder.exists() and (not folder.is_dir() or any(not one.name.startswith(".") for one in folder.iterdir())):
         raise BadInput(f"{folder} is there and holds other things; expected a new folder")
     write_text(claim(note), json.dumps({"written by": MARK, **facts}, indent=1))
+
+
+def set_of_files(paths):
+    """Number of files and a digest of their names and sizes, as a short text: to know a set of them again."""
+    listing = "\n".join(f"{Path(path).name} {Path(path).stat().st_size}" for path in paths)
+    return f"{len(paths)} {hashlib.sha256(listing.encode(errors='surrogateescape')).hexdigest()[:16]}"
 
 
 def temporary_name(path):

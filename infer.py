@@ -28,7 +28,7 @@ def parse_arguments(argv=None):
     add("--reject", type=number(float, -1e9), metavar="THRESHOLD",
         help="write no mask for images with a lower --score (off)")
     add("--score", choices=SCORES, default="energy",
-        help="how familiar an image looks (energy: of any network; features: of a U-Net, without --onnx); see ood.py")
+        help="how familiar an image looks (energy: works with all; features: needs BatchNorm and PyTorch); see ood.py")
     add_prediction_knobs(add)
     args = parser.parse_args(argv)
     if args.onnx and args.score == "features" and args.reject is not None:
@@ -53,7 +53,7 @@ import numpy as np
 from tqdm import tqdm
 
 from data import black_and_white, find_images, for_the_eye, name_of, read_image, read_names, to_values
-from files import BadInput, claim, is_jpeg, is_ours, keep_apart, write_image, write_whole
+from files import MARK, BadInput, claim, is_jpeg, is_ours, keep_apart, write_image, write_whole
 from ood import watch
 from processes import RANK, WORLD
 
@@ -97,6 +97,20 @@ def write_mask(path, indices, classes):
         write_image(path, black_and_white(indices, classes))
     else:
         write_image(path, for_the_eye(indices, classes))
+
+
+def remove(path):
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:                 # Windows: another program shows it
+        raise BadInput(f"{path} cannot be removed ({error.strerror}); close the program that has it open") from error
+
+
+def write_rejected(path, score, rejected):
+    """A table of the images that were rejected and why: [(name, score), …]."""
+    with write_whole(path) as temporary, temporary.open(
+            "w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+        csv.writer(file).writerows([(f"rejected by {MARK}", score), *rejected])
 
 
 def decoded_ahead(pool, folder, images):
@@ -158,7 +172,9 @@ def infer(args):
 
     network = args.onnx or args.checkpoint
     rejecting = args.reject is not None
-    listed = claim(output / "rejected.csv", network, mark="rejected,") if rejecting and RANK == 0 else None
+    listed = output / "rejected.csv"
+    if rejecting:
+        claim(listed, network)
     mine, failures, done, rejected = images[RANK::WORLD], [], [], []
     if args.resume:
         mine = [image for image in mine if not ((output / masks[image]).exists() and is_ours(output / masks[image]))]
@@ -180,7 +196,7 @@ def infer(args):
             try:
                 path, indices = claim(output / masks[image], folder / image, network), segment(pixels.result())
                 if rejecting and (score := scores()[args.score]) < args.reject:
-                    path.unlink(missing_ok=True)         # of an earlier run, that kept it
+                    remove(path)                         # of an earlier run, that kept it
                     rejected.append((image.as_posix(), score))
                     bar.update()
                 else:
@@ -192,14 +208,15 @@ def infer(args):
         finish(0)
 
     failures, done, rejected = sorted(of_all(failures)), len(of_all(done)), sorted(of_all(rejected))
-    if listed:
-        with write_whole(listed) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([("rejected", args.score), *rejected])
+    if RANK == 0 and rejecting:
+        write_rejected(listed, args.score, rejected)
+    elif RANK == 0 and listed.exists() and is_ours(listed):
+        remove(listed)           # of an earlier run: no image is rejected any more
     seconds = time.perf_counter() - began
     there = len(images) - done - len(failures) - len(rejected)
     print(f"{done} masks in {output}" + (f", {there} were there" if args.resume else "") +
           (f", {len(rejected)} images rejected" if rejecting else "") +
-          f"; {seconds:.1f} s on {device}, {seconds / max(done, 1):.2f} s an image")
+          f"; {seconds:.1f} s on {device}, {seconds / max(done + len(rejected), 1):.2f} s an image")
     return failures
 
 

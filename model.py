@@ -91,8 +91,8 @@ class UNet(nn.Module):
         # upsampling needs one more at each level, 5 at the bottom.
         self.halo = (7 if upsample == "bilinear" else 6) * 2**depth
         channels = [width * 2**level for level in range(depth + 1)]           # at level 0, 1, …
-        self.down = nn.ModuleList(two_convolutions(before, after, separable)
-                                  for before, after in zip([3] + channels, channels))
+        self.down = nn.ModuleList(two_convolutions(before, after, separable, of_colours=level == 0)
+                                  for level, (before, after) in enumerate(zip([3] + channels, channels)))
         self.pool = nn.MaxPool2d(2)
         self.dropout = nn.Dropout2d(dropout)                                  # at the bottom, as in the paper
         self.up = nn.ModuleList(doubled(2 * after, after, upsample) for after in channels[:-1])
@@ -111,10 +111,10 @@ class UNet(nn.Module):
         return self.classify(x)[:, :, :height, :width]
 
 
-def two_convolutions(before, after, separable=False):
-    """(N, before, H, W) → (N, after, H, W)."""
+def two_convolutions(before, after, separable=False, of_colours=False):
+    """(N, before, H, W) → (N, after, H, W). Colours are mixed in the usual way even where `separable`."""
     return nn.Sequential(
-        convolution(before, after, separable), BatchNorm(after), nn.ReLU(inplace=True),
+        convolution(before, after, separable and not of_colours), BatchNorm(after), nn.ReLU(inplace=True),
         convolution(after, after, separable), BatchNorm(after), nn.ReLU(inplace=True))
 
 
@@ -122,9 +122,9 @@ def convolution(before, after, separable):
     """A 3×3 convolution; or a separable one: 3×3 in each channel by itself, then 1×1 between the channels.
 
     That takes 9 + after instead of 9 · after multiplications for each value; nothing nonlinear stands between the two
-    (Chollet, "Xception", 2017). The colours of the image are mixed in the usual way.
+    (Chollet, "Xception", 2017).
     """
-    if not separable or before == 3:
+    if not separable:
         return nn.Conv2d(before, after, 3, padding=1, bias=False)
     return nn.Sequential(nn.Conv2d(before, before, 3, padding=1, groups=before, bias=False),
                          nn.Conv2d(before, after, 1, bias=False))
@@ -174,6 +174,8 @@ def build(name, classes, upsample=None, batchnorm=False, width=16, depth=3, drop
     """A network by its name and the settings that belong to it; those of the other one must be left alone."""
     if name == "unet":
         return UNet(classes, width, depth, upsample or "transposed", dropout, separable)
+    if separable:
+        raise BadInput("--separable belongs to --model unet; the FCN's convolutions are prescribed")
     if upsample == "transposed":
         raise BadInput("--upsample transposed belongs to --model unet; expected nearest or bilinear for the FCN")
     return FCN(classes, upsample or "nearest", batchnorm, dropout)

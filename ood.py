@@ -26,6 +26,7 @@ if __name__ == "__main__":
     ARGS = parse_arguments()     # before the imports below, which take two seconds: --help and typos answer at once
 
 import math
+import shlex
 import sys
 
 import numpy as np
@@ -33,6 +34,7 @@ from tqdm import tqdm
 
 from data import named_images, read_image
 from files import BadInput
+from processes import WORLD
 
 # ---------------------------------------------------------------------------------------------------
 # Scores: logits (C, y, x) → (y, x)
@@ -93,6 +95,11 @@ def watch(names, model=None):
     return seen, scores
 
 
+def scores_of(model):
+    """The names of the scores that a network has."""
+    return [name for name in SCORES if name != "features" or batchnorms(model)]
+
+
 def batchnorms(model):
     from torch import nn
 
@@ -112,8 +119,8 @@ def watch_features(model):
 
     layers = batchnorms(model)
     if not layers:
-        raise BadInput("--score features: this network has no BatchNorm, whose statistics it compares; expected a "
-                       "U-Net, or another score")
+        raise BadInput("--score features: this network has no BatchNorm, whose statistics it compares; expected one "
+                       "that has, as all U-Nets, or another score")
     sums = [0] * len(layers)     # of each layer, float64 (3, C): how many values, their sum, their squares
 
     def add(place, x):
@@ -143,14 +150,20 @@ def watch_features(model):
 
 
 def threshold(scores, keep):
-    """The highest threshold that keeps at least this share of the images: what is below it is rejected."""
-    return sorted(scores)[math.floor((1 - keep) * len(scores) + 1e-9)]
+    """A threshold that keeps at least this share of the images, and hardly more: what is below is rejected.
+
+    Rounded down to five digits, so that it still does when it was printed and typed again.
+    """
+    least = sorted(scores)[math.floor((1 - keep) * len(scores) + 1e-9)]
+    unit = 10.0 ** (math.floor(math.log10(abs(least))) - 4) if least else 1.0
+    return float(f"{math.floor(least / unit) * unit:.5g}")
 
 
 def auroc(familiar, others):
     """The chance that a familiar image scores higher than another one, a tie counting half; 1 tells all apart."""
-    familiar, others = np.asarray(familiar)[:, None], np.asarray(others)
-    return float((familiar > others).mean() + (familiar == others).mean() / 2)
+    others = np.sort(others)
+    below, not_above = (np.searchsorted(others, familiar, side) for side in ("left", "right"))
+    return float((below + not_above).mean() / 2 / len(others))
 
 
 def score_images(paths, segment, scores):
@@ -168,14 +181,16 @@ def measure(args):
     from model import pick_device
     from predict import segmenter
 
+    if WORLD > 1:
+        raise BadInput("all images go through one process; expected no torchrun")
     model, facts = load_checkpoint(args.checkpoint)
-    names = [name for name in SCORES if name != "features" or batchnorms(model)]
+    names = scores_of(model)
     seen, scores = watch(names, model)
     segment = segmenter(model, facts, pick_device(args.device), args.halo, args.tta, seen)
     familiar = score_images(named_images(args.images, args.only).values(), segment, scores)
     others = score_images(named_images(args.against).values(), segment, scores) if args.against else []
     print(f"{len(familiar)} familiar images" + (f", {len(others)} of another kind" if others else ""))
-    print(f"{'':<10}{'lowest':>11}{'median':>11}{f'keeps {args.keep:.0%}':>13}" +
+    print(f"{'':<10}{'lowest':>11}{'median':>11}{f'keeps {100 * args.keep:g}%':>13}" +
           (f"{'AUROC':>9}{'others rejected':>17}" if others else ""))
     for name in names:
         usual = [one[name] for one in familiar]
@@ -185,8 +200,9 @@ def measure(args):
             other = [one[name] for one in others]
             line += f"{auroc(usual, other):>9.4f}{np.mean(np.array(other) < least):>17.1%}"
         print(line)
-    print(f"to reject what is below: python infer.py IMAGE_DIR OUTPUT_DIR --checkpoint {args.checkpoint} --score NAME "
-          "--reject=THRESHOLD")
+    looking = ([] if args.halo is None else ["--halo", str(args.halo)]) + ["--tta"] * args.tta    # it matters
+    print("to reject what is below: python infer.py IMAGE_DIR OUTPUT_DIR " +
+          shlex.join(["--checkpoint", args.checkpoint, *looking]) + " --score NAME --reject=THRESHOLD")
 
 
 def main(args):

@@ -140,7 +140,8 @@ def stitch_at(zoom, forward, image, halo, stride):
 def segment(zoom, forward, image, halo, stride, seen=None):
     """The class with the highest logit at each pixel of an image: uint8 (H, W). See stitch_at for the arguments.
 
-    Never holds all logits of a large image: without zoom it decides in each window, else for one class after the other.
+    Never holds all logits of a large image at its own size: without zoom it decides in each window, else for one class
+    after the other.
     `seen` is shown the logits (C, y, x) of each window that count, those of every pixel once.
     """
     def look(kept):

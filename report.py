@@ -77,7 +77,8 @@ def own_examples(facts, model):
     if not args.data and not all(Path(path).exists() for path in (args.image, args.mask)):
         raise BadInput(f"{args.image} and {args.mask} are not here")
     data = train.load_data(args, model)
-    if (data.fingerprint, data.classes) != (facts["data"], facts["classes"]):
+    known = [[(one["name"], one["value"]) for one in classes] for classes in (data.classes, facts["classes"])]
+    if data.fingerprint != facts["data"] or known[0] != known[1]:
         raise BadInput(f"{args.data or args.image} has changed since the training")
     whole = not data.held_out and data.validation[0][0] is data.training[0][0]
     strip = f"{args.image}, the very pixels that it learned from, which flatters" if whole else (

@@ -50,7 +50,7 @@ def parse_arguments(argv=None, **defaults):
     add("--depth", type=number(int, 1, 6), default=3, metavar="N",
         help="unet: poolings (3: with 4, windows of 256 overlap by three quarters)")
     add("--separable", action="store_true",
-        help="unet: depthwise-separable convolutions (off: a fifth of the work, see challenges/cityscapes)")
+        help="unet: depthwise-separable convolutions (off: they do less work, but learn less)")
     add("--dropout", type=number(float, 0, 0.99), default=0.0, metavar="P",
         help="drop a share of the channels (0: it gains nothing, see README)")
     add("--zoom", type=number(float, 0.1, 4), default=1.0, metavar="Z",
@@ -73,7 +73,7 @@ def parse_arguments(argv=None, **defaults):
     add("--jitter", type=number(float, 0, 1), default=0.07, metavar="S",
         help="change light and contrast by up to this share, tint by a third of it (0.07: more costs IoU)")
     add("--paste", type=number(float, 0, 1), default=0.0, metavar="P",
-        help="lay the objects of another patch, all but background, on this share (0: for few images, see README)")
+        help="lay the objects of another patch, all but the class background, on this share (0: made for few images)")
     add = parser.add_argument_group("the loss").add_argument
     add("--loss", type=loss_names, default="ce", metavar="NAMES",
         help="ce, bce (of two classes), focal, dice, or a sum such as ce+dice (ce)")

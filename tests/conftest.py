@@ -45,7 +45,7 @@ def inside(*words, cwd):
                 code = end.code if isinstance(end.code, int) else 1 if end.code else 0
                 if isinstance(end.code, str):
                     print(end.code, file=err)
-            except BaseException:
+            except Exception:
                 code = 1
                 traceback.print_exc(file=err)
     finally:

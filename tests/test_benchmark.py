@@ -8,6 +8,7 @@ import torch
 from conftest import TABLE, inside, write_pair
 from PIL import Image
 from sklearn.metrics import f1_score
+from torch.utils.flop_counter import FlopCounterMode
 
 from challenges.cityscapes import benchmark
 from challenges.cityscapes.corrupt import corrupt
@@ -78,7 +79,7 @@ def test_every_figure_is_what_it_says(street, tmp_path, capsys):
     for name in ("baseline", "recipe", "tiny"):
         assert figures["peak"][name]["dice"] == pytest.approx(dice(predictions(name)))
         low, high = map(float, figures["peak"][name]["interval"].strip("[]").split())
-        assert low <= figures["peak"][name]["dice"] + 0.02 and figures["peak"][name]["dice"] - 0.02 <= high
+        assert 0 <= low < figures["peak"][name]["dice"] < high <= 1 and high - low < 0.3
     fog, jpeg = (dice(predictions("recipe", (kind, 3))) for kind in ("fog", "jpeg"))
     found = figures["robustness"]["recipe"][3]
     assert found["fog"]["dice"] == pytest.approx(fog)
@@ -91,6 +92,9 @@ def test_every_figure_is_what_it_says(street, tmp_path, capsys):
         assert one["dice_per_gflop"] == (one["dice"] / one["image_gflops"] if ratios[name] >= 0.8 else 0)
     rows = summary(UNet(3, 6, 1), 256)
     assert figures["efficiency"]["baseline"]["patch_gflops"] == pytest.approx(sum(row[3] for row in rows) / 1e9)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():  # 90x70, and it sees 12 pixels: one window
+        UNet(3, 6, 1).eval()(torch.zeros(1, 3, 70, 90))
+    assert figures["efficiency"]["baseline"]["image_gflops"] == pytest.approx(counter.get_total_flops() / 1e9)
     assert "tiny" not in figures["robustness"] and "2. Robustness" in told and "4. Out-of-distribution" in told
     for picture in ("efficiency.png", "robustness.png", "rejection.png"):
         assert np.asarray(Image.open(tmp_path / "out" / picture)).std() > 10
@@ -101,10 +105,11 @@ def test_the_rule_counts_what_is_kept_and_what_is_rejected(street, tmp_path):
     figures = run(*words(street, tmp_path / "out", "--keep", "0.75"))["rejection"]
     [kept] = (tmp_path / "out" / "scores").glob("recipe *")
     of = lambda name: json.loads((kept / f"{name}.json").read_text())["images"]
-    others = [*of("fog-5"), *of("jpeg-5"), *of("far-far")]
+    [far] = kept.glob("far *.json")
+    others = [*of("fog-5"), *of("jpeg-5"), *of(far.stem)]
     for name in ("softmax", "logit", "energy", "entropy", "features"):
         least = figures[name]["threshold"]
-        assert sum(row["scores"][name] >= least for row in of("val")) == 3  # of four
+        assert sum(row["scores"][name] >= least for row in of("val")) >= 3  # of four
         counted = []
         for row in of("clean"):
             confusion = np.array(row["confusion"])
@@ -113,7 +118,7 @@ def test_the_rule_counts_what_is_kept_and_what_is_rejected(street, tmp_path):
             counted.append(image if row["scores"][name] >= least else 0)
         counted += [0 for row in others if row["scores"][name] >= least]
         assert figures[name]["rule"] == pytest.approx(np.mean(counted))
-    assert figures["nothing"]["rule"] <= figures["perfect"]["rule"]
+    assert figures["nothing"]["rule"] == pytest.approx(figures["perfect"]["rule"] * 8 / (8 + len(others)))
 
 
 def test_the_same_command_computes_nothing_again_and_new_weights_are_not_mixed_with_old(street, tmp_path):
@@ -132,6 +137,12 @@ def test_the_same_command_computes_nothing_again_and_new_weights_are_not_mixed_w
 def test_quick_and_mistakes(street, tmp_path):
     done = inside("-m", "challenges.cityscapes.benchmark", *words(street, tmp_path / "q", "--quick"), cwd=tmp_path)
     assert done.returncode == 0 and "6 images of" in done.stdout, done.stderr
-    for more, told in [(["--kinds", "hail"], "hail"), (["--baseline", "none.pt"], "none.pt does not exist")]:
+    save_checkpoint(tmp_path / "two.pt", UNet(2, 2, 1), **{**FACTS, "classes": TABLE["classes"][:2]})
+    for more, told in [
+        (["--kinds", "hail"], "hail"),
+        (["--baseline", "none.pt"], "none.pt does not exist"),
+        (["--networks", "two.pt"], "two.pt knows other classes"),
+        (["--far", "nowhere"], "nowhere is no folder"),
+    ]:
         done = inside("-m", "challenges.cityscapes.benchmark", *words(street, tmp_path / "x", *more), cwd=tmp_path)
         assert done.returncode == 1 and told in done.stderr and len(done.stderr.strip().splitlines()) == 1, done.stderr

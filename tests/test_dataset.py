@@ -13,7 +13,7 @@ from conftest import TABLE, write_pair
 from PIL import Image
 
 import dataset
-from data import IGNORE, image_size, read_classes, read_image
+from data import IGNORE, class_colours, for_the_eye, image_size, read_classes, read_image
 from dataset import load, split, stream
 from files import BadInput
 from patches import Drawing
@@ -325,6 +325,8 @@ def test_mistakes_in_a_folder(folder, tmp_path):
         ('{"classes": [{"name": "a", "value": 1}, {"name": "b", "value": 2}], "ignore": 2}', '"ignore" is no list'),
         ('{"classes": [{"name": "a", "value": 1}, {"name": "b", "value": 2}], "ignore": [2]}', "value 2 occurs twice"),
         ('{"classes": [{"name": "a", "value": 1}, {"name": "b", "value": 2}], "ignore": [null]}', "None is neither"),
+        ('{"classes": [{"name": "a", "value": 1, "colour": [1, 2, 3]}, {"name": "b", "value": 2}]}', "for each class"),
+        ('{"classes": [{"name": "a", "value": 1, "colour": 5}, {"name": "b", "value": 2, "colour": 6}]}', "blue] for"),
     ],
 )
 def test_malformed_class_tables(tmp_path, text, reason):
@@ -333,6 +335,19 @@ def test_malformed_class_tables(tmp_path, text, reason):
         read_classes(tmp_path / "classes.json")
     message = str(caught.value)
     assert "classes.json" in message and reason in message and "expected" in message and "\n" not in message
+
+
+def test_a_class_table_may_say_what_colours_to_show(tmp_path):
+    rows = [
+        {"name": name, "value": value, "colour": [10 * value, 0, 255]} for name, value in [("a", 4), ("b", 2), ("c", 9)]
+    ]
+    (tmp_path / "classes.json").write_text(json.dumps({"classes": rows}))
+    classes, _ = read_classes(tmp_path / "classes.json")
+    assert classes == rows
+    indices = np.array([[0, 1], [2, 0]], np.uint8)
+    assert for_the_eye(indices, classes).tolist() == [[[40, 0, 255], [20, 0, 255]], [[90, 0, 255], [40, 0, 255]]]
+    assert class_colours(classes)[3].tolist() == class_colours(classes)[255].tolist()  # what has no truth
+    assert set(np.unique(for_the_eye(indices % 2, classes[:2]))) == {0, 255}  # two: black and white, as always
 
 
 def test_a_class_table_of_colours(tmp_path):

@@ -215,7 +215,8 @@ def test_a_separable_convolution_is_a_usual_one_whose_kernels_are_products():
     x = torch.randn(2, 5, 9, 8)
     torch.testing.assert_close(separable(x), usual(x))
     assert sum(map(torch.numel, separable.parameters())) == 5 * 9 + 5 * 7
-    assert isinstance(convolution(3, 7, True), nn.Conv2d)  # the colours
+    first = UNet(2, 3, 2, separable=True).down[0]
+    assert isinstance(first[0], nn.Conv2d) and isinstance(first[3], nn.Sequential)  # the colours in the usual way
     count = lambda separable: sum(map(torch.numel, UNet(2, 8, 2, separable=separable).parameters()))
     flops = lambda separable: sum(row[3] for row in summary(UNet(2, 8, 2, separable=separable), 32))
     assert count(True) < count(False) / 3 and flops(True) < flops(False) / 3
@@ -243,6 +244,8 @@ def test_batchnorm_alone_is_pytorchs():
 def test_build_and_context():
     assert build("fcn", 3).arguments == FCN(3).arguments
     assert build("unet", 3, width=8, depth=2, separable=True).arguments == UNet(3, 8, 2, separable=True).arguments
+    with pytest.raises(BadInput, match="--separable belongs to --model unet"):
+        build("fcn", 3, separable=True)
     with pytest.raises(BadInput, match="--upsample transposed"):
         build("fcn", 3, "transposed")
     assert context(FCN()) == 8 and context(UNet()) == 48 and context(UNet(depth=4)) == 96
@@ -330,6 +333,14 @@ def test_a_unet_comes_back_from_its_checkpoint(tmp_path):
     assert loaded.arguments == model.arguments and (loaded.halo, loaded.stride) == (model.halo, model.stride) == (28, 4)
     image = torch.randn(1, 3, 20, 30)
     assert torch.equal(loaded(image), model(image))
+
+
+def test_a_unet_from_before_separable_convolutions_is_what_it_was(tmp_path):
+    model = UNet(2, 4, 2)
+    arguments = {name: value for name, value in model.arguments.items() if name != "separable"}
+    save_checkpoint(tmp_path / "model.pt", model, **{**FACTS, "arguments": arguments})
+    again, facts = load_checkpoint(tmp_path / "model.pt")
+    assert facts["arguments"] == again.arguments == model.arguments  # so that --resume knows it again
 
 
 def test_the_first_format_is_still_read(tmp_path):

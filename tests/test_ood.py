@@ -1,11 +1,13 @@
 """Images out of distribution: scores against independent ones, thresholds, and infer.py --reject."""
 
 import csv
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
-from conftest import command, fails_in_one_line, inside
+from conftest import ROOT, command, fails_in_one_line, inside
 from PIL import Image
 from scipy.special import logsumexp
 from scipy.stats import entropy as scipy_entropy
@@ -72,12 +74,11 @@ def test_each_pixel_counts_once_however_the_image_is_cut(network, size, zoom):
     image = picture(size, 1)
     first, again = [(segment(image), scores())[1] for _ in range(2)]
     assert first == again  # nothing is left from the image before
-    kept = []
     planes = patches.stitch_at(
         1, lambda window: kept_logits(network, window), patches.resized(image, patches.zoomed(size, zoom)), 0, 4
     )
     for name in names:
-        assert first[name] == pytest.approx(ood.OF_LOGITS[name](planes).mean(dtype=np.float64), rel=1e-5), kept
+        assert first[name] == pytest.approx(ood.OF_LOGITS[name](planes).mean(dtype=np.float64), rel=1e-5)
     plain = segmenter(network, facts, halo=0)(image)
     assert np.array_equal(plain, segment(image))  # watching changes nothing
 
@@ -127,6 +128,8 @@ def test_threshold_and_auroc():
     assert ood.threshold(scores, 0.95) == 5 and ood.threshold(scores, 1) == 0 and ood.threshold([3.0], 0.5) == 3
     kept = lambda keep: sum(score >= ood.threshold(scores, keep) for score in scores)
     assert [kept(keep) for keep in (0.9, 0.95, 0.99)] == [90, 95, 99]
+    for least in (0.99999612, -0.4449612, 123456.7, -1.23456789e-6):  # printed with five digits, it keeps them still
+        assert least - 1e-4 * abs(least) < float(f"{ood.threshold([least], 1):.5g}") <= least
 
 
 @pytest.fixture
@@ -147,12 +150,13 @@ def test_infer_rejects_what_is_below_the_threshold(folders):
     assert done.returncode == 0 and "5 familiar images, 5 of another kind" in done.stdout, done.stderr
     line = next(line.split() for line in done.stdout.splitlines() if line.startswith("features"))
     assert line[-2:] == ["1.0000", "100.0%"]
-    least = float(line[3]) * 1.001  # negative, and rounded: a little below the lowest
+    least = line[3]  # as it is printed
+    assert "--checkpoint model.pt --score NAME --reject=THRESHOLD" in done.stdout
     words = ["infer.py", "both", "masks", "--score", "features"]
     assert inside(*words, cwd=folders).returncode == 0
     assert len(list((folders / "masks").iterdir())) == 10  # without --reject, nothing is
     for more in ([], ["--resume"]):
-        done = inside(*words, "--reject", least, *more, cwd=folders)
+        done = inside(*words, f"--reject={least}", *more, cwd=folders)
         assert done.returncode == 0 and "5 images rejected" in done.stdout, done.stderr
         assert sorted(path.name for path in (folders / "masks").iterdir()) == [
             *(f"known{number}.png" for number in range(5)),
@@ -160,10 +164,24 @@ def test_infer_rejects_what_is_below_the_threshold(folders):
         ]
         with open(folders / "masks" / "rejected.csv", newline="") as file:
             rows = list(csv.reader(file))
-        assert rows[0] == ["rejected", "features"] and [row[0] for row in rows[1:]] == [
+        assert rows[0] == ["rejected by segmentation-from-scratch", "features"] and [row[0] for row in rows[1:]] == [
             f"other{number}.png" for number in range(5)
         ]
-        assert all(float(row[1]) < least for row in rows[1:])
+        assert all(float(row[1]) < float(least) for row in rows[1:])
+    done = inside(*words, cwd=folders)  # what an earlier run rejected, this one does not
+    assert done.returncode == 0 and not (folders / "masks" / "rejected.csv").exists()
+    assert len(list((folders / "masks").iterdir())) == 10
+
+
+def test_two_processes_reject_the_same(folders):
+    """Each half of the images; one list of all that were rejected."""
+    line = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    words = [str(ROOT / "infer.py"), "both", "masks", "--score", "features", "--reject=-1000000"]
+    done = subprocess.run([*line, *words], cwd=folders, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0 and "10 masks in masks, 0 images rejected" in done.stdout, done.stderr
+    done = subprocess.run([*line, *words[:-1], "--reject=0"], cwd=folders, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0 and "0 masks in masks, 10 images rejected" in done.stdout, done.stderr
+    assert len((folders / "masks" / "rejected.csv").read_text().splitlines()) == 11
 
 
 def test_an_exported_network_rejects_the_same(folders, network):

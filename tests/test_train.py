@@ -134,7 +134,11 @@ def test_pasting_needs_a_background(folder, tmp_path):
     words = ["train.py", "--data", folder, "--patch", 32, "--batch", 2, "--steps", 2, "--epochs", 1, "--paste", 0.5]
     fails_in_one_line(inside(*words, cwd=tmp_path), "none of the classes ground, disc, bar is called background")
     (folder / "classes.json").write_text((folder / "classes.json").read_text().replace("ground", "background"))
-    assert inside(*words, cwd=tmp_path).returncode == 0
+    weights = []
+    for paste in ([], ["--paste", 0.5]):
+        assert inside(*words[:-2], *paste, cwd=tmp_path).returncode == 0
+        weights.append(load_checkpoint(tmp_path / "model.pt")[0].state_dict()["layers.conv1.weight"])
+    assert not torch.equal(*weights)
 
 
 def test_accumulated_parts_make_one_step(pair):

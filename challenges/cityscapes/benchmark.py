@@ -13,10 +13,11 @@ Writes benchmark.json, efficiency.png, robustness.png and rejection.png, and pri
   4. Out-of-distribution: the mean Dice of the images that a network keeps, where a kept image of another kind counts 0,
      and a rejected one of this kind, too. Near: corrupted images of the highest severity, and --near; far: --far.
 
-What stands behind ± or in brackets is of 1,000 bootstraps over the images. What was computed is kept in OUT: the same
-command, or one with more networks, goes on from there.
+In brackets are the 2.5th and 97.5th percentile of 1,000 bootstraps over the images, drawn one by one: as frames of one
+drive are alike, they are too narrow for other drives. What was computed is kept in OUT: the same command, or one with
+more networks, goes on from there.
 """
-from arguments import SCORES, Parser, number
+from arguments import Parser, number
 
 
 def parse_arguments(argv=None):
@@ -34,7 +35,8 @@ def parse_arguments(argv=None):
     add("--keep", type=number(float, 0.5, 1), default=0.95, metavar="P",
         help="share of the images of val.txt that a threshold keeps (0.95)")
     add("--halo", type=number(int, 0, 127), default=32, metavar="PIXELS",
-        help="what windows see around what they keep (32: a fourth of the work of all, and nearly the same classes)")
+        help="what windows see around what they keep, at most what the network sees (32: little work, and of a U-Net "
+             "with four poolings nearly the same classes)")
     add("--bf16", action="store_true", help="multiply in bfloat16, which is faster on CPUs made for it (off)")
     add("--images", type=number(int, 1), metavar="N",
         help="at most so many of each folder and list, spread evenly (all)")
@@ -63,11 +65,13 @@ import metrics
 import ood
 from challenges.cityscapes.corrupt import KINDS, SEVERITIES, corrupt
 from checkpoint import load_checkpoint
-from data import named_images, read_image
+from data import images_by_name, named_images, read_image
 from dataset import spread
-from files import MARK, BadInput, begin_folder, claim, write_text
+from files import MARK, BadInput, begin_folder, claim, set_of_files, write_text
 from model import pick_device
+from patches import within_budget
 from predict import segmenter
+from processes import WORLD
 from scoring import find_examples
 
 FLAT = "contrast", "night"       # kinds that --jitter of train.py, which changes light and contrast, resembles
@@ -97,12 +101,11 @@ class Image(NamedTuple):
 
 def open_network(path, halo, bf16):
     model, facts = load_checkpoint(path)
-    names = [name for name in SCORES if name != "features" or ood.batchnorms(model)]
-    seen, scores = ood.watch(names, model)
-    name = Path(path).parent.name if Path(path).name == "model.pt" else Path(path).stem
+    seen, scores = ood.watch(ood.scores_of(model), model)
+    name = Path(path).resolve().parent.name if Path(path).name == "model.pt" else Path(path).stem
     key = f"{name} {hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]}"
     device = pick_device("auto")
-    plain = segmenter(model, facts, device, halo, seen=seen)
+    plain = segmenter(model, facts, device, min(halo, model.halo), seen=seen)     # more than it sees would be wasted
 
     def segment(image):
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
@@ -119,11 +122,12 @@ def examples_of(folder, facts, listed, count):
     return {found.names[place]: lambda place=place: found.read(place) for place in places}
 
 
-def others_of(folder, count):
-    """As examples_of, of all images in a folder, without truths; named with the folder, as others may hold the same."""
+def look_at_folder(network, folder, count, out):
+    """[Image, …] that a network makes of at most `count` images in a folder, without truths."""
     paths = list(named_images(folder).values())
     chosen = [paths[place] for place in spread(len(paths), count or len(paths))]
-    return {path.as_posix(): lambda path=path: (read_image(path), None) for path in chosen}
+    examples = {path.name: lambda path=path: (read_image(path), None) for path in chosen}
+    return look(network, examples, f"{Path(folder).resolve().name} {set_of_files(paths)}", out)
 
 
 def look(network, examples, condition, out, damage=None):
@@ -148,7 +152,8 @@ def look(network, examples, condition, out, damage=None):
 def flops(network, image):
     """GFLOPs for an input of 256×256×3, and for this image in the windows it is cut into; a multiply-add counts 2."""
     counts, device = [], next(network.model.parameters()).device
-    for run in (lambda: network.model(torch.zeros(1, 3, 256, 256, device=device)), lambda: network.segment(image)):
+    patch = within_budget(torch.zeros(1, 3, 256, 256, device=device))
+    for run in (lambda: network.model(patch), lambda: network.segment(image)):
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             run()
         counts.append(counter.get_total_flops() / 1e9)
@@ -230,7 +235,7 @@ def robustness(networks, clean, corrupted, kinds, severities):
             groups = {"fog and rain": ("fog", "rain"), "all of these": tuple(kinds),
                       "without " + " and ".join(FLAT): tuple(kind for kind in kinds if kind not in FLAT)}
             for label, group in groups.items():
-                if set(group) <= set(kinds):
+                if group and set(group) <= set(kinds):
                     figures[label] = row(f"{label}, {severity}", [parts[kind] for kind in group])
             found[network.name][severity] = figures
     return found
@@ -238,7 +243,8 @@ def robustness(networks, clean, corrupted, kinds, severities):
 
 def efficiency(networks, baseline, figures, image):
     """Third table. Returns {name: figures}."""
-    print(f"\n3. Efficiency: a multiply-add is 2 FLOPs; Dice per GFLOP is 0 below {LEAST} of the baseline's Dice")
+    print(f"\n3. Efficiency, for an image of {image.shape[1]}x{image.shape[0]} pixels in windows; a multiply-add is 2 "
+          f"FLOPs; Dice per GFLOP is 0 below {LEAST} of the baseline's Dice")
     print(f"{'':<18}{'GFLOPs, 256x256':>16}{'GFLOPs, image':>15}{'of baseline':>13}{'mean Dice':>11}{'of baseline':>13}"
           f"{'Dice/GFLOP':>12}")
     found, usual = {}, None
@@ -256,7 +262,7 @@ def efficiency(networks, baseline, figures, image):
 def rejection(network, clean, chosen_by, near, far, keep):
     """Fourth table: each score with a threshold that keeps this share of `chosen_by`. Returns {name: figures}."""
     print(f"\n4. Out-of-distribution: {network.name}, {len(clean)} images, {len(near)} near, {len(far)} far; "
-          f"thresholds keep {keep:.0%} of {len(chosen_by)} others")
+          f"thresholds keep {100 * keep:g}% of {len(chosen_by)} others")
     print(f"{'score':<10}{'threshold':>11}{'AUROC near':>12}{'AUROC far':>11}{'kept':>8}{'near out':>10}{'far out':>9}"
           f"{'rule':>9}")
     dices, found = np.array([of_image(image) for image in clean]), {}
@@ -360,8 +366,9 @@ def draw_rejection(clean, near, far, figures, path):
 
 def benchmark(args):
     """Do what `args` ask for (see parse_arguments); returns all figures."""
-    out = Path(args.out)
-    kinds = args.kinds or list(KINDS)
+    if WORLD > 1:
+        raise BadInput("all images go through one process; expected no torchrun")
+    out, kinds = Path(args.out), list(dict.fromkeys(args.kinds or KINDS))
     unknown = set(kinds) - set(KINDS)
     if unknown:
         raise BadInput(f"--kinds {' '.join(sorted(unknown))}: expected some of {', '.join(KINDS)}")
@@ -371,11 +378,18 @@ def benchmark(args):
     if len(set(names)) < len(names):
         raise BadInput(f"two networks are called {max(names, key=names.count)}; expected model.pt in folders of "
                        "different names")
-    begin_folder(out, {"data": args.data, "halo": args.halo, "bf16": args.bf16, "images": args.images})
-    report, *pictures = [claim(out / name) for name in ("benchmark.json", "efficiency.png", "robustness.png",
-                                                        "rejection.png")]
+    classes = [([one["value"] for one in network.facts["classes"]], network.facts["ignore"]) for network in networks]
+    for path, known in zip(paths, classes):
+        if known != classes[0]:
+            raise BadInput(f"{path} knows other classes than {paths[0]}; expected networks of the same data")
+    folders = [Path(args.data) / part for part in ("images", "masks")]
+    files = [path for folder in folders for path in images_by_name(folder).values()]
     scores, baseline, recipe = out / "scores", networks[0], networks[paths.index(args.recipe)]
     test, val = (examples_of(args.data, recipe.facts, listed, args.images) for listed in ("test.txt", "val.txt"))
+    begin_folder(out, {"set of files": set_of_files(files),
+                       **{name: getattr(args, name) for name in ("halo", "bf16", "images")}})
+    report, *pictures = [claim(out / name) for name in ("benchmark.json", "efficiency.png", "robustness.png",
+                                                        "rejection.png")]
     both, worst = list(dict.fromkeys([baseline.name, recipe.name])), SEVERITIES[-1]
 
     clean = {network.name: look(network, test, "clean", scores) for network in networks}
@@ -383,10 +397,8 @@ def benchmark(args):
                for network in networks if network.name in both for severity in args.severities for kind in kinds}
     chosen_by = look(recipe, val, "val", scores)
     near = [image for kind in kinds for image in look(recipe, test, f"{kind}-{worst}", scores, (kind, worst))]
-    near += [image for folder in args.near
-             for image in look(recipe, others_of(folder, args.images), f"near-{Path(folder).name}", scores)]
-    far = [image for folder in args.far
-           for image in look(recipe, others_of(folder, args.images), f"far-{Path(folder).name}", scores)]
+    near += [image for folder in args.near for image in look_at_folder(recipe, folder, args.images, scores)]
+    far = [image for folder in args.far for image in look_at_folder(recipe, folder, args.images, scores)]
 
     print(f"{len(test)} images of {args.data}, windows with a halo of {args.halo} pixels")
     figures = {"peak": peak(networks, clean)}
@@ -398,7 +410,7 @@ def benchmark(args):
     draw_efficiency(figures["efficiency"], baseline.name, pictures[0])
     draw_robustness(figures["robustness"], figures["peak"], pictures[1])
     draw_rejection(clean[recipe.name], near, far, figures["rejection"], pictures[2])
-    write_text(report, json.dumps({"written by": MARK, **figures}, indent=1))
+    write_text(report, json.dumps({"written by": MARK, **figures}, indent=1, allow_nan=False))
     print(f"\nsee {report}, {', '.join(str(picture) for picture in pictures)}")
     return figures
 

@@ -15,7 +15,6 @@ severity and seed, nothing else; a higher severity has the same cloud, and more 
 command goes on. What cannot be read is named at the end.
 """
 import functools
-import hashlib
 import io
 import os
 import sys
@@ -27,7 +26,7 @@ from tqdm import tqdm
 
 from arguments import Parser, number
 from data import hashed, images_by_name, in_threads, name_of, print_left_out, read_image
-from files import PICTURES, BadInput, begin_folder, claim, keep_apart, write_image
+from files import PICTURES, BadInput, begin_folder, claim, keep_apart, set_of_files, write_image
 
 SEVERITIES = range(1, 6)
 HEIGHT = 360                     # of the images in which the lengths below are pixels: CamVid's, as it is used most
@@ -334,11 +333,8 @@ def corrupt_folder(args):
     source, out = Path(args.source), Path(args.out)
     keep_apart(out, source)
     images = images_by_name(source)
-    digest = hashlib.sha256()
-    for name, path in images.items():
-        digest.update(f"{name} {path.stat().st_size}\n".encode(errors="surrogateescape"))
     begin_folder(out, {"kind": args.kind, "severity": args.severity, "seed": args.seed,
-                       "set of images": f"{len(images)} {digest.hexdigest()[:16]}"})
+                       "set of images": set_of_files(list(images.values()))})
     one = functools.partial(make, out, args.kind, args.severity, args.seed)
     problems = [("images that cannot be read", problem) for problem in
                 tqdm(in_threads(one, images.items(), args.workers), total=len(images), unit="image", disable=None)

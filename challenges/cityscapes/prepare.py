@@ -10,8 +10,8 @@ classes.json names the 19 that are evaluated; the others are ignored. What infer
 too, and can be submitted as it is.
 
 The epoch is not chosen by what is reported. With labels for three splits, these are train.txt, val.txt and test.txt.
-Where test has none, test.txt is the split val, and val.txt the last frames of each city or drive in train. Images
-without labels go to inference/. Interrupted, the same command goes on.
+Where test has none, test.txt is the split val; where nothing is left for val.txt, it gets the last frames of each city
+or drive in train. Images without labels go to inference/. Interrupted, the same command goes on.
 """
 import os
 import shutil
@@ -34,7 +34,7 @@ from data import (
     to_indices,
     write_names,
 )
-from files import BadInput, begin_folder, keep_apart, write_whole
+from files import BadInput, begin_folder, keep_apart, set_of_files, write_whole
 
 HERE = Path(__file__).parent     # where the class tables are
 SPLITS = "train", "val", "test"
@@ -103,19 +103,20 @@ def take(source, target):
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     with write_whole(target) as temporary:
+        temporary.unlink(missing_ok=True)    # of a kill
         try:
-            os.link(source, temporary)
+            os.link(source.resolve(), temporary)         # resolved, as a link to a relative link would point nowhere
         except OSError:          # another disk, or a file system that knows no links
             shutil.copyfile(source, temporary)
 
 
 def last_of_each(scenes, share):
-    """Names of the last `share` of each drive's frames, one at least where it is not 0; all other frames stay."""
+    """Names of the last `share` of each drive's frames: of several one at least, if it is not 0, and never all."""
     drives = defaultdict(list)
     for scene in scenes:
         drives[scene.drive].append(scene.name)
-    return {name for names in drives.values() if share and len(names) > 1
-            for name in sorted(names)[-max(1, round(share * len(names))):]}
+    count = lambda names: min(max(1, round(share * len(names))), len(names) - 1)
+    return {name for names in drives.values() if share and len(names) > 1 for name in sorted(names)[-count(names):]}
 
 
 def prepare(args):
@@ -129,7 +130,8 @@ def prepare(args):
     if not scenes:
         expected = "leftImg8bit/train/CITY/*.png" if args.layout == "cityscapes" else "train/images/ or train/"
         raise BadInput(f"{source} holds no images where {args.layout} has them; expected {expected}")
-    begin_folder(out, {"layout": args.layout, "choose": args.choose, "scenes": len(scenes)})
+    files = [path for scene in scenes for path in (scene.image, scene.mask) if path]
+    begin_folder(out, {"layout": args.layout, "choose": args.choose, "set of files": set_of_files(files)})
 
     problems, taken, labelled = [], set(), defaultdict(list)
     found = in_threads(lambda scene: check(scene, classes, ignore), scenes, args.workers)
@@ -145,16 +147,20 @@ def prepare(args):
             if has_labels:
                 take(scene.mask, out / "masks" / f"{scene.name}.png")
                 labelled[scene.split].append(scene)
+    if not taken:
+        raise BadInput(f"none of the {len(scenes)} scenes in {source} can be used: {problems[0][1]}")
     shutil.copyfile(HERE / f"{args.layout}.json", out / "classes.json")
 
-    lists = {split: {scene.name for scene in labelled[split]} for split in SPLITS if labelled[split]}
-    if "train" in lists and "test" not in lists:
-        chosen_by = last_of_each(labelled["train"], args.choose)
-        lists = {"train": lists["train"] - chosen_by, "val": chosen_by, "test": lists.get("val", set())}
-    for split in SPLITS:
+    lists = {split: {scene.name for scene in labelled[split]} for split in SPLITS}
+    if not lists["test"]:
+        lists["test"], lists["val"] = lists["val"], set()
+    if not lists["val"]:
+        lists["val"] = last_of_each(labelled["train"], args.choose)
+        lists["train"] -= lists["val"]
+    for split, names in lists.items():
         (out / f"{split}.txt").unlink(missing_ok=True)
-        if lists.get(split):
-            write_names(out / f"{split}.txt", sorted(lists[split]))
+        if names:
+            write_names(out / f"{split}.txt", sorted(names))
     print(f"{out}: " + ", ".join(f"{len(names)} in {split}.txt" for split, names in lists.items() if names) +
           f"; {len(taken) - sum(map(len, labelled.values()))} without labels, to infer")
     print_left_out(problems)

@@ -9,7 +9,6 @@ val.txt and test.txt, each with its share of the faces with glasses. (Several ph
 in CelebAMask-HQ; they are not kept together.) Interrupted, the same command goes on.
 """
 import functools
-import hashlib
 import json
 import os
 import sys
@@ -33,7 +32,7 @@ from data import (
     split,
     write_names,
 )
-from files import BadInput, begin_folder, is_jpeg, keep_apart, write_image, write_text
+from files import BadInput, begin_folder, is_jpeg, keep_apart, set_of_files, write_image, write_text
 from patches import resized
 
 CLASSES = {"classes": [{"name": "background", "value": 0}, {"name": "glasses", "value": 255}]}
@@ -161,9 +160,7 @@ def prepare(args):
     source, out = Path(args.source), Path(args.out)
     keep_apart(out, source)
     faces, problems = find_faces(source, args.part)
-    digest = hashlib.sha256()
-    for face in faces:
-        digest.update(f"{face.name} {face.image.stat().st_size} {face.mask and face.mask.stat().st_size}".encode())
+    files = [path for face in faces for path in (face.image, face.mask) if path]
     wearing = {}
     for face, found in zip(faces, in_threads(wears, faces, args.workers)):
         if isinstance(found, str):
@@ -176,7 +173,7 @@ def prepare(args):
                        f"expected some to take" + (f": {problems[0][1]}" if problems else ""))
     settings = ("size", "part", "without", "split", "seed")
     begin_folder(out, {**{name: getattr(args, name) for name in settings},
-                       "set of faces": f"{len(faces)} {digest.hexdigest()[:16]}"})
+                       "set of files": set_of_files(files)})
     jobs = [face for face in faces if face.name in chosen]
     for face, problem in zip(jobs, tqdm(in_threads(functools.partial(make, out, args.size), jobs, args.workers),
                                         total=len(jobs), unit="face", disable=None)):
