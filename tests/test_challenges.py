@@ -3,8 +3,11 @@
 import numpy as np
 import skimage
 from conftest import ROOT
+from PIL import Image, ImageDraw
 
+import metrics
 import train
+from challenges.eyeglasses import prepare as glasses
 from challenges.logo import prepare
 from checkpoint import load_checkpoint
 from data import read_classes, read_image, read_mask
@@ -13,6 +16,7 @@ from predict import segmenter
 
 STREETS = ROOT / "challenges" / "cityscapes"
 LOGO = ROOT / "challenges" / "logo"
+GLASSES = ROOT / "challenges" / "eyeglasses"
 COCO = ROOT / "challenges" / "coco"
 GIVEN_BY_HAND = ("data", "out", "resume", "device", "amp", "time_limit", "reuse", "tensorboard")
 
@@ -67,6 +71,31 @@ def test_the_weights_for_coco_fit_their_settings_and_see_a_person():
     person = segment(skimage.data.astronaut()) == 1
     assert person[200:, 100:400].mean() > 0.8  # where the suit is
     assert (segment(skimage.data.rocket()) == 0).mean() > 0.95
+
+
+def test_the_weights_for_eyeglasses_fit_their_settings_and_see_painted_ones():
+    args = train.parse_arguments([f"@{GLASSES / 'train.args'}", "--data", "made"])
+    model, facts = load_checkpoint(GLASSES / "eyeglasses.pt")
+    assert sum(parameter.numel() for parameter in model.parameters()) == 1_942_594
+    assert facts["classes"] == glasses.CLASSES["classes"]
+    trained_with = train.parse_arguments([], **facts["settings"])  # which knows the default of newer knobs
+    for name, value in vars(args).items():
+        assert name in GIVEN_BY_HAND or getattr(trained_with, name) == value, name
+
+    # A face that was not in the data, cut as its faces are; and a pair of sunglasses painted on it.
+    face = skimage.data.astronaut()[20:220, 130:330]
+    face = Image.fromarray(face).resize((512, 512), Image.Resampling.BICUBIC)
+    segment = segmenter(model, facts, pick_device("cpu"))
+    assert not segment(np.asarray(face)).any()
+    mask = Image.new("L", face.size)
+    for picture, colour in [(face, (15, 15, 20)), (mask, 255)]:
+        draw = ImageDraw.Draw(picture)
+        for lens in [(138, 178, 232, 250), (256, 182, 346, 254)]:
+            draw.ellipse(lens, fill=colour)
+        for rod, width in [((225, 200, 265, 202), 10), ((120, 196, 145, 202), 8), ((340, 206, 362, 200), 8)]:
+            draw.line(rod, fill=colour, width=width)
+    truth = np.asarray(mask) // 255
+    assert metrics.dice(metrics.confusion_matrix(truth, segment(np.asarray(face)), 2))[1] > 0.9
 
 
 def test_no_file_that_ships_names_a_place_on_the_machine_it_was_made_on():
