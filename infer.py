@@ -173,7 +173,7 @@ def infer(args):
     network = args.onnx or args.checkpoint
     rejecting = args.reject is not None
     listed = output / "rejected.csv"
-    if rejecting:
+    if rejecting and RANK == 0:
         claim(listed, network)
     mine, failures, done, rejected = images[RANK::WORLD], [], [], []
     if args.resume:
