@@ -333,7 +333,7 @@ def draw_robustness(figures, clean, path):
     axes.axvline(0.8, color="0.5", linestyle="--", linewidth=1)
     axes.invert_yaxis()
     axes.grid(alpha=0.3, axis="x")
-    axes.legend(loc="upper left", bbox_to_anchor=(0, -0.12 - 0.3 / len(kinds)), ncols=2, edgecolor="none")
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, edgecolor="none")
     save(figure, path)
 
 
