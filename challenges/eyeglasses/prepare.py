@@ -172,8 +172,7 @@ def prepare(args):
         raise BadInput(f"{source} holds {len(wearing)} faces that can be read, {sum(wearing.values())} with glasses; "
                        f"expected some to take" + (f": {problems[0][1]}" if problems else ""))
     settings = ("size", "part", "without", "split", "seed")
-    begin_folder(out, {**{name: getattr(args, name) for name in settings},
-                       "set of files": set_of_files(files)})
+    begin_folder(out, {**{name: getattr(args, name) for name in settings}, "set of files": set_of_files(files)})
     jobs = [face for face in faces if face.name in chosen]
     for face, problem in zip(jobs, tqdm(in_threads(functools.partial(make, out, args.size), jobs, args.workers),
                                         total=len(jobs), unit="face", disable=None)):
