@@ -40,14 +40,15 @@ from processes import WORLD
 # Scores: logits (C, y, x) → (y, x)
 
 
-def log_sum_exp(logits):
-    highest = logits.max(axis=0)
+def energy(logits):
+    """log Σ exp(logit), the negative free energy (Liu et al., 2020): all logits count, the highest most."""
+    highest = logits.max(axis=0)             # taken out, as exp would overflow
     return highest + np.log(np.exp(logits - highest).sum(axis=0))
 
 
 def softmax(logits):
     """The highest of the class probabilities (Hendrycks & Gimpel, 2017): 1 where the network is sure."""
-    return np.exp(logits.max(axis=0) - log_sum_exp(logits))
+    return np.exp(logits.max(axis=0) - energy(logits))
 
 
 def logit(logits):
@@ -55,14 +56,9 @@ def logit(logits):
     return logits.max(axis=0)
 
 
-def energy(logits):
-    """log Σ exp(logit), the negative free energy (Liu et al., 2020): all logits count, the highest most."""
-    return log_sum_exp(logits)
-
-
 def entropy(logits):
     """The negative entropy of the class probabilities, in nats: 0 where one class has them all, else below."""
-    log_probabilities = logits - log_sum_exp(logits)
+    log_probabilities = logits - energy(logits)      # of the softmax
     return (np.exp(log_probabilities) * log_probabilities).sum(axis=0)
 
 
@@ -125,8 +121,8 @@ def watch_features(model):
 
     def add(place, x):
         x = x.double()                                                # (N, C, h, w)
-        ones = torch.full_like(x[0, :, 0, 0], len(x) * x[0, 0].numel())
-        sums[place] = sums[place] + torch.stack([ones, x.sum((0, 2, 3)), (x * x).sum((0, 2, 3))])
+        count = torch.full_like(x[0, :, 0, 0], len(x) * x[0, 0].numel())
+        sums[place] = sums[place] + torch.stack([count, x.sum((0, 2, 3)), (x * x).sum((0, 2, 3))])
 
     for place, layer in enumerate(layers):
         layer.register_forward_pre_hook(lambda layer, inputs, place=place: add(place, inputs[0]))
