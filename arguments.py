@@ -63,6 +63,13 @@ def add_prediction_knobs(add):
     add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="auto: a GPU if there is one")
 
 
+def add_adaptation(add):
+    """--adapt, of the scripts that predict with PyTorch; it needs a network with BatchNorm."""
+    add("--adapt", type=number(float, 0, 1), default=0.0, metavar="SHARE",
+        help="move BatchNorm's statistics by this share towards each image's own: for weather, dusk or noise that "
+             "training had none of (0: as trained; more means to look at each image once more)")
+
+
 def as_settings_file(args, remarks, leave_out):
     """The text of a settings file that stands for these arguments: remarks first, then an argument a line.
 

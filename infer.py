@@ -11,7 +11,7 @@ white, exact when thresholded at half; for more than two, a .jpg image gets a .p
 listed at the end, after all others are done, and the exit status is 1. With --reject, rejected.csv in OUTPUT_DIR names
 the images below the threshold, with their scores.
 """
-from arguments import SCORES, Parser, add_prediction_knobs, number
+from arguments import SCORES, Parser, add_adaptation, add_prediction_knobs, number
 
 
 def parse_arguments(argv=None):
@@ -30,9 +30,12 @@ def parse_arguments(argv=None):
     add("--score", choices=SCORES, default="energy",
         help="how familiar an image looks (energy: works with all; features: needs BatchNorm and PyTorch); see ood.py")
     add_prediction_knobs(add)
+    add_adaptation(add)
     args = parser.parse_args(argv)
     if args.onnx and args.score == "features" and args.reject is not None:
         parser.error("--score features: only PyTorch shows them; choose another score, or leave out --onnx")
+    if args.onnx and args.adapt:
+        parser.error("--adapt: only PyTorch can change BatchNorm's statistics; leave out --onnx")
     if args.onnx and (args.checkpoint or args.device == "cuda"):
         parser.error("--onnx: runs on the CPU, without --checkpoint; give one or the other")
     args.checkpoint = args.checkpoint or "model.pt"
@@ -146,7 +149,18 @@ def open_network(args):
     join(device)
     model, facts = load_checkpoint(args.checkpoint)
     seen, scores = watch(names, model)
-    return segmenter(model, facts, device, args.halo, args.tta, seen), facts["classes"], device, scores
+    segment = segmenter(model, facts, device, args.halo, args.tta, seen, args.adapt)
+    if not (args.adapt and names):
+        return segment, facts["classes"], device, scores
+    plain = segmenter(model, facts, device, args.halo, args.tta, seen)
+
+    def judged(image):           # by the network as it was trained: adapted, it finds less unfamiliar
+        indices = segment(image)
+        scores()                 # what it saw while adapting does not count
+        plain(image)
+        return indices
+
+    return judged, facts["classes"], device, scores
 
 
 def of_all(items):

@@ -145,7 +145,8 @@ class BatchNorm(nn.BatchNorm2d):
     """
 
     def forward(self, x):
-        if not self.training or WORLD == 1:
+        # Without a momentum, predict.adapted measures one image, in this process alone.
+        if not self.training or WORLD == 1 or self.momentum is None:
             return super().forward(x)
         values, count = x.float(), WORLD * x[:, 0].numel()            # all processes have equal shares
         mean = total(values.sum((0, 2, 3))) / count                           # (channels,)
@@ -157,6 +158,11 @@ class BatchNorm(nn.BatchNorm2d):
             self.running_var.lerp_(variance * count / (count - 1), self.momentum)
         scale = self.weight * torch.rsqrt(variance + self.eps)
         return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+
+
+def batchnorms(network):
+    """All of a network's BatchNorm layers; an FCN has none, unless it was asked for."""
+    return [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm2d)]
 
 
 def pad_to_multiple(image, stride):

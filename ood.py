@@ -93,13 +93,9 @@ def watch(names, model=None):
 
 def scores_of(model):
     """The names of the scores that a network has."""
+    from model import batchnorms
+
     return [name for name in SCORES if name != "features" or batchnorms(model)]
-
-
-def batchnorms(model):
-    from torch import nn
-
-    return [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
 
 
 def watch_features(model):
@@ -112,6 +108,8 @@ def watch_features(model):
     corruptions move an image). Windows overlap, so pixels near their edges count more than once.
     """
     import torch
+
+    from model import batchnorms
 
     layers = batchnorms(model)
     if not layers:

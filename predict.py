@@ -4,10 +4,11 @@
     python predict.py photo.jpg --out photo_mask.png --overlay photo_outline.jpg
     python predict.py rgb.png --mask gt.png    and how right it is
 """
+import copy
 import sys
 from pathlib import Path
 
-from arguments import Parser, add_prediction_knobs
+from arguments import Parser, add_adaptation, add_prediction_knobs
 
 SHIPPED = Path(__file__).with_name("checkpoints") / "fcn.pt"     # trained on the bundled sample, see README
 
@@ -21,6 +22,7 @@ def parse_arguments(argv=None):
     add("--mask", metavar="FILE", help="the true mask: print IoU, Dice and accuracy")
     add("--overlay", metavar="FILE", help="also save the image with the predicted outline")
     add_prediction_knobs(add)
+    add_adaptation(add)
     return parser.parse_args(argv)
 
 
@@ -34,18 +36,60 @@ import patches
 from checkpoint import load_checkpoint
 from data import for_the_eye, read_image, read_pair, to_values
 from files import PICTURES, BadInput, claim, write_image
-from model import pick_device, predictor
+from model import batchnorms, pick_device, predictor
 from sample import SAMPLE, write_sample
 
 
-def segmenter(model, facts, device="cpu", halo=None, tta=False, seen=None):
+def segmenter(model, facts, device="cpu", halo=None, tta=False, seen=None, adapt=0.0):
     """A trained network as a function: image uint8 (H, W, 3), of any size → class indices uint8 (H, W).
 
-    `facts` are those of its checkpoint. See patches.segmenter for the rest. Raises BadInput for a `halo` that does
-    not fit.
+    `facts` are those of its checkpoint. See `adapted` for `adapt`, patches.segmenter for the rest. Raises BadInput for
+    a `halo` that does not fit, and where there is no BatchNorm to adapt.
     """
     forward = predictor(model, facts["mean"], facts["std"], device)
-    return patches.segmenter(forward, model, facts["settings"], halo, tta, seen)
+    segment = patches.segmenter(forward, model, facts["settings"], halo, tta, seen)
+    if not adapt:
+        return segment
+    measure = patches.segmenter(forward, model, facts["settings"], halo)
+    return adapted(model, measure, segment, adapt, facts["settings"].get("zoom", 1))
+
+
+def adapted(model, measure, segment, share, zoom=1):
+    """`segment`, with BatchNorm's statistics moved by `share` from the training's to those of each image.
+
+    BatchNorm shifts and scales every channel by its mean and variance over the training. Haze, dusk or noise change
+    these, and all that comes after works on values that it has not learned from. So `measure` looks at the image
+    first: each layer normalizes each window by itself, as in a training step, and averages the means and variances of
+    the windows (which overlap, so pixels near their edges count more than once). Then `segment` looks, with the
+    statistics moved; no weight changes, and the next image begins anew (Schneider et al., NeurIPS 2020, for batches of
+    images). `zoom` is that at which the network sees. Raises BadInput for a network without BatchNorm.
+    """
+    layers = batchnorms(model)
+    if not layers:
+        raise BadInput("--adapt: this network has no BatchNorm, which it changes; expected one that has, as all U-Nets")
+    usual = [(layer.momentum, copy.deepcopy(layer.state_dict())) for layer in layers]
+
+    def on_image(image):
+        if max(patches.zoomed(image.shape[:2], zoom)) <= model.stride:       # one value at the bottom has no variance
+            return segment(image)
+        try:
+            for layer in layers:
+                layer.reset_running_stats()
+                layer.momentum = None                                 # a plain average over the windows
+                layer.train()
+            measure(image)
+            for layer, (_, state) in zip(layers, usual):
+                layer.eval()
+                layer.running_mean.lerp_(state["running_mean"], 1 - share)
+                layer.running_var.lerp_(state["running_var"], 1 - share)
+            return segment(image)
+        finally:
+            for layer, (momentum, state) in zip(layers, usual):
+                layer.eval()
+                layer.momentum = momentum
+                layer.load_state_dict(state)
+
+    return on_image
 
 
 def outline(image, indices, colour=(255, 0, 255)):
@@ -81,7 +125,7 @@ def predict(args):
     if overlay and overlay.resolve() in (out.resolve(), lossless.resolve()):
         raise BadInput(f"{overlay} is where the mask goes; expected another name after --overlay")
 
-    indices = segmenter(model, facts, device, args.halo, args.tta)(image)        # (H, W)
+    indices = segmenter(model, facts, device, args.halo, args.tta, adapt=args.adapt)(image)        # (H, W)
 
     write_image(lossless, to_values(indices, classes))
     if out != lossless:

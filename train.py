@@ -72,6 +72,8 @@ def parse_arguments(argv=None, **defaults):
         help="all eight ways to lay a square, left-right only, or none (all: mirror is for photographs with a sky)")
     add("--jitter", type=number(float, 0, 1), default=0.07, metavar="S",
         help="change light and contrast by up to this share, tint by a third of it (0.07: more costs IoU)")
+    add("--noise", type=number(float, 0, 1), default=0.0, metavar="S",
+        help="add noise, fine or coarse, with a deviation of up to this share of white (0: none; prepares for damage)")
     add("--paste", type=number(float, 0, 1), default=0.0, metavar="P",
         help="lay the objects of another patch, all but the class background, on this share (0: made for few images)")
     add = parser.add_argument_group("the loss").add_argument
@@ -155,7 +157,7 @@ from data import some, write_names
 from files import MARK, BadInput, claim, write_text, write_whole
 from losses import class_weights, sum_of
 from model import build, normalize, pick_device, pick_precision, predictor
-from patches import Drawing, context, photometric_jitter, stitch_at, within_budget
+from patches import Drawing, context, noise, photometric_jitter, stitch_at, within_budget
 from sample import SAMPLE, ensure_sample
 
 RUN = ("out", "resume")                      # arguments that belong to one start of a training, not to its settings
@@ -331,10 +333,14 @@ def train(args, last=None):
                     if done == 1 and (steps or history):
                         break
 
-                # A step: patches, relit; forward and backward, in parts where the batch is over the budget; the move.
+                # A step: patches, relit, with noise; forward and backward, in parts where they are over the budget; the move.
                 batch, truth = next(patches)                      # uint8 (share, size, size, 3) and (share, size, size)
                 gain, offset = photometric_jitter(args.seed, epoch, step % args.steps, args.batch, args.jitter)
                 batch = normalize(batch, mean, std, device, gain[slots], offset[slots])      # (share, 3, size, size)
+                if args.noise:
+                    grains = noise(args.seed, epoch, step % args.steps, slots, args.patch, args.noise)
+                    grains /= np.array(std, np.float32)               # (share, size, size, 3), in units of the input
+                    batch += torch.from_numpy(grains).to(device).permute(0, 3, 1, 2)
                 truth = torch.from_numpy(truth).to(device)
                 optimizer.zero_grad()
                 for images, masks in zip(batch.split(part), truth.split(part)):

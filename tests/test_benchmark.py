@@ -14,7 +14,8 @@ from challenges.cityscapes import benchmark
 from challenges.cityscapes.corrupt import corrupt
 from checkpoint import save_checkpoint
 from data import read_pair, write_names
-from model import UNet, summary
+from files import BadInput
+from model import FCN, UNet, summary
 from predict import segmenter
 
 FACTS = {
@@ -58,15 +59,15 @@ def run(*arguments):
 
 
 def test_every_figure_is_what_it_says(street, tmp_path, capsys):
-    figures = run(*words(street, tmp_path / "out", "--keep", "0.75"))
+    figures = run(*words(street, tmp_path / "out", "--keep", "0.75", "--adapt", "0.5"))
     told = capsys.readouterr().out
     assert json.loads((tmp_path / "out" / "benchmark.json").read_text())["peak"] == figures["peak"]
 
-    def predictions(name, condition=None):
+    def predictions(name, condition=None, adapt=0.0):
         """(truth, prediction) of the images to test on, pixels without a truth left out."""
         model = UNet(3, {"baseline": 6, "recipe": 4, "tiny": 2}[name], 1, separable=name == "tiny").eval()
         model.load_state_dict(torch.load(street / name / "model.pt", weights_only=True)["weights"])
-        segment = segmenter(model, FACTS, halo=32)
+        segment = segmenter(model, FACTS, halo=32, adapt=adapt)
         for number in range(4, 12):
             paths = [street / "data" / part / f"n{number:02d}.png" for part in ("images", "masks")]
             image, truth = read_pair(*paths, TABLE["classes"], TABLE["ignore"])
@@ -81,15 +82,22 @@ def test_every_figure_is_what_it_says(street, tmp_path, capsys):
         low, high = map(float, figures["peak"][name]["interval"].strip("[]").split())
         assert 0 <= low < figures["peak"][name]["dice"] < high <= 1 and high - low < 0.3
     fog, jpeg = (dice(predictions("recipe", (kind, 3))) for kind in ("fog", "jpeg"))
-    found = figures["robustness"]["recipe"][3]
-    assert found["fog"]["dice"] == pytest.approx(fog)
-    assert found["fog"]["share"] == pytest.approx(fog / figures["peak"]["recipe"]["dice"])
-    assert found["all of these"]["dice"] == pytest.approx((fog + jpeg) / 2)
+    found = figures["robustness"]["recipe"]
+    assert found["fog, 3"]["dice"] == pytest.approx(fog)
+    assert found["fog, 3"]["share"] == pytest.approx(fog / figures["peak"]["recipe"]["dice"])
+    assert found["all of these, 3"]["dice"] == pytest.approx((fog + jpeg) / 2)
+
+    changed = figures["robustness"]["recipe, adapted 0.5"]["fog, 3"]
+    assert changed["dice"] == pytest.approx(dice(predictions("recipe", ("fog", 3), 0.5)))
+    assert changed["gain"] == pytest.approx(changed["dice"] - fog) and abs(changed["gain"]) > 0.001
+    assert set(figures["robustness"]) == {"baseline", "recipe", "recipe, adapted 0.5"}
 
     ratios = {}
     for name, one in figures["efficiency"].items():
         ratios[name] = one["dice"] / figures["efficiency"]["baseline"]["dice"]
         assert one["dice_per_gflop"] == (one["dice"] / one["image_gflops"] if ratios[name] >= 0.8 else 0)
+    plain, changed = (figures["efficiency"][name]["image_gflops"] for name in ("recipe", "recipe, adapted 0.5"))
+    assert changed == pytest.approx(2 * plain)  # it looks twice
     rows = summary(UNet(3, 6, 1), 256)
     assert figures["efficiency"]["baseline"]["patch_gflops"] == pytest.approx(sum(row[3] for row in rows) / 1e9)
     with FlopCounterMode(display=False) as counter, torch.no_grad():  # 90x70, and it sees 12 pixels: one window
@@ -134,15 +142,28 @@ def test_the_same_command_computes_nothing_again_and_new_weights_are_not_mixed_w
     assert other["peak"]["baseline"] != first["peak"]["baseline"] and other["peak"]["recipe"] == first["peak"]["recipe"]
 
 
+def test_to_choose_by_the_validation_images(street, tmp_path, capsys):
+    """No thresholds then, as they would be chosen on the images that they are judged on."""
+    figures = run(*words(street, tmp_path / "out", "--list", "val.txt"))
+    told = capsys.readouterr().out
+    assert "4 images of" in told and "(val.txt)" in told and "4. Out-of-distribution: left out" in told
+    assert figures["list"] == "val.txt" and "rejection" not in figures
+    assert not (tmp_path / "out" / "rejection.png").exists()
+    with pytest.raises(BadInput, match="another list, val.txt, not test.txt"):
+        run(*words(street, tmp_path / "out"))
+
+
 def test_quick_and_mistakes(street, tmp_path):
     done = inside("-m", "challenges.cityscapes.benchmark", *words(street, tmp_path / "q", "--quick"), cwd=tmp_path)
     assert done.returncode == 0 and "6 images of" in done.stdout, done.stderr
     save_checkpoint(tmp_path / "two.pt", UNet(2, 2, 1), **{**FACTS, "classes": TABLE["classes"][:2]})
+    save_checkpoint(tmp_path / "fcn.pt", FCN(3), **FACTS)
     for more, told in [
         (["--kinds", "hail"], "hail"),
         (["--baseline", "none.pt"], "none.pt does not exist"),
         (["--networks", "two.pt"], "two.pt knows other classes"),
         (["--far", "nowhere"], "nowhere is no folder"),
+        (["--recipe", "fcn.pt", "--adapt", "0.5"], "no BatchNorm"),
     ]:
         done = inside("-m", "challenges.cityscapes.benchmark", *words(street, tmp_path / "x", *more), cwd=tmp_path)
         assert done.returncode == 1 and told in done.stderr and len(done.stderr.strip().splitlines()) == 1, done.stderr

@@ -145,7 +145,7 @@ def folders(network, tmp_path):
     return tmp_path
 
 
-def test_infer_rejects_what_is_below_the_threshold(folders):
+def test_infer_rejects_what_is_below_the_threshold(folders, network):
     done = command("ood.py", "known", "--against", "other", "--keep", 1, cwd=folders)
     assert done.returncode == 0 and "5 familiar images, 5 of another kind" in done.stdout, done.stderr
     line = next(line.split() for line in done.stdout.splitlines() if line.startswith("features"))
@@ -168,6 +168,15 @@ def test_infer_rejects_what_is_below_the_threshold(folders):
             f"other{number}.png" for number in range(5)
         ]
         assert all(float(row[1]) < float(least) for row in rows[1:])
+    for score, lowest in [("energy", "0.5"), ("features", least)]:  # adapting, it decides as before
+        rejected = []
+        for more in ([], ["--adapt", "1"]):
+            done = inside(*words[:3], "--score", score, f"--reject={lowest}", *more, cwd=folders)
+            rejected.append((folders / "masks" / "rejected.csv").read_text())
+            assert done.returncode == 0 and rejected[0] == rejected[-1], done.stderr
+    for path in sorted((folders / "masks").glob("known*.png")):
+        expected = segmenter(network, FACTS, adapt=1.0)(read_image(folders / "known" / path.name))
+        assert np.array_equal(np.asarray(Image.open(path)), np.array([0, 3, 7])[expected])
     done = inside(*words, cwd=folders)  # what an earlier run rejected, this one does not
     assert done.returncode == 0 and not (folders / "masks" / "rejected.csv").exists()
     assert len(list((folders / "masks").iterdir())) == 10
@@ -176,7 +185,7 @@ def test_infer_rejects_what_is_below_the_threshold(folders):
 def test_two_processes_reject_the_same(folders):
     """Each half of the images; one list of all that were rejected."""
     line = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    words = [str(ROOT / "infer.py"), "both", "masks", "--score", "features", "--reject=-1000000"]
+    words = [str(ROOT / "infer.py"), "both", "masks", "--adapt=0.5", "--score", "features", "--reject=-1000000"]
     done = subprocess.run([*line, *words], cwd=folders, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0 and "10 masks in masks, 0 images rejected" in done.stdout, done.stderr
     done = subprocess.run([*line, *words[:-1], "--reject=0"], cwd=folders, capture_output=True, text=True, timeout=300)
@@ -208,6 +217,9 @@ def test_mistakes_are_told_in_one_line(folders):
     words = ["infer.py", "both", "masks", "--score", "features", "--reject", "0"]
     fails_in_one_line(inside(*words, "--checkpoint", "fcn.pt", cwd=folders), "no BatchNorm")
     fails_in_one_line(inside(*words, "--onnx", "model.onnx", cwd=folders), "only PyTorch shows them")
+    words = ["infer.py", "both", "masks", "--adapt", "0.5"]
+    fails_in_one_line(inside(*words, "--checkpoint", "fcn.pt", cwd=folders), "no BatchNorm")
+    fails_in_one_line(inside(*words, "--onnx", "model.onnx", cwd=folders), "only PyTorch can change")
     fails_in_one_line(inside("ood.py", "none", cwd=folders), "none is no folder")
     with pytest.raises(BadInput, match="no BatchNorm"):
         ood.watch(["features"], FCN(3))

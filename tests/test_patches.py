@@ -18,6 +18,7 @@ from patches import (
     cut_patch,
     draw_batches,
     draw_place,
+    noise,
     photometric_jitter,
     segment,
     stitch,
@@ -413,3 +414,19 @@ def test_photometric_jitter_stays_within_its_strength():
     assert not np.array_equal(gain, photometric_jitter(0, 0, 1, 5000, strength=0.1)[0])
     still = photometric_jitter(0, 0, 0, 4, strength=0)
     assert (still[0] == 1).all() and (still[1] == 0).all()
+
+
+def test_noise_is_as_strong_and_as_coarse_as_it_says():
+    fields = noise(0, 0, 0, range(400), 32, strength=0.2)
+    assert fields.shape == (400, 32, 32, 3) and fields.dtype == np.float32
+    deviations = fields.std(axis=(1, 2))
+    fine = np.array([np.abs(np.diff(field, axis=0)).mean() / field.std() for field in fields])
+    assert deviations[fine > 1].mean() == pytest.approx(0.1, abs=0.02) and deviations[fine > 1].max() < 0.21
+    assert deviations[fine < 0.8].mean() == pytest.approx(0.1 * 2 / 3, abs=0.01)  # enlarged, and so smoothed
+    grains = [((low < fine) & (fine <= high)).sum() for low, high in [(0, 0.2), (0.2, 0.4), (0.4, 0.8), (0.8, 2)]]
+    assert min(grains) > 50  # grains of 8, 4, 2 and 1 pixels, about as many of each
+    channels = np.array([np.corrcoef(field[:, :, 0].ravel(), field[:, :, 1].ravel())[0, 1] for field in fields])
+    assert np.abs(channels[fine > 1]).mean() < 0.05 and np.abs(fields.mean()) < 0.005
+    assert np.array_equal(fields[7:9], noise(0, 0, 0, [7, 8], 32, strength=0.2))  # whoever computes it
+    assert not np.array_equal(fields[7], noise(0, 0, 1, [7], 32, strength=0.2)[0])
+    assert not noise(0, 0, 0, range(4), 32, strength=0).any()

@@ -1,5 +1,6 @@
 """predict.py as a user runs it."""
 
+import copy
 import subprocess
 import sys
 
@@ -9,10 +10,12 @@ import torch
 from conftest import ROOT, command, fails_in_one_line, inside
 from PIL import Image
 
+import patches
 import predict
 from checkpoint import load_checkpoint, save_checkpoint
 from data import read_image, read_mask
-from model import FCN, normalize
+from model import FCN, UNet, batchnorms, normalize
+from predict import adapted, segmenter
 
 CLASSES = [{"name": "background", "value": 0}, {"name": "foreground", "value": 255}]
 
@@ -181,6 +184,86 @@ def test_an_outline_follows_the_border():
     indices[:, 3:] = 1
     drawn = predict.outline(image, indices).any(axis=2)
     assert np.array_equal(np.flatnonzero(drawn[0]), [2, 3]) and not image.any()
+
+
+@pytest.fixture
+def experienced():
+    """A small U-Net whose BatchNorm has seen some noise, and the facts to segment with."""
+    torch.manual_seed(0)
+    model = UNet(3, 4, 2)
+    for _ in range(20):
+        model.train()(torch.randn(4, 3, 64, 64))
+    facts = {"mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2], "settings": {"zoom": 1.0}}
+    return model.eval(), facts
+
+
+def noisy(height, width, seed=0, level=200, spread=20):
+    return np.random.default_rng(seed).normal(level, spread, (height, width, 3)).clip(0, 255).astype(np.uint8)
+
+
+def test_a_network_adapted_whole_to_a_window_sees_it_as_in_training(experienced):
+    model, facts = experienced
+    image, statistics = noisy(64, 64), [layer.running_var.clone() for layer in batchnorms(model)]
+    plain = segmenter(model, facts)(image)
+    before = copy.deepcopy(model.state_dict())
+    adapted = segmenter(model, facts, adapt=1.0)(image)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert not model.training and np.array_equal(segmenter(model, facts)(image), plain)
+    reference = copy.deepcopy(model)
+    for layer, usual in zip(batchnorms(reference), statistics):
+        assert torch.equal(usual, layer.running_var)
+        layer.momentum = 1.0  # what it sees last is all that it knows
+    x = normalize(image[None], facts["mean"], facts["std"])
+    reference.train()(x)
+    expected = reference.eval()(x)[0].argmax(dim=0).numpy()
+    assert (adapted == expected).mean() > 0.999 and (plain != expected).mean() > 0.05
+
+
+def test_adapting_averages_over_the_windows_as_pytorch_does_over_batches(experienced):
+    model, facts = experienced
+    image = np.concatenate([noisy(300, 200), noisy(300, 190, level=60)], axis=1)
+    height, width, cover = patches.tiles(*image.shape[:2], model.halo, model.stride)
+    windows = [normalize(image[None, y : y + height, x : x + width], facts["mean"], facts["std"]) for y, x, *_ in cover]
+    assert len(windows) > 3
+    reference = copy.deepcopy(model)
+    torch.optim.swa_utils.update_bn(windows, reference)
+    for layer, usual in zip(batchnorms(reference), batchnorms(model)):
+        layer.running_mean.mul_(0.75).add_(usual.running_mean, alpha=0.25)
+        layer.running_var.mul_(0.75).add_(usual.running_var, alpha=0.25)
+    expected = segmenter(reference, facts)(image)
+    assert (segmenter(model, facts, adapt=0.75)(image) == expected).mean() > 0.999
+    assert (segmenter(model, facts)(image) != expected).mean() > 0.05
+
+
+@pytest.mark.parametrize("zoom", [1.0, 0.25])
+def test_adapting_to_the_smallest_images_does_not_fail(experienced, zoom):
+    model, facts = experienced
+    facts["settings"]["zoom"] = zoom
+    for size in [(1, 1), (4, 3), (5, 4), (17, 3), (30, 30)]:
+        image = noisy(*size)
+        assert segmenter(model, facts, adapt=1.0)(image).shape == size
+        if max(size) * zoom <= 4:
+            assert np.array_equal(segmenter(model, facts, adapt=1.0)(image), segmenter(model, facts)(image))
+
+
+def test_a_broken_look_leaves_the_network_as_it_was(experienced):
+    model, _ = experienced
+    before = copy.deepcopy(model.state_dict())
+
+    def interrupted(image):
+        model(torch.zeros(1, 3, 64, 64))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), torch.no_grad():
+        adapted(model, interrupted, interrupted, 0.5)(noisy(64, 64))
+    assert not any(layer.training or layer.momentum is None for layer in batchnorms(model))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_only_batchnorm_adapts(tmp_path):
+    fails_in_one_line(inside("predict.py", "--adapt", "0.5", cwd=tmp_path), "no BatchNorm")
+    fails_in_one_line(inside("predict.py", "--adapt", "2", cwd=tmp_path), "--adapt", "2")
+    assert not list(tmp_path.glob("predictions*"))
 
 
 def test_demonstrations_write_their_pictures(tmp_path):

@@ -15,6 +15,7 @@ import torch
 from conftest import ROOT, command, fails_in_one_line, inside
 from PIL import Image
 
+import patches
 import train
 from checkpoint import load_checkpoint
 from data import read_image
@@ -123,6 +124,18 @@ def test_every_loss_learns(pair, loss):
     assert inside("train.py", *words, cwd=folder).returncode == 0
     rows = history(folder)
     assert float(rows[-1]["train_loss"]) < 0.7 * float(rows[0]["train_loss"]) and float(rows[-1]["val_iou"]) > 0.85
+
+
+def test_noise_reaches_the_network_in_its_units(folder, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(train, "within_budget", lambda images, budget: seen.append(images) or images)
+    for noise in (0, 0.3):
+        words = ["--data", folder, *UNET, "--steps", 2, "--epochs", 1, "--noise", noise, "--out", tmp_path / f"{noise}"]
+        train.train(train.parse_arguments([str(word) for word in words]))
+    _, plain, _, _, noisy, _ = seen  # of each: that the budget allows it, and two steps
+    std = load_checkpoint(tmp_path / "0.3" / "model.pt")[1]["std"]
+    expected = patches.noise(0, 0, 0, range(4), 32, 0.3) / std
+    np.testing.assert_allclose((noisy - plain).permute(0, 2, 3, 1), expected, atol=1e-5)
 
 
 def test_bce_is_for_two_classes(folder, tmp_path):
@@ -267,7 +280,8 @@ def test_settings_that_do_not_fit_the_network(folder, tmp_path, words):
 
 def test_killed_at_twenty_random_moments_it_ends_with_the_same_weights(folder, tmp_path):
     """With loader workers, images decoded when needed, dropout, BatchNorm; while starting, training and writing."""
-    settings = ["--data", folder, *UNET, "--dropout", 0.2, "--steps", 8, "--epochs", 40, "--memory", 0, "--workers", 2]
+    settings = ["--data", folder, *UNET, "--dropout", 0.2, "--noise", 0.1, "--steps", 8, "--epochs", 40]
+    settings += ["--memory", 0, "--workers", 2]
     assert command("train.py", *settings, "--out", "whole", cwd=tmp_path).returncode == 0
     seconds = float(history(tmp_path / "whole")[-1]["seconds"])
     random, last, kills, epochs = np.random.default_rng(0), tmp_path / "killed" / "last.pt", 0, []

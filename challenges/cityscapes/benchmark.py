@@ -2,9 +2,10 @@
 what it does not know.
 
     python -m challenges.cityscapes.benchmark DATA --baseline runs/baseline/model.pt --recipe runs/recipe/model.pt
-        --networks runs/*/model.pt --far PHOTOGRAPHS --out runs/benchmark
+        --networks runs/*/model.pt --adapt 0.75 --far PHOTOGRAPHS --out runs/benchmark
 
-DATA is what prepare.py wrote. Figures are those on the images of test.txt; thresholds are chosen on those of val.txt.
+DATA is what prepare.py wrote. Figures are those on the images of test.txt, or of --list; thresholds are chosen on those
+of val.txt.
 Writes benchmark.json, efficiency.png, robustness.png and rejection.png, and prints four tables:
 
   1. Peak: mean Dice and mean IoU over the classes, all images together as one.
@@ -25,8 +26,13 @@ def parse_arguments(argv=None):
     add = parser.add_argument
     add("data", metavar="DATA", help="the data set, see prepare.py")
     add("--baseline", required=True, metavar="FILE", help="the network to compare with")
-    add("--recipe", required=True, metavar="FILE", help="the network to compare")
+    add("--recipe", nargs="+", required=True, metavar="FILE",
+        help="those to compare with it; the last table is the first one's")
+    add("--adapt", type=number(float, 0, 1), default=0.0, metavar="SHARE",
+        help="show the --recipe networks also with BatchNorm adapted to each image, see predict.py (0: not)")
     add("--networks", nargs="+", default=[], metavar="FILE", help="others, for the first and third table")
+    add("--list", default="test.txt", metavar="FILE",
+        help="the images to compute figures on, a file in DATA (test.txt; use val.txt to choose --adapt)")
     add("--near", nargs="+", default=[], metavar="DIR", help="images of nearly this kind, streets elsewhere say")
     add("--far", nargs="+", default=[], metavar="DIR", help="images of another kind")
     add("--out", required=True, metavar="DIR", help="a new folder, or one to go on with")
@@ -69,12 +75,12 @@ from data import images_by_name, named_images, read_image
 from dataset import spread
 from files import MARK, BadInput, begin_folder, claim, set_of_files, write_text
 from model import pick_device
-from patches import within_budget
 from predict import segmenter
 from processes import WORLD
 from scoring import find_examples
 
-FLAT = "contrast", "night"       # kinds that --jitter of train.py, which changes light and contrast, resembles
+# What train.py can do to its patches, and the kinds of damage that resemble it.
+LIKE = {"jitter": ("contrast", "night"), "noise": ("gaussian_noise", "shot_noise")}
 LEAST = 0.8                      # share of the baseline's Dice below which efficiency counts 0
 
 
@@ -84,7 +90,8 @@ LEAST = 0.8                      # share of the baseline's Dice below which effi
 
 class Network(NamedTuple):
     name: str
-    key: str                     # name and digest of its file: what is kept of it stays its own
+    trained: str                 # the name of the network without adaptation
+    key: str                     # name, digest of its file and how it looks: what is kept of it stays its own
     facts: dict
     segment: object              # image uint8 (H, W, 3) → class indices (H, W)
     scores: object               # of the image segmented last, see ood.watch
@@ -99,19 +106,25 @@ class Image(NamedTuple):
     scores: dict
 
 
-def open_network(path, halo, bf16):
+def open_network(path, halo, bf16, adapt=0.0):
     model, facts = load_checkpoint(path)
-    seen, scores = ood.watch(ood.scores_of(model), model)
     name = Path(path).resolve().parent.name if Path(path).name == "model.pt" else Path(path).stem
     key = f"{name} {hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]}"
+    trained = name
+    if adapt:
+        name, key = f"{name}, adapted {adapt:g}", f"{key} {adapt:g}"
+        seen, scores = None, lambda: {}      # adapted, it finds less unfamiliar
+    else:
+        seen, scores = ood.watch(ood.scores_of(model), model)
     device = pick_device("auto")
-    plain = segmenter(model, facts, device, min(halo, model.halo), seen=seen)     # more than it sees would be wasted
+    halo = min(halo, model.halo)             # more than it sees would be wasted
+    in_usual_precision = segmenter(model, facts, device, halo, seen=seen, adapt=adapt)
 
     def segment(image):
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            return plain(image)
+            return in_usual_precision(image)
 
-    return Network(name, key, facts, segment, scores, sum(map(torch.numel, model.parameters())), model)
+    return Network(name, trained, key, facts, segment, scores, sum(map(torch.numel, model.parameters())), model)
 
 
 def examples_of(folder, facts, listed, count):
@@ -150,12 +163,11 @@ def look(network, examples, condition, out, damage=None):
 
 
 def flops(network, image):
-    """GFLOPs for an input of 256×256×3, and for this image in the windows it is cut into; a multiply-add counts 2."""
-    counts, device = [], next(network.model.parameters()).device
-    patch = within_budget(torch.zeros(1, 3, 256, 256, device=device))
-    for run in (lambda: network.model(patch), lambda: network.segment(image)):
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            run()
+    """GFLOPs for an image of 256×256 pixels, and for this one in the windows it is cut into; 2 for a multiply-add."""
+    counts = []
+    for one in (np.zeros((256, 256, 3), np.uint8), image):
+        with FlopCounterMode(display=False) as counter:
+            network.segment(one)
         counts.append(counter.get_total_flops() / 1e9)
     network.scores()                                                  # of these two, which nobody wants
     return counts
@@ -191,7 +203,7 @@ def interval(values):
 def peak(networks, clean):
     """First table. Returns {name: figures}."""
     print("\n1. Peak: all images as one, over the classes")
-    print(f"{'':<18}{'parameters':>12}{'mean Dice':>11}{'':<16}{'mean IoU':>10}{'accuracy':>10}{'Dice an image':>15}")
+    print(f"{'':<24}{'parameters':>12}{'mean Dice':>11}{'':<16}{'mean IoU':>10}{'accuracy':>10}{'Dice an image':>15}")
     found = {}
     for network in networks:
         images = clean[network.name]
@@ -201,7 +213,7 @@ def peak(networks, clean):
             "accuracy": metrics.accuracy(total), "image_dice": float(np.mean([of_image(one) for one in images])),
             "interval": interval(mean_dice(summed(images, times)))}
         figures = found[network.name]
-        print(f"{network.name:<18}{network.parameters:>12,}{figures['dice']:>11.4f} {figures['interval']:<15}"
+        print(f"{network.name:<24}{network.parameters:>12,}{figures['dice']:>11.4f} {figures['interval']:<15}"
               f"{figures['iou']:>10.4f}{figures['accuracy']:>10.4f}{figures['image_dice']:>15.4f}")
     return found
 
@@ -212,32 +224,32 @@ def of_image(image):
 
 
 def robustness(networks, clean, corrupted, kinds, severities):
-    """Second table. `corrupted`: {(network, kind, severity): images}. Returns {name: {severity: figures}}."""
-    print("\n2. Robustness: mean Dice, and the share of the clean Dice that is left")
-    found = {}
+    """Second table. `corrupted`: {(network, kind, severity): images}. Returns {name: {condition: figures}}."""
+    print("\n2. Robustness: mean Dice, the share of the clean Dice that is left, and what adapting changed of the Dice")
+    groups = {kind: (kind,) for kind in kinds}
+    groups |= {"fog and rain": ("fog", "rain"), "all of these": tuple(kinds),
+               "without light and noise": tuple(kind for kind in kinds if kind not in sum(LIKE.values(), ()))}
+    groups = {label: group for label, group in groups.items() if group and set(group) <= set(kinds)}
+    found, repeated = {}, {}                 # repeated: of each network and condition, the Dice in each bootstrap
     for network in networks:
-        found[network.name] = {}
-        jitter = network.facts["settings"].get("jitter", 0)
-        print(f"{network.name}, which has seen light and contrast changed by up to {jitter:.0%} (--jitter), no weather")
-        times = draws(len(clean[network.name]))
-        before = mean_dice(summed(clean[network.name])), mean_dice(summed(clean[network.name], times))
-
-        def row(label, parts, before=before, times=times):
-            dice = np.mean([mean_dice(summed(images)) for images in parts])
+        learned = " and ".join(f"--{name} {network.facts['settings'].get(name, 0):g}" for name in LIKE)
+        print(f"{network.name}, which has learned with {learned}, without weather")
+        conditions = {"clean": [clean[network.name]]}
+        conditions |= {f"{label}, {severity}": [corrupted[network.name, kind, severity] for kind in group]
+                       for severity in severities for label, group in groups.items()}
+        times, rows = draws(len(clean[network.name])), {}
+        for label, parts in conditions.items():
+            dice = float(np.mean([mean_dice(summed(images)) for images in parts]))
             again = np.mean([mean_dice(summed(images, times)) for images in parts], axis=0)
-            print(f"  {label:<26}{dice:>9.4f}{dice / before[0]:>9.1%} {interval(again / before[1])}")
-            return {"dice": float(dice), "share": float(dice / before[0])}
-
-        print(f"  {'clean':<26}{before[0]:>9.4f}")
-        for severity in severities:
-            parts = {kind: corrupted[network.name, kind, severity] for kind in kinds}
-            figures = {kind: row(f"{kind} {severity}", [images]) for kind, images in parts.items()}
-            groups = {"fog and rain": ("fog", "rain"), "all of these": tuple(kinds),
-                      "without " + " and ".join(FLAT): tuple(kind for kind in kinds if kind not in FLAT)}
-            for label, group in groups.items():
-                if group and set(group) <= set(kinds):
-                    figures[label] = row(f"{label}, {severity}", [parts[kind] for kind in group])
-            found[network.name][severity] = figures
+            repeated[network.name, label] = again
+            rows[label] = {"dice": dice, "share": dice / rows["clean"]["dice"] if rows else 1.0}
+            line = f"  {label:<27}{dice:>8.4f}{rows[label]['share']:>9.1%} "
+            line += interval(again / repeated[network.name, "clean"]) if len(rows) > 1 else ""
+            if network.trained != network.name:
+                rows[label]["gain"] = dice - found[network.trained][label]["dice"]
+                line = f"{line:<63}{rows[label]['gain']:+.4f} {interval(again - repeated[network.trained, label])}"
+            print(line)
+        found[network.name] = rows
     return found
 
 
@@ -245,7 +257,7 @@ def efficiency(networks, baseline, figures, image):
     """Third table. Returns {name: figures}."""
     print(f"\n3. Efficiency, for an image of {image.shape[1]}x{image.shape[0]} pixels in windows; a multiply-add is 2 "
           f"FLOPs; Dice per GFLOP is 0 below {LEAST} of the baseline's Dice")
-    print(f"{'':<18}{'GFLOPs, 256x256':>16}{'GFLOPs, image':>15}{'of baseline':>13}{'mean Dice':>11}{'of baseline':>13}"
+    print(f"{'':<24}{'GFLOPs, 256x256':>16}{'GFLOPs, image':>15}{'of baseline':>13}{'mean Dice':>11}{'of baseline':>13}"
           f"{'Dice/GFLOP':>12}")
     found, usual = {}, None
     for network in sorted(networks, key=lambda network: network.name != baseline):       # the baseline first
@@ -254,7 +266,7 @@ def efficiency(networks, baseline, figures, image):
         dice = figures[network.name]["dice"]
         counted = dice / whole if dice >= LEAST * usual[1] else 0.0
         found[network.name] = {"patch_gflops": patch, "image_gflops": whole, "dice": dice, "dice_per_gflop": counted}
-        print(f"{network.name:<18}{patch:>16.3f}{whole:>15.3f}{f'1/{usual[0] / whole:.1f}':>13}{dice:>11.4f}"
+        print(f"{network.name:<24}{patch:>16.3f}{whole:>15.3f}{f'1/{usual[0] / whole:.1f}':>13}{dice:>11.4f}"
               f"{dice / usual[1]:>13.1%}{counted:>12.4f}")
     return found
 
@@ -313,20 +325,20 @@ def draw_efficiency(figures, baseline, path):
     save(figure, path)
 
 
-def draw_robustness(figures, clean, path):
-    """The share of the clean Dice that each kind leaves, at the highest severity tested: a bar for each network."""
+def draw_robustness(figures, kinds, severity, path):
+    """The share of the clean Dice that each kind leaves: a bar for each network."""
+    from matplotlib import colormaps
     from matplotlib.figure import Figure
 
-    from plots import BLUE, ORANGE, save
+    from plots import save
 
-    severity = max(next(iter(figures.values())))
-    kinds = [kind for kind in next(iter(figures.values()))[severity] if kind in KINDS]
-    figure = Figure(figsize=(8, 0.8 + 0.45 * len(kinds)), dpi=110, layout="constrained")
+    figure = Figure(figsize=(8, 0.8 + (0.2 + 0.12 * len(figures)) * len(kinds)), dpi=110, layout="constrained")
     axes, height = figure.subplots(), 0.8 / len(figures)
-    for place, ((name, by_severity), colour) in enumerate(zip(figures.items(), (ORANGE, BLUE))):
-        shares = [by_severity[severity][kind]["share"] for kind in kinds]
+    for place, (name, by_condition) in enumerate(figures.items()):
+        colour = colormaps["cividis"](place / max(len(figures) - 1, 1))      # for all eyes, and in grey
+        shares = [by_condition[f"{kind}, {severity}"]["share"] for kind in kinds]
         axes.barh(np.arange(len(kinds)) + place * height, shares, height, color=colour,
-                  label=f"{name}, clean Dice {clean[name]['dice']:.3f}")
+                  label=f"{name}, clean Dice {by_condition['clean']['dice']:.3f}")
     axes.set(yticks=np.arange(len(kinds)) + height * (len(figures) - 1) / 2, xlim=(0, 1),
              yticklabels=[kind.replace("_", " ") for kind in kinds],
              xlabel=f"share of the clean Dice that is left at severity {severity}")
@@ -372,7 +384,7 @@ def benchmark(args):
     unknown = set(kinds) - set(KINDS)
     if unknown:
         raise BadInput(f"--kinds {' '.join(sorted(unknown))}: expected some of {', '.join(KINDS)}")
-    paths = list(dict.fromkeys([args.baseline, args.recipe, *args.networks]))
+    paths = list(dict.fromkeys([args.baseline, *args.recipe, *args.networks]))
     networks = [open_network(path, args.halo, args.bf16) for path in paths]
     names = [network.name for network in networks]
     if len(set(names)) < len(names):
@@ -382,34 +394,43 @@ def benchmark(args):
     for path, known in zip(paths, classes):
         if known != classes[0]:
             raise BadInput(f"{path} knows other classes than {paths[0]}; expected networks of the same data")
+    for folder in (*args.near, *args.far):   # said now, not after an hour
+        named_images(folder)
     folders = [Path(args.data) / part for part in ("images", "masks")]
     files = [path for folder in folders for path in images_by_name(folder).values()]
-    scores, baseline, recipe = out / "scores", networks[0], networks[paths.index(args.recipe)]
-    test, val = (examples_of(args.data, recipe.facts, listed, args.images) for listed in ("test.txt", "val.txt"))
+    by_path = dict(zip(paths, networks))
+    baseline, recipe, compared = networks[0], by_path[args.recipe[0]], [networks[0]]
+    for path in dict.fromkeys(args.recipe):
+        compared += [by_path[path]] if by_path[path] not in compared else []         # a recipe may be the baseline
+        compared += [open_network(path, args.halo, args.bf16, args.adapt)] if args.adapt else []
+    networks = compared + [network for network in networks if network not in compared]
+    test, val = (examples_of(args.data, recipe.facts, listed, args.images) for listed in (args.list, "val.txt"))
+    scores, worst = out / "scores", SEVERITIES[-1]
     begin_folder(out, {"set of files": set_of_files(files),
-                       **{name: getattr(args, name) for name in ("halo", "bf16", "images")}})
+                       **{name: getattr(args, name) for name in ("list", "halo", "bf16", "images")}})
     report, *pictures = [claim(out / name) for name in ("benchmark.json", "efficiency.png", "robustness.png",
                                                         "rejection.png")]
-    both, worst = list(dict.fromkeys([baseline.name, recipe.name])), SEVERITIES[-1]
 
     clean = {network.name: look(network, test, "clean", scores) for network in networks}
     damaged = {(network.name, kind, severity): look(network, test, f"{kind}-{severity}", scores, (kind, severity))
-               for network in networks if network.name in both for severity in args.severities for kind in kinds}
-    chosen_by = look(recipe, val, "val", scores)
-    near = [image for kind in kinds for image in look(recipe, test, f"{kind}-{worst}", scores, (kind, worst))]
-    near += [image for folder in args.near for image in look_at_folder(recipe, folder, args.images, scores)]
-    far = [image for folder in args.far for image in look_at_folder(recipe, folder, args.images, scores)]
-
-    print(f"{len(test)} images of {args.data}, windows with a halo of {args.halo} pixels")
-    figures = {"peak": peak(networks, clean)}
-    figures["robustness"] = robustness([network for network in networks if network.name in both], clean, damaged, kinds,
-                                       args.severities)
+               for network in compared for severity in args.severities for kind in kinds}
+    print(f"{len(test)} images of {args.data} ({args.list}), windows with a halo of {args.halo} pixels")
+    figures = {"list": args.list, "peak": peak(networks, clean)}
+    figures["robustness"] = robustness(compared, clean, damaged, kinds, args.severities)
     first, _ = next(iter(test.values()))()
     figures["efficiency"] = efficiency(networks, baseline.name, figures["peak"], first)
-    figures["rejection"] = rejection(recipe, clean[recipe.name], chosen_by, near, far, args.keep)
+    draw_robustness(figures["robustness"], kinds, max(args.severities), pictures[1])
     draw_efficiency(figures["efficiency"], baseline.name, pictures[0])
-    draw_robustness(figures["robustness"], figures["peak"], pictures[1])
-    draw_rejection(clean[recipe.name], near, far, figures["rejection"], pictures[2])
+
+    if set(test) & set(val):
+        print(f"\n4. Out-of-distribution: left out, as thresholds would be chosen on images of {args.list} themselves")
+    else:
+        chosen_by = look(recipe, val, "val", scores)
+        near = [image for kind in kinds for image in look(recipe, test, f"{kind}-{worst}", scores, (kind, worst))]
+        near += [image for folder in args.near for image in look_at_folder(recipe, folder, args.images, scores)]
+        far = [image for folder in args.far for image in look_at_folder(recipe, folder, args.images, scores)]
+        figures["rejection"] = rejection(recipe, clean[recipe.name], chosen_by, near, far, args.keep)
+        draw_rejection(clean[recipe.name], near, far, figures["rejection"], pictures[2])
     write_text(report, json.dumps({"written by": MARK, **figures}, indent=1, allow_nan=False))
     print(f"\nsee {report}, {', '.join(str(picture) for picture in pictures)}")
     return figures
