@@ -333,7 +333,7 @@ def train(args, last=None):
                     if done == 1 and (steps or history):
                         break
 
-                # A step: patches, relit, with noise; forward and backward, in parts where they are over the budget; the move.
+                # A step: patches, relit, with noise; forward and backward, in parts where over the budget; the move.
                 batch, truth = next(patches)                      # uint8 (share, size, size, 3) and (share, size, size)
                 gain, offset = photometric_jitter(args.seed, epoch, step % args.steps, args.batch, args.jitter)
                 batch = normalize(batch, mean, std, device, gain[slots], offset[slots])      # (share, 3, size, size)
