@@ -1,6 +1,7 @@
 """What ships with the challenges fits together: weights, settings, class tables."""
 
 import numpy as np
+import pytest
 import skimage
 from conftest import ROOT
 from PIL import Image, ImageDraw
@@ -21,19 +22,27 @@ COCO = ROOT / "challenges" / "coco"
 GIVEN_BY_HAND = ("data", "out", "resume", "device", "amp", "time_limit", "reuse", "tensorboard")
 
 
-def test_the_weights_for_street_scenes_fit_their_settings_and_classes(monkeypatch):
+@pytest.mark.parametrize("name, parameters", [("camvid", 1_093_511), ("half_size", 1_942_747)])
+def test_the_weights_for_street_scenes_fit_their_settings_and_classes(monkeypatch, name, parameters):
     monkeypatch.chdir(ROOT)
-    args = train.parse_arguments([f"@{STREETS / 'camvid.args'}", "--data", "camvid/train"])
-    model, facts = load_checkpoint(STREETS / "camvid.pt")
+    args = train.parse_arguments([f"@{STREETS / f'{name}.args'}", "--data", "camvid/train"])
+    model, facts = load_checkpoint(STREETS / f"{name}.pt")
     classes, ignore = read_classes(args.classes)
     assert facts["ignore"] == ignore
     assert facts["classes"] == [{"name": one["name"], "value": one["value"]} for one in classes]
     assert [one["value"] for one in facts["classes"]] == list(range(11))
     assert (model.name, model.arguments["width"], model.arguments["depth"]) == (args.model, args.width, args.depth)
-    assert sum(parameter.numel() for parameter in model.parameters()) == 1_093_511
+    assert sum(parameter.numel() for parameter in model.parameters()) == parameters
     trained_with = train.parse_arguments([], **facts["settings"])  # which knows the default of newer knobs
-    for name, value in vars(args).items():
-        assert name in GIVEN_BY_HAND or getattr(trained_with, name) == value, name
+    for knob, value in vars(args).items():
+        assert knob in GIVEN_BY_HAND or getattr(trained_with, knob) == value, knob
+
+
+@pytest.mark.parametrize("name", ["baseline", "full_size", "small"])
+def test_the_settings_of_the_other_street_networks_can_be_used(monkeypatch, name):
+    monkeypatch.chdir(ROOT)
+    args = train.parse_arguments([f"@{STREETS / f'{name}.args'}", "--data", "camvid"])
+    assert len(read_classes(args.classes)[0]) == 11 and args.time_limit and args.model == "unet"
 
 
 def test_the_weights_for_the_logo_fit_their_settings_and_find_it(tmp_path):
