@@ -57,6 +57,7 @@ if __name__ == "__main__":
     ARGS = parse_arguments()     # before the imports below, which take two seconds: --help and typos answer at once
 
 import hashlib
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -225,7 +226,7 @@ def of_image(image):
 
 def robustness(networks, clean, corrupted, kinds, severities):
     """Second table. `corrupted`: {(network, kind, severity): images}. Returns {name: {condition: figures}}."""
-    print("\n2. Robustness: mean Dice, the share of the clean Dice that is left, and what adapting changed of the Dice")
+    print("\n2. Robustness: mean Dice, the share that is left of the clean Dice as trained, and what adapting added")
     groups = {kind: (kind,) for kind in kinds}
     groups |= {"fog and rain": ("fog", "rain"), "all of these": tuple(kinds),
                "without light and noise": tuple(kind for kind in kinds if kind not in sum(LIKE.values(), ()))}
@@ -237,19 +238,18 @@ def robustness(networks, clean, corrupted, kinds, severities):
         conditions = {"clean": [clean[network.name]]}
         conditions |= {f"{label}, {severity}": [corrupted[network.name, kind, severity] for kind in group]
                        for severity in severities for label, group in groups.items()}
-        times, rows = draws(len(clean[network.name])), {}
+        times = draws(len(clean[network.name]))
+        found[network.name] = rows = {}
         for label, parts in conditions.items():
             dice = float(np.mean([mean_dice(summed(images)) for images in parts]))
             again = np.mean([mean_dice(summed(images, times)) for images in parts], axis=0)
-            repeated[network.name, label] = again
-            rows[label] = {"dice": dice, "share": dice / rows["clean"]["dice"] if rows else 1.0}
-            line = f"  {label:<27}{dice:>8.4f}{rows[label]['share']:>9.1%} "
-            line += interval(again / repeated[network.name, "clean"]) if len(rows) > 1 else ""
+            rows[label], repeated[network.name, label] = {"dice": dice}, again
+            share = rows[label]["share"] = dice / found[network.trained]["clean"]["dice"]
+            line = f"  {label:<27}{dice:>8.4f}{share:>9.1%} {interval(again / repeated[network.trained, 'clean'])}"
             if network.trained != network.name:
-                rows[label]["gain"] = dice - found[network.trained][label]["dice"]
-                line = f"{line:<63}{rows[label]['gain']:+.4f} {interval(again - repeated[network.trained, label])}"
+                gain = rows[label]["gain"] = dice - found[network.trained][label]["dice"]
+                line += f"   {gain:+.4f} {interval(again - repeated[network.trained, label])}"
             print(line)
-        found[network.name] = rows
     return found
 
 
@@ -315,37 +315,46 @@ def draw_efficiency(figures, baseline, path):
     colours = [BLUE if point in best else ORANGE for point in points.values()]
     axes.scatter(*zip(*points.values()), color=colours, zorder=3)
     for name, point in points.items():
-        axes.annotate(name, point, xytext=(5, -11), textcoords="offset points", fontsize=9)
+        # Names of adapted networks go elsewhere, or they would stand on others.
+        place, side = ((0, 7), "center") if ", adapted" in name else ((5, -11), "left")
+        axes.annotate(name, point, xytext=place, textcoords="offset points", horizontalalignment=side, fontsize=9)
     axes.axhline(LEAST * points[baseline][1], color="0.5", linestyle="--", linewidth=1,
                  label=f"{LEAST} of the baseline's Dice")
-    axes.set(xscale="log", xlabel="GFLOPs for one image, a multiply-add is 2", ylabel="mean Dice", ylim=(0, 1))
-    axes.margins(x=0.12)
+    axes.set(xscale="log", xlabel="GFLOPs for one image, a multiply-add is 2", ylabel="mean Dice")
+    axes.margins(x=0.12, y=0.15)
     axes.grid(alpha=0.3)
-    axes.legend(loc="lower right", edgecolor="none")
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, edgecolor="none")
     save(figure, path)
 
 
-def draw_robustness(figures, kinds, severity, path):
-    """The share of the clean Dice that each kind leaves: a bar for each network."""
-    from matplotlib import colormaps
+def draw_robustness(figures, networks, kinds, severity, path):
+    """The share of the clean Dice that each kind leaves: a mark for each network, filled where it is adapted."""
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
-    from plots import save
+    from plots import BLUE, ORANGE, SKY, save
 
-    figure = Figure(figsize=(8, 0.8 + (0.2 + 0.12 * len(figures)) * len(kinds)), dpi=110, layout="constrained")
-    axes, height = figure.subplots(), 0.8 / len(figures)
-    for place, (name, by_condition) in enumerate(figures.items()):
-        colour = colormaps["cividis"](place / max(len(figures) - 1, 1))      # for all eyes, and in grey
-        shares = [by_condition[f"{kind}, {severity}"]["share"] for kind in kinds]
-        axes.barh(np.arange(len(kinds)) + place * height, shares, height, color=colour,
-                  label=f"{name}, clean Dice {by_condition['clean']['dice']:.3f}")
-    axes.set(yticks=np.arange(len(kinds)) + height * (len(figures) - 1) / 2, xlim=(0, 1),
-             yticklabels=[kind.replace("_", " ") for kind in kinds],
-             xlabel=f"share of the clean Dice that is left at severity {severity}")
+    trained = list(dict.fromkeys(network.trained for network in networks))
+    looks = dict(zip(trained, zip(itertools.cycle("osD^"), itertools.cycle([ORANGE, BLUE, "black", SKY]))))
+    figure = Figure(figsize=(8, 1 + (0.14 + 0.12 * len(trained)) * len(kinds)), dpi=110, layout="constrained")
+    axes, rows = figure.subplots(), np.arange(len(kinds))
+    for name, (marker, colour) in looks.items():
+        y = rows + 0.7 * (trained.index(name) / len(trained) - 0.5 + 0.5 / len(trained))
+        shares = [[figures[network.name][f"{kind}, {severity}"]["share"] for kind in kinds]
+                  for network in networks if network.trained == name]
+        axes.hlines(y, np.min(shares, axis=0), np.max(shares, axis=0), color=colour, linewidth=1)
+        for place, share in enumerate(shares):
+            axes.plot(share, y, marker, color=colour, markersize=5, fillstyle="full" if place else "none")
+    axes.set(yticks=rows, yticklabels=[kind.replace("_", " ") for kind in kinds], xlim=(0, 1.03),
+             ylim=(len(kinds) - 0.5, -0.5), xlabel=f"share of the clean Dice that is left at severity {severity}")
+    axes.hlines(rows[1:] - 0.5, 0, 1.03, color="0.85", linewidth=0.8)
     axes.axvline(0.8, color="0.5", linestyle="--", linewidth=1)
-    axes.invert_yaxis()
-    axes.grid(alpha=0.3, axis="x")
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, edgecolor="none")
+    handles = [Line2D([], [], marker=marker, color=colour, linestyle="", fillstyle="none",
+                      label=f"{name}, clean Dice {figures[name]['clean']['dice']:.3f}")
+               for name, (marker, colour) in looks.items()]
+    if len(networks) > len(trained):
+        handles.append(Line2D([], [], marker="o", color="0.4", linestyle="", label="filled: adapted to each image"))
+    figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False, fontsize=9)
     save(figure, path)
 
 
@@ -419,7 +428,7 @@ def benchmark(args):
     figures["robustness"] = robustness(compared, clean, damaged, kinds, args.severities)
     first, _ = next(iter(test.values()))()
     figures["efficiency"] = efficiency(networks, baseline.name, figures["peak"], first)
-    draw_robustness(figures["robustness"], kinds, max(args.severities), pictures[1])
+    draw_robustness(figures["robustness"], compared, kinds, max(args.severities), pictures[1])
     draw_efficiency(figures["efficiency"], baseline.name, pictures[0])
 
     if set(test) & set(val):
