@@ -29,8 +29,9 @@ def test_the_weights_for_street_scenes_fit_their_settings_and_classes(monkeypatc
     model, facts = load_checkpoint(STREETS / f"{name}.pt")
     classes, ignore = read_classes(args.classes)
     assert facts["ignore"] == ignore
-    assert facts["classes"] == [{"name": one["name"], "value": one["value"]} for one in classes]
-    assert [one["value"] for one in facts["classes"]] == list(range(11))
+    assert [(one["name"], one["value"]) for one in facts["classes"]] == [
+        (one["name"], value) for value, one in enumerate(classes)
+    ]
     assert (model.name, model.arguments["width"], model.arguments["depth"]) == (args.model, args.width, args.depth)
     assert sum(parameter.numel() for parameter in model.parameters()) == parameters
     trained_with = train.parse_arguments([], **facts["settings"])  # which knows the default of newer knobs

@@ -217,9 +217,9 @@ def test_mistakes_are_told_in_one_line(folders):
     words = ["infer.py", "both", "masks", "--score", "features", "--reject", "0"]
     fails_in_one_line(inside(*words, "--checkpoint", "fcn.pt", cwd=folders), "no BatchNorm")
     fails_in_one_line(inside(*words, "--onnx", "model.onnx", cwd=folders), "only PyTorch shows them")
-    words = ["infer.py", "both", "masks", "--adapt", "0.5"]
-    fails_in_one_line(inside(*words, "--checkpoint", "fcn.pt", cwd=folders), "no BatchNorm")
-    fails_in_one_line(inside(*words, "--onnx", "model.onnx", cwd=folders), "only PyTorch can change")
+    adapting = ["infer.py", "both", "masks", "--adapt", "0.5"]
+    fails_in_one_line(inside(*adapting, "--checkpoint", "fcn.pt", cwd=folders), "no BatchNorm")
+    fails_in_one_line(inside(*adapting, "--onnx", "model.onnx", cwd=folders), "only PyTorch can change")
     fails_in_one_line(inside("ood.py", "none", cwd=folders), "none is no folder")
     with pytest.raises(BadInput, match="no BatchNorm"):
         ood.watch(["features"], FCN(3))
