@@ -2,14 +2,14 @@
 what it does not know.
 
     python -m challenges.cityscapes.benchmark DATA --baseline runs/baseline/model.pt --recipe runs/recipe/model.pt
-        --networks runs/*/model.pt --adapt 0.75 --far PHOTOGRAPHS --out runs/benchmark
+        --networks runs/*/model.pt --adapt 1 --far PHOTOGRAPHS --out runs/benchmark
 
 DATA is what prepare.py wrote. Figures are those on the images of test.txt, or of --list; thresholds are chosen on those
 of val.txt.
 Writes benchmark.json, efficiency.png, robustness.png and rejection.png, and prints four tables:
 
   1. Peak: mean Dice and mean IoU over the classes, all images together as one.
-  2. Robustness: the same on corrupted images (see corrupt.py), and the share of the clean Dice that is left.
+  2. Robustness: the same on corrupted images (see corrupt.py), and the share that is left of the clean Dice as trained.
   3. Efficiency: Dice per GFLOP, which is 0 below 0.8 of the baseline's Dice.
   4. Out-of-distribution: the mean Dice of the images that a network keeps, where a kept image of another kind counts 0,
      and a rejected one of this kind, too. Near: corrupted images of the highest severity, and --near; far: --far.
@@ -245,10 +245,12 @@ def robustness(networks, clean, corrupted, kinds, severities):
             again = np.mean([mean_dice(summed(images, times)) for images in parts], axis=0)
             rows[label], repeated[network.name, label] = {"dice": dice}, again
             share = rows[label]["share"] = dice / found[network.trained]["clean"]["dice"]
-            line = f"  {label:<27}{dice:>8.4f}{share:>9.1%} {interval(again / repeated[network.trained, 'clean'])}"
+            rows[label]["interval"] = interval(again / repeated[network.trained, "clean"])
+            line = f"  {label:<27}{dice:>8.4f}{share:>9.1%} {rows[label]['interval']}"
             if network.trained != network.name:
                 gain = rows[label]["gain"] = dice - found[network.trained][label]["dice"]
-                line += f"   {gain:+.4f} {interval(again - repeated[network.trained, label])}"
+                rows[label]["gain_interval"] = interval(again - repeated[network.trained, label])
+                line += f"   {gain:+.4f} {rows[label]['gain_interval']}"
             print(line)
     return found
 
@@ -345,9 +347,12 @@ def draw_robustness(figures, networks, kinds, severity, path):
         axes.hlines(y, np.min(shares, axis=0), np.max(shares, axis=0), color=colour, linewidth=1)
         for place, share in enumerate(shares):
             axes.plot(share, y, marker, color=colour, markersize=5, fillstyle="full" if place else "none")
-    axes.set(yticks=rows, yticklabels=[kind.replace("_", " ") for kind in kinds], xlim=(0, 1.03),
-             ylim=(len(kinds) - 0.5, -0.5), xlabel=f"share of the clean Dice that is left at severity {severity}")
-    axes.hlines(rows[1:] - 0.5, 0, 1.03, color="0.85", linewidth=0.8)
+    most = 1.03 * max(1, *(figures[network.name][f"{kind}, {severity}"]["share"]
+                           for network in networks for kind in kinds))
+    axes.set(yticks=rows, yticklabels=[kind.replace("_", " ") for kind in kinds], xlim=(0, most),
+             ylim=(len(kinds) - 0.5, -0.5),
+             xlabel=f"share that is left of the clean Dice as trained, at severity {severity}")
+    axes.hlines(rows[1:] - 0.5, 0, most, color="0.85", linewidth=0.8)
     axes.axvline(0.8, color="0.5", linestyle="--", linewidth=1)
     handles = [Line2D([], [], marker=marker, color=colour, linestyle="", fillstyle="none",
                       label=f"{name}, clean Dice {figures[name]['clean']['dice']:.3f}")
@@ -432,6 +437,7 @@ def benchmark(args):
     draw_efficiency(figures["efficiency"], baseline.name, pictures[0])
 
     if set(test) & set(val):
+        pictures.pop()
         print(f"\n4. Out-of-distribution: left out, as thresholds would be chosen on images of {args.list} themselves")
     else:
         chosen_by = look(recipe, val, "val", scores)
