@@ -235,14 +235,19 @@ def robustness(networks, clean, corrupted, kinds, severities):
     for network in networks:
         learned = " and ".join(f"--{name} {network.facts['settings'].get(name, 0):g}" for name in LIKE)
         print(f"{network.name}, which has learned with {learned}, without weather")
-        conditions = {"clean": [clean[network.name]]}
-        conditions |= {f"{label}, {severity}": [corrupted[network.name, kind, severity] for kind in group]
-                       for severity in severities for label, group in groups.items()}
         times = draws(len(clean[network.name]))
+        parts = {"clean": clean[network.name]}
+        parts |= {(kind, severity): corrupted[network.name, kind, severity]
+                  for severity in severities for kind in kinds}
+        dices = {part: mean_dice(summed(images)) for part, images in parts.items()}
+        bootstraps = {part: mean_dice(summed(images, times)) for part, images in parts.items()}
+        conditions = {"clean": ["clean"]}
+        conditions |= {f"{label}, {severity}": [(kind, severity) for kind in group]
+                       for severity in severities for label, group in groups.items()}
         found[network.name] = rows = {}
-        for label, parts in conditions.items():
-            dice = float(np.mean([mean_dice(summed(images)) for images in parts]))
-            again = np.mean([mean_dice(summed(images, times)) for images in parts], axis=0)
+        for label, members in conditions.items():
+            dice = float(np.mean([dices[part] for part in members]))
+            again = np.mean([bootstraps[part] for part in members], axis=0)
             rows[label], repeated[network.name, label] = {"dice": dice}, again
             share = rows[label]["share"] = dice / found[network.trained]["clean"]["dice"]
             rows[label]["interval"] = interval(again / repeated[network.trained, "clean"])
@@ -415,8 +420,10 @@ def benchmark(args):
     by_path = dict(zip(paths, networks))
     baseline, recipe, compared = networks[0], by_path[args.recipe[0]], [networks[0]]
     for path in dict.fromkeys(args.recipe):
-        compared += [by_path[path]] if by_path[path] not in compared else []         # a recipe may be the baseline
-        compared += [open_network(path, args.halo, args.bf16, args.adapt)] if args.adapt else []
+        if by_path[path] is not baseline:    # a recipe may be it
+            compared.append(by_path[path])
+        if args.adapt:
+            compared.append(open_network(path, args.halo, args.bf16, args.adapt))
     networks = compared + [network for network in networks if network not in compared]
     test, val = (examples_of(args.data, recipe.facts, listed, args.images) for listed in (args.list, "val.txt"))
     scores, worst = out / "scores", SEVERITIES[-1]
