@@ -2,51 +2,21 @@
 
     python infer.py IMAGE_DIR OUTPUT_DIR                         with model.pt
     python infer.py IMAGE_DIR OUTPUT_DIR --checkpoint runs/name/model.pt --resume
-    python infer.py IMAGE_DIR OUTPUT_DIR --onnx model.onnx       what export.py made of it, without PyTorch
-    python infer.py IMAGE_DIR OUTPUT_DIR --score energy --reject 4.2      no mask for what looks unfamiliar, see ood.py
+    python infer.py IMAGE_DIR OUTPUT_DIR --onnx model.onnx       what tools.export made of it, without PyTorch
+    python infer.py IMAGE_DIR OUTPUT_DIR --score energy --reject 4.2      no mask for what looks unfamiliar
     torchrun --nproc-per-node 2 infer.py IMAGE_DIR OUTPUT_DIR    in several processes
 
 Masks hold the values that the training's masks held. In a JPEG two classes are black and white, the brighter one
 white, exact when thresholded at half; for more than two, a .jpg image gets a .png mask. Files that cannot be read are
 listed at the end, after all others are done, and the exit status is 1. With --reject, rejected.csv in OUTPUT_DIR names
-the images below the threshold, with their scores.
+the images below the threshold, with their scores; python -m tools.thresholds finds one.
 """
-from arguments import SCORES, Parser, add_adaptation, add_prediction_knobs, number
-
-
-def parse_arguments(argv=None):
-    parser = Parser(__file__, __doc__)
-    add = parser.add_argument
-    add("images", metavar="IMAGE_DIR", help="a directory of images")
-    add("output", metavar="OUTPUT_DIR", help="where the masks go; not inside IMAGE_DIR")
-    add("--checkpoint", metavar="FILE", help="a trained network (model.pt)")
-    add("--onnx", metavar="FILE", help="what export.py made of one, instead; no safe format: trust its author")
-    add("--format", choices=["auto", "png", "jpg"], default="auto",
-        help="of the masks (auto: the image's own wherever that can hold them; jpg: of several classes, to look at)")
-    add("--only", metavar="FILE", help="the images it names, without extension, one a line, as in test.txt (all)")
-    add("--resume", action="store_true", help="leave out masks that are there already, whichever network made them")
-    add("--reject", type=number(float, -1e9), metavar="THRESHOLD",
-        help="write no mask for images with a lower --score (off)")
-    add("--score", choices=SCORES, default="energy",
-        help="how familiar an image looks (energy: works with all; features: needs BatchNorm and PyTorch); see ood.py")
-    add_prediction_knobs(add)
-    add_adaptation(add)
-    args = parser.parse_args(argv)
-    if args.onnx and args.score == "features" and args.reject is not None:
-        parser.error("--score features: only PyTorch shows them; choose another score, or leave out --onnx")
-    if args.onnx and args.adapt:
-        parser.error("--adapt: only PyTorch can change BatchNorm's statistics; leave out --onnx")
-    if args.onnx and (args.checkpoint or args.device == "cuda"):
-        parser.error("--onnx: runs on the CPU, without --checkpoint; give one or the other")
-    args.checkpoint = args.checkpoint or "model.pt"
-    return args
-
+from support.arguments import infer_arguments, run_script
 
 if __name__ == "__main__":
-    ARGS = parse_arguments()     # before the imports below, which take two seconds: --help and typos answer at once
+    ARGS = infer_arguments(description=__doc__)  # first: PyTorch takes two seconds to import, a typo should not
 
 import csv
-import sys
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -55,16 +25,16 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from data import black_and_white, find_images, for_the_eye, name_of, read_image, read_names, to_values
-from files import MARK, BadInput, claim, is_jpeg, is_ours, keep_apart, write_image, write_whole
-from ood import watch
-from processes import RANK, WORLD
+from segmenter import Segmenter
+from support.files import MARK, BadInput, check_writable, is_jpeg, is_ours, keep_apart, write_image, write_whole
+from support.images import black_and_white, find_images, name_of, read_image, read_names, to_picture, to_values
+from support.machine import RANK, WORLD
 
 AHEAD = 4                        # images decoded, and masks not yet written, while the network works
 
 
 def choose_images(folder, only=None):
-    """The images in a folder and its sub-folders, as relative paths, in order. Raises BadInput."""
+    """Return the images in a folder and its sub-folders, as relative paths, in order. Raises BadInput."""
     found = find_images(folder)
     if only:
         names = set(read_names(only, {name_of(path, folder): path for path in found}))
@@ -73,8 +43,8 @@ def choose_images(folder, only=None):
 
 
 def mask_paths(images, wanted, classes):
-    """The relative path of each image's mask, see --format. Raises BadInput where two images would share one."""
-    largest, paths = np.max([one["value"] for one in classes]), []
+    """Return the relative path of each image's mask, see --format. Raises BadInput where two would share one."""
+    largest, paths = np.max([entry["value"] for entry in classes]), []
     for image in images:
         if wanted != "auto":
             path = image.with_suffix(f".{wanted}")
@@ -93,13 +63,13 @@ def mask_paths(images, wanted, classes):
 
 
 def write_mask(path, indices, classes):
-    """Class indices uint8 (H, W) → a file of the masks' own values, or, as JPEG, of what stands for them."""
+    """Write class indices uint8 (H, W) as the masks' own values or, as JPEG, as what stands for them."""
     if not is_jpeg(path):
         write_image(path, to_values(indices, classes))
     elif len(classes) == 2:
         write_image(path, black_and_white(indices, classes))
     else:
-        write_image(path, for_the_eye(indices, classes))
+        write_image(path, to_picture(indices, classes))
 
 
 def remove(path):
@@ -110,14 +80,14 @@ def remove(path):
 
 
 def write_rejected(path, score, rejected):
-    """A table of the images that were rejected and why: [(name, score), …]."""
+    """Write a table of the images that were rejected and why: [(name, score), …]."""
     with write_whole(path) as temporary, temporary.open(
             "w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         csv.writer(file).writerows([(f"rejected by {MARK}", score), *rejected])
 
 
-def decoded_ahead(pool, folder, images):
-    """(image path, future of its pixels) one after the other; threads decode the next ones meanwhile."""
+def decode_ahead(pool, folder, images):
+    """Yield (image path, future of its pixels) one after the other; threads decode the next ones meanwhile."""
     waiting = deque()
     for image in images:
         waiting.append((image, pool.submit(read_image, folder / image)))
@@ -126,102 +96,106 @@ def decoded_ahead(pool, folder, images):
     yield from waiting
 
 
-def open_network(args):
-    """What `args` name: (function image → class indices, classes, where it runs, scores as ood.watch gives or None).
-
-    Imports PyTorch only if needed.
-    """
-    names = [] if args.reject is None else [args.score]
+def open_segmenter(args):
+    """Return the network that `args` name as a Segmenter. PyTorch is imported only if it needs it. Raises BadInput."""
     if args.onnx:
         if WORLD > 1:
             raise BadInput("--onnx: ONNX Runtime uses all cores by itself; expected no torchrun")
-        from exported import load_exported, segmenter
-
-        network, facts = load_exported(args.onnx)
-        seen, scores = watch(names)
-        return segmenter(network, facts, args.halo, args.tta, seen), facts["classes"], "ONNX Runtime", scores
-    from checkpoint import load_checkpoint
-    from distributed import join
-    from model import pick_device
-    from predict import segmenter
+        return Segmenter.load(args.onnx, halo=args.halo, tta=args.tta)
+    from support.devices import join_processes, pick_device
 
     device = pick_device(args.device)
-    join(device)
-    model, facts = load_checkpoint(args.checkpoint)
-    seen, scores = watch(names, model)
-    segment = segmenter(model, facts, device, args.halo, args.tta, seen, args.adapt)
-    if not (args.adapt and names):
-        return segment, facts["classes"], device, scores
-    plain = segmenter(model, facts, device, args.halo, args.tta, seen)
-
-    def judged(image):           # by the network as it was trained: adapted, it finds less unfamiliar
-        indices = segment(image)
-        scores()                 # what it saw while adapting does not count
-        plain(image)
-        return indices
-
-    return judged, facts["classes"], device, scores
+    join_processes(device)
+    segment = Segmenter.load(args.checkpoint, device, args.halo, args.tta, args.adapt)
+    if args.reject is not None and args.score == "features":
+        segment.feature_distance()           # raises BadInput for a network that has none
+    return segment
 
 
 def of_all(items):
-    """A list of this process → the lists of all processes as one."""
+    """Return the lists of all processes as one list."""
     if WORLD == 1:
         return items
-    from distributed import gathered
+    from support.devices import all_gather
 
-    return gathered(items)
+    return all_gather(items)
+
+
+class Results:
+    """What became of the images: failures (lines of text), done (paths) and rejected (name, score)."""
+
+    def __init__(self, bar):
+        self.failures, self.done, self.rejected, self.bar = [], [], [], bar
+        self.writing = deque()               # (image, future) of masks that threads are writing
+
+    def finish_writing(self, most=0):
+        """Wait until at most so many masks are left to write."""
+        while len(self.writing) > most:
+            image, written = self.writing.popleft()
+            try:
+                written.result()
+                self.done.append(image)
+            except BadInput as error:
+                self.failures.append(str(error))
+            self.bar.update()
+
+
+def segment_image(args, segment, pixels, path):
+    """Return (class indices, None), or (None, score) of an image to reject, whose earlier mask is removed."""
+    if args.reject is None:
+        return segment(pixels), None
+    indices, scores = segment.with_scores(pixels, [args.score])
+    if scores[args.score] < args.reject:
+        remove(path)
+        return None, scores[args.score]
+    return indices, None
+
+
+def segment_all(args, segment, images, masks):
+    """Segment these images and write their masks {image: path}; returns the Results."""
+    folder, output = Path(args.images), Path(args.output)
+    bar = tqdm(total=len(images), unit="image", disable=RANK > 0 or None)        # None: where nobody looks on
+    results = Results(bar)
+    with ThreadPoolExecutor() as pool, bar:
+        for image, pixels in decode_ahead(pool, folder, images):
+            try:
+                path = check_writable(output / masks[image], folder / image, args.onnx or args.checkpoint)
+                indices, too_low = segment_image(args, segment, pixels.result(), path)
+                if indices is None:
+                    results.rejected.append((image.as_posix(), too_low))
+                    bar.update()
+                else:
+                    results.writing.append((image, pool.submit(write_mask, path, indices, segment.classes)))
+            except BadInput as error:
+                results.failures.append(str(error))
+                bar.update()
+            results.finish_writing(AHEAD)
+        results.finish_writing()
+    return results
 
 
 def infer(args):
-    """Do what `args` ask for (see parse_arguments); returns a line for each image that failed."""
+    """Segment the directory that `args` name; returns a line for each image that failed."""
     began = time.perf_counter()
     folder, output = Path(args.images), Path(args.output)
     keep_apart(output, folder)
-    segment, classes, device, scores = open_network(args)
+    segment = open_segmenter(args)
     images = choose_images(folder, args.only)
-    masks = dict(zip(images, mask_paths(images, args.format, classes)))
+    masks = dict(zip(images, mask_paths(images, args.format, segment.classes)))
     renamed = sum(image != mask for image, mask in masks.items()) if args.format == "auto" else 0
     if renamed:
         print(f"masks that become .png, as the image's own format cannot hold their values exactly: {renamed}")
-
-    network = args.onnx or args.checkpoint
-    rejecting = args.reject is not None
-    listed = output / "rejected.csv"
+    rejecting, listed = args.reject is not None, output / "rejected.csv"
     if rejecting and RANK == 0:
-        claim(listed, network)
-    mine, failures, done, rejected = images[RANK::WORLD], [], [], []
+        check_writable(listed, args.onnx or args.checkpoint)
+    mine = images[RANK::WORLD]
     if args.resume:
         mine = [image for image in mine if not ((output / masks[image]).exists() and is_ours(output / masks[image]))]
-    bar = tqdm(total=len(mine), unit="image", disable=RANK > 0 or None)      # None: where nobody looks on
-    with ThreadPoolExecutor() as pool, bar:
-        writing = deque()
 
-        def finish(most):        # wait until at most so many masks are left to write
-            while len(writing) > most:
-                image, written = writing.popleft()
-                try:
-                    written.result()
-                    done.append(image)
-                except BadInput as error:
-                    failures.append(str(error))
-                bar.update()
+    results = segment_all(args, segment, mine, masks)
 
-        for image, pixels in decoded_ahead(pool, folder, mine):
-            try:
-                path, indices = claim(output / masks[image], folder / image, network), segment(pixels.result())
-                if rejecting and (score := scores()[args.score]) < args.reject:
-                    remove(path)                         # of an earlier run, that kept it
-                    rejected.append((image.as_posix(), score))
-                    bar.update()
-                else:
-                    writing.append((image, pool.submit(write_mask, path, indices, classes)))
-            except BadInput as error:
-                failures.append(str(error))
-                bar.update()
-            finish(AHEAD)
-        finish(0)
-
-    failures, done, rejected = sorted(of_all(failures)), len(of_all(done)), sorted(of_all(rejected))
+    failures, rejected = sorted(of_all(results.failures)), sorted(of_all(results.rejected))
+    done = len(of_all(results.done))
     if RANK == 0 and rejecting:
         write_rejected(listed, args.score, rejected)
     elif RANK == 0 and listed.exists() and is_ours(listed):
@@ -230,24 +204,20 @@ def infer(args):
     there = len(images) - done - len(failures) - len(rejected)
     print(f"{done} masks in {output}" + (f", {there} were there" if args.resume else "") +
           (f", {len(rejected)} images rejected" if rejecting else "") +
-          f"; {seconds:.1f} s on {device}, {seconds / max(done + len(rejected), 1):.2f} s an image")
+          f"; {seconds:.1f} s on {'ONNX Runtime' if args.onnx else segment.device}, "
+          f"{seconds / max(done + len(rejected), 1):.2f} s an image")
     return failures
 
 
 def main(args):
-    try:
-        failures = infer(args)
-    except BadInput as error:
-        sys.exit(f"infer.py: {error}")
-    except KeyboardInterrupt:
-        sys.exit("infer.py: interrupted; go on with --resume")
+    failures = infer(args)
     if WORLD > 1:
-        from distributed import leave
+        from support.devices import leave_processes
 
-        leave()
+        leave_processes()
     if failures and RANK == 0:
-        sys.exit("\n".join([f"infer.py: {len(failures)} images failed:", *failures]))
+        raise BadInput("\n".join([f"{len(failures)} images failed:", *failures]))
 
 
 if __name__ == "__main__":
-    main(ARGS)
+    run_script(main, ARGS, __file__, interrupted="interrupted; go on with --resume")

@@ -38,7 +38,7 @@ def write_file(folder, images):
     import numpy as np
     from skimage import data
 
-    from files import write_image
+    from support.files import write_image
 
     random, size = np.random.default_rng(0), (480, 640)
     (folder / "photographs").mkdir()

@@ -8,18 +8,13 @@ results/halo.png.
 """
 import argparse
 
-
-def parse_arguments():
+if __name__ == "__main__":       # before the imports that take seconds
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", metavar="CHECKPOINT")
     parser.add_argument("images", metavar="IMAGE_DIR")
     parser.add_argument("--count", type=int, default=20, help="images, spread evenly (20)")
     parser.add_argument("--out", default="results/halo.png", help="the picture (results/halo.png)")
-    return parser.parse_args()
-
-
-if __name__ == "__main__":
-    ARGS = parse_arguments()     # before the imports that take seconds
+    ARGS = parser.parse_args()
 
 import statistics
 import time
@@ -28,12 +23,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks.machine import machine
-from checkpoint import load_checkpoint
-from data import find_images, read_image
-from files import PICTURES, claim
+from model import load_network
 from patches import tiles
-from plots import BLUE, ORANGE, save
-from predict import segmenter
+from segmenter import Segmenter
+from support.files import PICTURES, check_writable
+from support.images import find_images, read_image
+from support.plots import BLUE, ORANGE, save
 
 NEAR = 8                         # pixels
 
@@ -49,9 +44,9 @@ def near_seams(height, width, halo, stride):
     return near
 
 
-def measure(model, facts, images, halo, exact):
+def measure(model, metadata, images, halo, exact):
     """(share of pixels of another class, the same near seams, times the pixels of the image, ms an image)."""
-    segment, wrong, wrong_near, near, work, seconds = segmenter(model, facts, halo=halo), 0, 0, 0, [], []
+    segment, wrong, wrong_near, near, work, seconds = Segmenter(model, metadata, halo=halo), 0, 0, 0, [], []
     for image, truth in zip(images, exact):
         began = time.perf_counter()
         different = segment(image) != truth
@@ -65,19 +60,19 @@ def measure(model, facts, images, halo, exact):
 
 
 def main(args):
-    out = claim(args.out, args.checkpoint, endings=PICTURES)
-    model, facts = load_checkpoint(args.checkpoint)
+    out = check_writable(args.out, args.checkpoint, endings=PICTURES)
+    model, metadata = load_network(args.checkpoint)
     paths = find_images(args.images)
     numbers = np.unique(np.linspace(0, len(paths) - 1, args.count).astype(int))
     images = [read_image(paths[number]) for number in numbers]
-    exact = [segmenter(model, facts)(image) for image in images]
+    exact = [Segmenter(model, metadata)(image) for image in images]
     halos = sorted({0, *(model.stride * round(model.halo * part / 8 / model.stride) for part in range(1, 9))})
     print(f"{machine()}; {args.checkpoint} ({model.name}, halo {model.halo}), {len(images)} images like "
           f"{images[0].shape[1]}x{images[0].shape[0]}")
     print(f"{'halo':>6}{'another class':>16}{'near seams':>13}{'work':>9}{'ms an image':>14}")
     rows = []
     for halo in halos:
-        rows.append(measure(model, facts, images, halo, exact))
+        rows.append(measure(model, metadata, images, halo, exact))
         wrong, near, work, milliseconds = rows[-1]
         print(f"{halo:>6}{wrong:>16.4%}{near:>13.4%}{work:>8.2f}x{milliseconds:>14.0f}", flush=True)
 

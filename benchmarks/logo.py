@@ -10,17 +10,12 @@ thread and by one for each core.
 """
 import argparse
 
-
-def parse_arguments():
+if __name__ == "__main__":       # before the imports that take seconds
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--placements", type=int, default=60, help="logos to transform (60)")
     parser.add_argument("--count", type=int, default=200, help="images to make, from scikit-image's photographs (200)")
     parser.add_argument("--save", metavar="FILE", help="write the logo to this file, and do nothing else")
-    return parser.parse_args()
-
-
-if __name__ == "__main__":
-    ARGS = parse_arguments()     # before the imports that take seconds
+    ARGS = parser.parse_args()
 
 import contextlib
 import os
@@ -35,7 +30,7 @@ from PIL import Image, ImageDraw
 from skimage import filters, transform
 
 from challenges.logo import prepare, recipe
-from files import BadInput, claim, write_image
+from support.files import BadInput, check_writable, write_image
 
 
 def thin_logo():
@@ -95,7 +90,7 @@ def main():
     from benchmarks.machine import machine
 
     if ARGS.save:
-        write_image(claim(ARGS.save, endings=[".png"]), thin_logo())
+        write_image(check_writable(ARGS.save, endings=[".png"]), thin_logo())
         return
     print(machine())
     for name, pixels in [("thin strokes, 797x400", thin_logo()),

@@ -11,18 +11,13 @@ the same pixels as the network: those left when the validation strip is cut out.
 """
 import argparse
 
-
-def parse_arguments():
+if __name__ == "__main__":       # before the imports that take seconds
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", metavar="DIR", help="a folder of NNN_rgb.png and NNN_gt.png")
     parser.add_argument("--seeds", type=int, default=3, help="how many (3)")
     parser.add_argument("--no-forest", action="store_true", help="only the network")
     parser.add_argument("flags", nargs="*", help="after --: flags of train.py")
-    return parser.parse_args()
-
-
-if __name__ == "__main__":
-    ARGS = parse_arguments()     # before the imports that take seconds
+    ARGS = parser.parse_args()
 
 import contextlib
 import io
@@ -35,12 +30,12 @@ import numpy as np
 import metrics
 import train
 from benchmarks.machine import machine
-from checkpoint import load_checkpoint
-from data import find_classes, read_mask, read_pair
-from files import write_image
-from model import FCN
-from predict import segmenter
-from sample import sample
+from model import FCN, load_network
+from segmenter import Segmenter
+from support.arguments import train_arguments
+from support.files import write_image
+from support.images import find_classes, read_mask, read_pair
+from support.sample import sample
 
 RELIT = {                        # uint8 (H, W, 3) → float (H, W, 3)
     "brighter": lambda image: image * 1.15,
@@ -56,8 +51,8 @@ def relight(image, change):
 
 def foreground_iou(classify, pairs, classes):
     """IoU on each pair (image, mask of class indices), as a list; classify maps an image to class indices."""
-    return [metrics.foreground(metrics.iou(metrics.confusion_matrix(mask, classify(image), len(classes))), classes)
-            for image, mask in pairs]
+    confusions = [metrics.confusion_matrix(mask, classify(image), len(classes)) for image, mask in pairs]
+    return [metrics.foreground_or_mean(metrics.iou(confusion), classes) for confusion in confusions]
 
 
 def score(classify, pairs, classes):
@@ -71,10 +66,10 @@ def network(image_path, mask_path, seed, flags):
     with tempfile.TemporaryDirectory() as out, contextlib.redirect_stdout(io.StringIO()):
         began = time.perf_counter()
         pair = [str(image_path), str(mask_path)]
-        train.train(train.parse_arguments([*pair, "--out", out, "--seed", str(seed), *flags]))
+        train.train(train_arguments([*pair, "--out", out, "--seed", str(seed), *flags]))
         seconds = time.perf_counter() - began
-        model, facts = load_checkpoint(Path(out) / "model.pt")
-    return segmenter(model, facts), seconds
+        model, metadata = load_network(Path(out) / "model.pt")
+    return Segmenter(model, metadata), seconds
 
 
 def forest(image_path, mask_path, seed):
@@ -91,7 +86,7 @@ def forest(image_path, mask_path, seed):
 
     began = time.perf_counter()
     with contextlib.redirect_stdout(io.StringIO()):
-        data = train.load_data(train.parse_arguments([str(image_path), str(mask_path)]), FCN())
+        data = train.load_data(train_arguments([str(image_path), str(mask_path)]), FCN.halo, FCN.stride)
     pixels = np.concatenate([features(image) for image, _, _ in data.training.items])
     truth = np.concatenate([mask.ravel() for _, mask, _ in data.training.items])
     trees = RandomForestClassifier(n_estimators=100, min_samples_leaf=5, max_samples=0.2, n_jobs=-1, random_state=seed)

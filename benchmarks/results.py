@@ -14,10 +14,12 @@ from pathlib import Path
 
 import predict
 import train
-from data import read_pair
 from model import FCN
-from plots import draw_patches, draw_prediction, draw_windows
-from sample import BLACK_AND_WHITE, SAMPLE
+from support.arguments import predict_arguments, train_arguments
+from support.images import read_pair
+from support.plots import draw_prediction
+from support.sample import BLACK_AND_WHITE, SAMPLE
+from tools.show import draw_patches, draw_windows
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"
@@ -28,9 +30,9 @@ def main():
     (ROOT / "checkpoints").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        args = train.parse_arguments([])                # python train.py
+        args = train_arguments([])                # python train.py
         train.train(args)
-        prediction = predict.predict(predict.parse_arguments(["rgb.png", "--mask", "gt.png"]))
+        prediction = predict.predict(predict_arguments(["rgb.png", "--mask", "gt.png"]))
         image, truth = read_pair(*SAMPLE, BLACK_AND_WHITE)
         draw_prediction(image, truth, prediction, RESULTS / "overview.png")
         draw_windows(image, FCN.halo, FCN.stride, None, RESULTS / "windows.png")

@@ -12,15 +12,10 @@ counted: how often it comes is a matter of --steps.
 """
 import argparse
 
-
-def parse_arguments():
+if __name__ == "__main__":       # before the imports that take seconds
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3, help="how often the two take turns (3)")
-    return parser.parse_args()
-
-
-if __name__ == "__main__":
-    ARGS = parse_arguments()     # before the imports that take seconds
+    ARGS = parser.parse_args()
 
 import contextlib
 import csv
@@ -36,11 +31,12 @@ import torch.nn.functional as F
 
 import train
 from benchmarks.machine import machine
-from files import write_image
 from model import build
 from patches import within_budget
-from processes import keep_freed_memory
-from sample import sample
+from support.arguments import train_arguments
+from support.files import write_image
+from support.machine import keep_freed_memory
+from support.sample import sample
 
 STEPS = 50                       # an epoch's
 
@@ -110,7 +106,7 @@ def main(args):
             "a folder, U-Net of width 16, held in memory": unet,
             "a folder, U-Net of width 16, decoded when needed": [*unet, "--memory", "0"],
         }.items():
-            settings = train.parse_arguments([*words, "--out", str(folder), "--epochs", "6", "--steps", str(STEPS)])
+            settings = train_arguments([*words, "--out", str(folder), "--epochs", "6", "--steps", str(STEPS)])
             bare_loop(settings)      # warm-up
             bare, real = [], []
             for _ in range(args.rounds):

@@ -7,16 +7,11 @@ and several at a time, which is over the default budget. All in one process, in 
 """
 import argparse
 
-
-def parse_arguments():
+if __name__ == "__main__":       # before the imports that take seconds
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9, help="how often all take turns (9)")
-    parser.add_argument("--keep-memory", action="store_true", help="with processes.keep_freed_memory, as in training")
-    return parser.parse_args()
-
-
-if __name__ == "__main__":
-    ARGS = parse_arguments()     # before the imports that take seconds
+    parser.add_argument("--keep-memory", action="store_true", help="keep freed memory, as training does")
+    ARGS = parser.parse_args()
 
 import statistics
 import time
@@ -27,7 +22,7 @@ import torch
 from benchmarks.machine import machine
 from model import FCN, normalize
 from patches import tiles, within_budget
-from processes import keep_freed_memory
+from support.machine import keep_freed_memory
 
 MEAN, STD = [0.5] * 3, [0.25] * 3
 

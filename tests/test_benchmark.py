@@ -12,13 +12,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from challenges.cityscapes import benchmark
 from challenges.cityscapes.corrupt import corrupt
-from checkpoint import save_checkpoint
-from data import read_pair, write_names
-from files import BadInput
-from model import FCN, UNet, summary
-from predict import segmenter
+from model import FCN, UNet
+from segmenter import Segmenter
+from support.checkpoint import save_checkpoint
+from support.files import BadInput
+from support.images import read_pair, write_names
+from tools.show import summary
 
-FACTS = {
+METADATA = {
     "classes": TABLE["classes"],
     "ignore": TABLE["ignore"],
     "mean": [0.4, 0.4, 0.35],
@@ -47,7 +48,7 @@ def street(tmp_path_factory):
         model = UNet(3, width, 1, separable=name == "tiny").train()
         for _ in range(20):
             model(torch.randn(2, 3, 32, 32))  # only with statistics of something do predictions depend on the image
-        save_checkpoint(root / name / "model.pt", model.eval(), **FACTS)
+        save_checkpoint(root / name / "model.pt", model.eval(), **METADATA)
     return root
 
 
@@ -70,7 +71,7 @@ def test_every_figure_is_what_it_says(street, tmp_path, capsys):
         """(truth, prediction) of the images to test on, pixels without a truth left out."""
         model = UNet(3, {"baseline": 6, "recipe": 4, "tiny": 2}[name], 1, separable=name == "tiny").eval()
         model.load_state_dict(torch.load(street / name / "model.pt", weights_only=True)["weights"])
-        segment = segmenter(model, FACTS, halo=32, adapt=adapt)
+        segment = Segmenter(model, METADATA, halo=32, adapt=adapt)
         for number in range(4, 12):
             paths = [street / "data" / part / f"n{number:02d}.png" for part in ("images", "masks")]
             image, truth = read_pair(*paths, TABLE["classes"], TABLE["ignore"])
@@ -140,7 +141,7 @@ def test_the_same_command_computes_nothing_again_and_new_weights_are_not_mixed_w
     assert times == {path: path.stat().st_mtime_ns for path in (out / "scores").rglob("*.json")}
     (tmp_path / "baseline").mkdir()
     torch.manual_seed(9)
-    save_checkpoint(tmp_path / "baseline" / "model.pt", UNet(3, 6, 1).eval(), **FACTS)
+    save_checkpoint(tmp_path / "baseline" / "model.pt", UNet(3, 6, 1).eval(), **METADATA)
     other = run(*words(street, out, "--baseline", str(tmp_path / "baseline" / "model.pt")))
     assert other["peak"]["baseline"] != first["peak"]["baseline"] and other["peak"]["recipe"] == first["peak"]["recipe"]
 
@@ -159,8 +160,8 @@ def test_to_choose_by_the_validation_images(street, tmp_path, capsys):
 def test_quick_and_mistakes(street, tmp_path):
     done = inside("-m", "challenges.cityscapes.benchmark", *words(street, tmp_path / "q", "--quick"), cwd=tmp_path)
     assert done.returncode == 0 and "6 images of" in done.stdout, done.stderr
-    save_checkpoint(tmp_path / "two.pt", UNet(2, 2, 1), **{**FACTS, "classes": TABLE["classes"][:2]})
-    save_checkpoint(tmp_path / "fcn.pt", FCN(3), **FACTS)
+    save_checkpoint(tmp_path / "two.pt", UNet(2, 2, 1), **{**METADATA, "classes": TABLE["classes"][:2]})
+    save_checkpoint(tmp_path / "fcn.pt", FCN(3), **METADATA)
     for more, told in [
         (["--kinds", "hail"], "hail"),
         (["--baseline", "none.pt"], "none.pt does not exist"),

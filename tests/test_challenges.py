@@ -7,13 +7,13 @@ from conftest import ROOT
 from PIL import Image, ImageDraw
 
 import metrics
-import train
 from challenges.eyeglasses import prepare as glasses
 from challenges.logo import prepare
-from checkpoint import load_checkpoint
-from data import read_classes, read_image, read_mask
-from model import pick_device
-from predict import segmenter
+from model import load_network
+from segmenter import Segmenter
+from support.arguments import train_arguments
+from support.devices import pick_device
+from support.images import read_classes, read_image, read_mask
 
 STREETS = ROOT / "challenges" / "cityscapes"
 LOGO = ROOT / "challenges" / "logo"
@@ -25,16 +25,16 @@ GIVEN_BY_HAND = ("data", "out", "resume", "device", "amp", "time_limit", "reuse"
 @pytest.mark.parametrize("name, parameters", [("camvid", 1_093_511), ("half_size", 1_942_747)])
 def test_the_weights_for_street_scenes_fit_their_settings_and_classes(monkeypatch, name, parameters):
     monkeypatch.chdir(ROOT)
-    args = train.parse_arguments([f"@{STREETS / f'{name}.args'}", "--data", "camvid/train"])
-    model, facts = load_checkpoint(STREETS / f"{name}.pt")
+    args = train_arguments([f"@{STREETS / f'{name}.args'}", "--data", "camvid/train"])
+    model, metadata = load_network(STREETS / f"{name}.pt")
     classes, ignore = read_classes(args.classes)
-    assert facts["ignore"] == ignore
-    assert [(one["name"], one["value"]) for one in facts["classes"]] == [
+    assert metadata["ignore"] == ignore
+    assert [(one["name"], one["value"]) for one in metadata["classes"]] == [
         (one["name"], value) for value, one in enumerate(classes)
     ]
     assert (model.name, model.arguments["width"], model.arguments["depth"]) == (args.model, args.width, args.depth)
     assert sum(parameter.numel() for parameter in model.parameters()) == parameters
-    trained_with = train.parse_arguments([], **facts["settings"])  # which knows the default of newer knobs
+    trained_with = train_arguments([], **metadata["settings"])  # which knows the default of newer knobs
     for knob, value in vars(args).items():
         assert knob in GIVEN_BY_HAND or getattr(trained_with, knob) == value, knob
 
@@ -42,23 +42,23 @@ def test_the_weights_for_street_scenes_fit_their_settings_and_classes(monkeypatc
 @pytest.mark.parametrize("name", ["baseline", "full_size", "small"])
 def test_the_settings_of_the_other_street_networks_can_be_used(monkeypatch, name):
     monkeypatch.chdir(ROOT)
-    args = train.parse_arguments([f"@{STREETS / f'{name}.args'}", "--data", "camvid"])
+    args = train_arguments([f"@{STREETS / f'{name}.args'}", "--data", "camvid"])
     assert len(read_classes(args.classes)[0]) == 11 and args.time_limit and args.model == "unet"
 
 
 def test_the_weights_for_the_logo_fit_their_settings_and_find_it(tmp_path):
-    args = train.parse_arguments([f"@{LOGO / 'train.args'}", "--data", "made"])
-    model, facts = load_checkpoint(LOGO / "logo.pt")
+    args = train_arguments([f"@{LOGO / 'train.args'}", "--data", "made"])
+    model, metadata = load_network(LOGO / "logo.pt")
     assert (LOGO / "logo.pt").stat().st_size < 8e6
     assert sum(parameter.numel() for parameter in model.parameters()) == 1_942_594
-    assert facts["classes"] == prepare.CLASSES["classes"]
-    trained_with = train.parse_arguments([], **facts["settings"])  # which knows the default of newer knobs
+    assert metadata["classes"] == prepare.CLASSES["classes"]
+    trained_with = train_arguments([], **metadata["settings"])  # which knows the default of newer knobs
     for name, value in vars(args).items():
         assert name in GIVEN_BY_HAND or getattr(trained_with, name) == value, name
 
     # On photographs that no other test and no training used: scikit-image's own.
     prepare.prepare(prepare.parse_arguments(["--out", str(tmp_path / "data"), "--count", "6", "--seed", "4"]))
-    segment = segmenter(model, facts, pick_device("cpu"), 32)
+    segment = Segmenter(model, metadata, pick_device("cpu"), 32)
     ious = []
     for path in sorted((tmp_path / "data" / "images").iterdir()):
         found = segment(read_image(path))
@@ -68,34 +68,34 @@ def test_the_weights_for_the_logo_fit_their_settings_and_find_it(tmp_path):
 
 
 def test_the_weights_for_coco_fit_their_settings_and_see_a_person():
-    args = train.parse_arguments([f"@{COCO / 'train.args'}", "--data", "made"])
-    model, facts = load_checkpoint(COCO / "coco.pt")
+    args = train_arguments([f"@{COCO / 'train.args'}", "--data", "made"])
+    model, metadata = load_network(COCO / "coco.pt")
     assert sum(parameter.numel() for parameter in model.parameters()) == 1_942_628
-    assert [one["name"] for one in facts["classes"]] == ["background", "person", "bicycle", "car"]
-    assert [tuple(one["value"]) for one in facts["classes"]] == [(0, 0, 0), (255, 0, 0), (0, 255, 0), (0, 0, 255)]
-    trained_with = train.parse_arguments([], **facts["settings"])  # which knows the default of newer knobs
+    assert [one["name"] for one in metadata["classes"]] == ["background", "person", "bicycle", "car"]
+    assert [tuple(one["value"]) for one in metadata["classes"]] == [(0, 0, 0), (255, 0, 0), (0, 255, 0), (0, 0, 255)]
+    trained_with = train_arguments([], **metadata["settings"])  # which knows the default of newer knobs
     for name, value in vars(args).items():
         assert name in GIVEN_BY_HAND or getattr(trained_with, name) == value, name
 
-    segment = segmenter(model, facts, pick_device("cpu"))
+    segment = Segmenter(model, metadata, pick_device("cpu"))
     person = segment(skimage.data.astronaut()) == 1
     assert person[200:, 100:400].mean() > 0.8  # where the suit is
     assert (segment(skimage.data.rocket()) == 0).mean() > 0.95
 
 
 def test_the_weights_for_eyeglasses_fit_their_settings_and_see_painted_ones():
-    args = train.parse_arguments([f"@{GLASSES / 'train.args'}", "--data", "made"])
-    model, facts = load_checkpoint(GLASSES / "eyeglasses.pt")
+    args = train_arguments([f"@{GLASSES / 'train.args'}", "--data", "made"])
+    model, metadata = load_network(GLASSES / "eyeglasses.pt")
     assert sum(parameter.numel() for parameter in model.parameters()) == 1_942_594
-    assert facts["classes"] == glasses.CLASSES["classes"]
-    trained_with = train.parse_arguments([], **facts["settings"])  # which knows the default of newer knobs
+    assert metadata["classes"] == glasses.CLASSES["classes"]
+    trained_with = train_arguments([], **metadata["settings"])  # which knows the default of newer knobs
     for name, value in vars(args).items():
         assert name in GIVEN_BY_HAND or getattr(trained_with, name) == value, name
 
     # A face that was not in the data, cut as its faces are; and a pair of sunglasses painted on it.
     face = skimage.data.astronaut()[20:220, 130:330]
     face = Image.fromarray(face).resize((512, 512), Image.Resampling.BICUBIC)
-    segment = segmenter(model, facts, pick_device("cpu"))
+    segment = Segmenter(model, metadata, pick_device("cpu"))
     assert not segment(np.asarray(face)).any()
     mask = Image.new("L", face.size)
     for picture, colour in [(face, (15, 15, 20)), (mask, 255)]:

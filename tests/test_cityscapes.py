@@ -7,9 +7,10 @@ import pytest
 from conftest import ROOT, command, fails_in_one_line, inside
 from PIL import Image
 
-import dataset
+import data
 from challenges.cityscapes import prepare
-from data import read_classes, read_names
+from support.arguments import run_script
+from support.images import read_classes, read_names
 
 KNOWN = [7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33]
 
@@ -45,7 +46,8 @@ def cityscapes(tmp_path):
 
 
 def prepared(source, out, layout, *words):
-    prepare.main(prepare.parse_arguments([str(source), "--layout", layout, "--out", str(out), *words]))
+    args = prepare.parse_arguments([str(source), "--layout", layout, "--out", str(out), *words])
+    run_script(prepare.prepare, args, "prepare.py")
 
 
 def test_cityscapes(cityscapes, tmp_path, capsys):
@@ -63,7 +65,7 @@ def test_cityscapes(cityscapes, tmp_path, capsys):
         mask = cityscapes / "gtFine" / split / city / f"{name}_gtFine_labelIds.png"
         assert (out / "images" / f"{name}.png").read_bytes() == image.read_bytes()
         assert (out / "masks" / f"{name}.png").read_bytes() == mask.read_bytes()
-    data = dataset.load(out, least=16)
+    data = data.load(out, least=16)
     assert len(data.training) == 16 and len(data.validation) == 4 and len(data.classes) == 19
 
 

@@ -14,11 +14,12 @@ from PIL import Image
 from pycocotools import coco
 from pycocotools import mask as codes
 
-import dataset
+import data
 import train
 from challenges.coco import annotations as outlines
 from challenges.coco import prepare
-from data import read_mask
+from support.arguments import train_arguments
+from support.images import read_mask
 
 CATEGORIES = [
     {"id": 1, "name": "person"},
@@ -224,7 +225,7 @@ def test_every_odd_case_is_counted_named_and_leaves_no_wrong_file(tmp_path, caps
     mask = np.asarray(Image.open(out / "masks" / "n4.png"))
     assert tuple(mask[30, 30]) == COLOURS[1] and tuple(mask[55, 55]) == COLOURS[1]  # the person lies on top
     assert tuple(mask[70, 90]) == GRAY and tuple(mask[5, 5]) == BLACK
-    data = dataset.load(out)
+    data = data.load(out)
     assert [one["name"] for one in data.classes] == ["background", "person", "bicycle", "car"]
     assert data.ignore == [[128, 128, 128]]
     subset = coco.COCO(out / "annotations.json")
@@ -295,7 +296,7 @@ def test_the_split_has_its_shares_and_leaves_some_to_train_on(plain):
     parts = {part: (out / f"{part}.txt").read_text().splitlines()[1:] for part in ("train", "val", "test")}
     assert [len(parts[part]) for part in ("train", "val", "test")] == [12, 5, 3]
     assert len(set(sum(parts.values(), []))) == 20
-    data = dataset.load(out)
+    data = data.load(out)
     assert len(data.training) == 12 and sorted(data.held_out) == sorted(parts["val"])
     for count, shares in [(3, (0.01, 0.5, 0.49)), (1, (0.7, 0.2, 0.1)), (2, (0.1, 0, 0.9))]:
         names = [f"n{number}" for number in range(count)]
@@ -363,5 +364,5 @@ def test_masks_read_back_as_the_classes_and_train(plain):
     assert all(value in [[0, 0, 0], [255, 0, 0], [0, 255, 0], [0, 0, 255]] for value in values)
     words = ["--data", out, "--out", plain / "run", "--model", "unet", "--width", 4, "--depth", 1, "--steps", 3]
     words += ["--epochs", 1, "--loss", "focal", "--class-weights", 0.5, "--patch", 32, "--batch", 4]
-    best = train.train(train.parse_arguments([str(word) for word in words]))
+    best = train.train(train_arguments([str(word) for word in words]))
     assert best["epoch"] == 1

@@ -10,7 +10,7 @@ from PIL import Image
 from scipy import ndimage
 
 from challenges.cityscapes import corrupt
-from files import BadInput
+from support.files import BadInput
 
 RANDOM = ["fog", "rain", "snow", "night", "gaussian_noise", "shot_noise", "motion_blur"]
 

@@ -8,12 +8,13 @@ import pytest
 from conftest import fails_in_one_line, inside
 from PIL import Image
 
-import crossvalidate
 import metrics
 import train
-from checkpoint import load_checkpoint
-from data import read_mask, read_pair, to_indices
-from predict import segmenter
+from model import load_network
+from segmenter import Segmenter
+from support.arguments import train_arguments
+from support.images import read_mask, read_pair, to_indices
+from tools import crossvalidate
 
 TINY = ["--batch", "4", "--patch", "32", "--steps", "4", "--epochs", "2"]
 
@@ -32,16 +33,16 @@ def test_every_image_is_tested_once_by_a_network_that_has_not_seen_it(folder, tm
         held_out = (out / f"fold{fold}" / "val.txt").read_text().splitlines()[1:]
         assert len(names) == 2 and not set(names) & set(held_out)
         tested += names
-        model, facts = load_checkpoint(out / f"fold{fold}" / "model.pt")
-        args = train.parse_arguments([], **facts["settings"])
+        model, metadata = load_network(out / f"fold{fold}" / "model.pt")
+        args = train_arguments([], **metadata["settings"])
         assert len(train.load_data(args, model).training) == 6 - len(held_out)
         for name in names:
             paths = (folder / part / f"{name}.png" for part in ("images", "masks"))
-            image, truth = read_pair(*paths, facts["classes"], facts["ignore"])
-            prediction = segmenter(model, facts)(image)
+            image, truth = read_pair(*paths, metadata["classes"], metadata["ignore"])
+            prediction = Segmenter(model, metadata)(image)
             total = total + metrics.confusion_matrix(truth, prediction, 3)
             kept = read_mask(out / "predictions" / f"{name}.png")
-            assert np.array_equal(to_indices(kept, facts["classes"], name), prediction)
+            assert np.array_equal(to_indices(kept, metadata["classes"], name), prediction)
     assert sorted(tested) == [f"n{number}" for number in range(8)]
     summary = json.loads((out / "crossvalidation.json").read_text())
     assert summary["confusion"] == total.tolist() and len(summary["folds"]) == 4
@@ -70,7 +71,7 @@ def test_interrupted_it_goes_on_and_does_not_mix_settings(folder, tmp_path, monk
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(train, "validate", interrupted)
         validated(*words)
-    assert load_checkpoint(out / "fold1" / "last.pt")[1]["resume"]["history"][-1]["epoch"] == 1
+    assert load_network(out / "fold1" / "last.pt")[1]["resume"]["history"][-1]["epoch"] == 1
     validated(*words)
     assert (out / "crossvalidation.json").read_bytes() == before  # the same seed, the same weights
     assert (out / "fold0" / "model.pt").stat().st_mtime_ns == weights

@@ -1,343 +1,358 @@
-"""Files in every kind that users have, written by the test itself, and outputs whole or not at all."""
+"""Data sets: what is found in a folder, how it is split, and that it does not matter where patches are cut."""
+
+import json
+import os
+import pickle
+import shutil
+import sys
+import unicodedata
 
 import numpy as np
 import pytest
+from conftest import TABLE, write_pair
 from PIL import Image
 
-from data import find_classes, read_image, read_mask, read_pair, to_indices, to_values
-from dataset import hold_out
-from files import PICTURES, BadInput, claim, write_image, write_whole
-from sample import sample
+import data
+from data import load, split, training_batches
+from patches import Sampling
+from support.files import BadInput
+from support.images import IGNORE, class_colours, image_size, read_classes, read_image, to_picture
 
-COLOURS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), np.uint8)
-GREYS = np.random.default_rng(1).integers(0, 256, (6, 9), np.uint8)
-GREY_RGB = np.repeat(GREYS[:, :, None], 3, axis=2)
+DRAWING = Sampling(seed=3, size=32, batch=6, balance=0.5, scale=(0.7, 1.5))
 
 
-def save(path, array, mode=None, **options):
-    image = Image.fromarray(array)
-    (image.convert(mode) if mode else image).save(path, **options)
-    return path
+def test_a_folder_is_read_and_told(folder, capsys):
+    data = load(str(folder), memory=1)
+    told = capsys.readouterr().out
+    assert "8 pairs of 90x70 to 100x70 pixels, held in memory" in told and "by a hash of the names" in told
+    assert "7 is bar" in told and "9 ignored" in told
+    assert [one["value"] for one in data.classes] == [0, 3, 7] and data.ignore == [9]
+    assert len(data.training) + len(data.validation) == 8 and len(data.validation) >= 1
+    image, mask, rows = data.training[0]
+    assert set(np.unique(mask)) == {0, 1, 2, IGNORE} and (mask[:5, :9] == IGNORE).all()
+    assert image.shape == (*mask.shape, 3) and rows.shape == (3, 70)
+
+
+def test_classes_are_found_where_there_is_no_table(folder):
+    (folder / "classes.json").unlink()
+    data = load(str(folder))
+    assert [one["value"] for one in data.classes] == [0, 3, 7, 9] and data.ignore == []
+    other = folder.parent / "table.json"
+    other.write_text(json.dumps(TABLE))
+    assert load(str(folder), table=other).ignore == [9]
+
+
+def test_one_coloured_mask_makes_greys_colours(tmp_path):
+    for name, colour in [("a", (0, 0, 0)), ("b", (9, 9, 9)), ("c", (255, 0, 0))]:
+        write_pair(tmp_path, name, 0)
+        Image.fromarray(np.tile(np.array([(0, 0, 0), colour], np.uint8), (70, 45, 1))).save(
+            tmp_path / "masks" / f"{name}.png"
+        )
+    data = load(str(tmp_path))
+    assert [one["value"] for one in data.classes] == [[0, 0, 0], [9, 9, 9], [255, 0, 0]]
+
+
+def test_unpaired_files_are_named_and_left_out(folder, capsys):
+    write_pair(folder, "alone", 9)
+    (folder / "masks" / "alone.png").rename(folder / "masks" / "lonely.png")
+    (folder / "images" / "notes.txt").write_text("not an image")
+    load(str(folder))
+    told = capsys.readouterr().out
+    assert "1 images without a mask: alone.png" in told and "1 masks without an image: lonely.png" in told
+
+
+def test_names_may_lie_in_sub_folders(folder):
+    write_pair(folder, "city/street", 9)
+    (folder / "val.txt").write_text("city/street\n")
+    assert len(load(str(folder)).validation) == 1
+
+
+def test_hidden_and_unreadable_folders(folder, capsys):
+    write_pair(folder, ".ipynb_checkpoints/n1-checkpoint", 1)
+    write_pair(folder, "__MACOSX/._n1", 1)
+    load(str(folder))
+    assert "8 pairs" in capsys.readouterr().out
+    write_pair(folder, "closed/door", 1)
+    (folder / "images" / "closed").chmod(0)
+    try:
+        if not os.access(folder / "images" / "closed", os.R_OK):  # root may read everything
+            refused(folder, "closed cannot be read")
+    finally:
+        (folder / "images" / "closed").chmod(0o755)
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="the file system normalizes names itself")
+def test_names_are_the_same_in_any_unicode_form(folder, capsys):
+    write_pair(folder, "käfer", 1)
+    mask = folder / "masks" / "käfer.png"
+    mask.rename(mask.with_name(unicodedata.normalize("NFD", mask.name)))
+    load(str(folder))
+    assert "9 pairs" in capsys.readouterr().out and len(mask.name) == 9
 
 
 # ---------------------------------------------------------------------------------------------------
-# Images
+# The split
 
 
-@pytest.mark.parametrize("ending", ["png", "bmp", "tif", "webp"])
-def test_rgb(tmp_path, ending):
-    path = save(tmp_path / f"a.{ending}", COLOURS, **({"lossless": True} if ending == "webp" else {}))
-    image = read_image(path)
-    assert image.dtype == np.uint8 and np.array_equal(image, COLOURS)
+def test_the_split_by_hash_stays_when_files_are_added(tmp_path):
+    names = [f"image {number}" for number in range(200)]
+    training, validation, _ = split(names, tmp_path, 0.2)
+    assert sorted(training + validation) == sorted(names) and 25 < len(validation) < 55
+    more = sorted([*names, *(f"new {number}" for number in range(100))])
+    assert set(split(more, tmp_path, 0.2)[1]) & set(names) == set(validation)
+    assert set(split(names, tmp_path, 0.1)[1]) < set(validation)
 
 
-def test_jpeg(tmp_path):
-    smooth = np.full((16, 16, 3), (200, 100, 50), np.uint8)
-    assert np.abs(read_image(save(tmp_path / "a.jpg", smooth)).astype(int) - smooth).max() <= 3
-
-
-def test_grey(tmp_path):
-    assert np.array_equal(read_image(save(tmp_path / "a.png", GREYS)), GREY_RGB)
-
-
-def test_one_bit(tmp_path):
-    assert np.array_equal(np.unique(read_image(save(tmp_path / "a.png", GREYS, "1"))), [0, 255])
-
-
-def test_palette(tmp_path):
-    few = np.array([[(255, 0, 0), (0, 255, 0)], [(0, 0, 255), (9, 9, 9)]], np.uint8)
-    path = tmp_path / "a.png"
-    Image.fromarray(few).convert("P", palette=Image.Palette.ADAPTIVE, colors=4).save(path)
-    assert Image.open(path).mode == "P" and np.array_equal(read_image(path), few)
-
-
-def test_cmyk(tmp_path):
-    path = save(tmp_path / "a.tif", np.full((8, 8, 3), (255, 0, 0), np.uint8), "CMYK")
-    assert Image.open(path).mode == "CMYK" and read_image(path)[0, 0].tolist() == [255, 0, 0]
-    path = save(tmp_path / "a.jpg", np.full((8, 8, 3), (255, 0, 0), np.uint8), "CMYK")
-    assert Image.open(path).mode == "CMYK" and np.abs(read_image(path)[0, 0] - [255.0, 0, 0]).max() < 5
-
-
-def test_transparent_pixels_hide_their_colours(tmp_path):
-    rgba = np.dstack([COLOURS, np.full(GREYS.shape, 255, np.uint8)])
-    rgba[0, 0, 3], rgba[0, 1] = 0, (0, 0, 0, 128)
-    image = read_image(save(tmp_path / "a.png", rgba))
-    assert image[0, 0].tolist() == [255, 255, 255]
-    assert np.abs(image[0, 1] - 127.0).max() <= 1
-    assert np.array_equal(image[1:], COLOURS[1:])
-
-
-def test_grey_with_alpha(tmp_path):
-    path = tmp_path / "a.png"
-    la = Image.fromarray(GREYS)
-    la.putalpha(Image.fromarray(np.where(np.arange(9) < 4, 0, 255)[None].repeat(6, 0).astype(np.uint8)))
-    la.save(path)
-    assert Image.open(path).mode == "LA"
-    assert (read_image(path)[:, :4] == 255).all() and np.array_equal(read_image(path)[:, 4:], GREY_RGB[:, 4:])
-
-
-def test_transparent_palette_and_colour_key(tmp_path):
-    picture = Image.new("P", (4, 4), 1)
-    picture.putpalette([255, 0, 0, 0, 0, 255])
-    picture.save(tmp_path / "p.png", transparency=1)
-    assert (read_image(tmp_path / "p.png") == 255).all()
-    Image.new("RGB", (4, 4), (1, 2, 3)).save(tmp_path / "key.png", transparency=(1, 2, 3))
-    assert (read_image(tmp_path / "key.png") == 255).all()
-
-
-@pytest.mark.parametrize("ending", ["png", "tif"])
-def test_16_bits_are_scaled_not_clipped(tmp_path, ending):
-    deep = GREYS.astype(np.uint16) * 257
-    assert np.array_equal(read_image(save(tmp_path / f"a.{ending}", deep)), GREY_RGB)
-    assert read_image(save(tmp_path / f"b.{ending}", np.full((2, 2), 4096, np.uint16))).max() == 16
-
-
-def test_floats(tmp_path):
-    assert np.array_equal(read_image(save(tmp_path / "a.tif", (GREYS / 255).astype(np.float32))), GREY_RGB)
-    for bad in (300.0, -1.0, np.nan):
-        with pytest.raises(BadInput, match="expected 0 to 1"):
-            read_image(save(tmp_path / "b.tif", np.full((2, 2), bad, np.float32)))
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_few_images_are_split_too(tmp_path, count):
+    for share in (0.001, 0.2, 0.9):
+        training, validation, _ = split([f"n{number}" for number in range(count)], tmp_path, share)
+        assert training and validation and len(training + validation) == count
 
 
 @pytest.mark.parametrize(
-    "orientation, upright",
-    [(1, COLOURS), (3, COLOURS[::-1, ::-1]), (6, np.rot90(COLOURS, -1)), (8, np.rot90(COLOURS)), (2, COLOURS[:, ::-1])],
+    "lists, training, validation",
+    [
+        ({"train": "a b c", "val": "d"}, "abc", "d"),
+        ({"train": "a b c", "val": "d e"}, "abc", "de"),
+        ({"val": "b"}, "acdef", "b"),
+        ({"train": "a f"}, "af", "bcde"),
+        ({"train": "a b", "test": "c d"}, "ab", "ef"),
+        ({"val": "a", "test": "b c"}, "def", "a"),
+        ({"test": "a b c d x"}, None, None),
+        ({"train": "a b c d", "test": "e f"}, None, None),
+    ],
 )
-def test_exif_orientation(tmp_path, orientation, upright):
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    for ending in ("png", "tif"):
-        path = save(tmp_path / f"a.{ending}", COLOURS, exif=exif)
-        assert np.array_equal(read_image(path), upright)
+def test_lists_decide_the_split(tmp_path, lists, training, validation):
+    for part, names in lists.items():
+        (tmp_path / f"{part}.txt").write_text("\ufeff" + names.replace(" ", "\r\n") + "\n\n", encoding="utf-8")
+    found = split(list("abcdef"), tmp_path, 0.2)
+    if training is None:  # what is not for testing is split by a hash
+        left = set("abcdef") - set(lists["test"])
+        assert set(found[0]) | set(found[1]) == left and found[0] and found[1] and "hash" in found[2]
+    else:
+        assert ("".join(found[0]), "".join(found[1])) == (training, validation)
 
 
-def test_the_first_of_several_frames_is_read(tmp_path):
-    first, second = Image.fromarray(COLOURS), Image.fromarray(255 - COLOURS)
-    first.save(tmp_path / "a.tif", save_all=True, append_images=[second])
-    assert np.array_equal(read_image(tmp_path / "a.tif"), COLOURS)
-
-
-def test_files_that_are_no_images(tmp_path):
-    save(tmp_path / "whole.png", np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8))
-    save(tmp_path / "whole.jpg", np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8))
-    save(tmp_path / "whole.tif", COLOURS)
-    for name in ("whole.png", "whole.jpg", "whole.tif"):
-        content = (tmp_path / name).read_bytes()
-        for share in (0.02, 0.5, 0.95):
-            (tmp_path / f"cut{share}_{name}").write_bytes(content[: int(share * len(content))])
-    (tmp_path / "empty.png").touch()
-    (tmp_path / "text.png").write_text("I am no image")
-    (tmp_path / "folder.png").mkdir()
-    for path in [
-        *tmp_path.glob("cut*"),
-        tmp_path / "empty.png",
-        tmp_path / "text.png",
-        tmp_path / "folder.png",
-        tmp_path / "missing.png",
-    ]:
-        with pytest.raises(BadInput) as caught:
-            read_image(path)
-        message = str(caught.value)
-        assert path.name in message and "expected" in message and "\n" not in message
-
-
-def test_images_too_large_are_refused_before_they_are_decoded(tmp_path):
-    Image.new("1", (1_000_000, 1)).save(tmp_path / "row.png")
-    with pytest.raises(BadInput, match="1000000x1 pixels; expected at most 65500"):
-        read_image(tmp_path / "row.png")
-    Image.new("1", (20_000, 20_000)).save(tmp_path / "bomb.png")  # 400 megapixels in 50 kB
-    with pytest.raises(BadInput, match="89478485 pixels"):
-        read_image(tmp_path / "bomb.png")
-    Image.new("1", (10_000, 10_000)).save(tmp_path / "smaller_bomb.png")
-    with pytest.raises(BadInput, match="89478485 pixels"):
-        read_image(tmp_path / "smaller_bomb.png")
+def test_wrong_lists_are_refused(tmp_path):
+    (tmp_path / "train.txt").write_text("a\nq\n")
+    with pytest.raises(BadInput, match="train.txt names q; expected names without extension"):
+        split(list("abc"), tmp_path, 0.2)
+    (tmp_path / "train.txt").write_text("a\nb\n")
+    (tmp_path / "val.txt").write_text("b\n")
+    with pytest.raises(BadInput, match="val.txt names b, which train.txt names, too"):
+        split(list("abc"), tmp_path, 0.2)
+    (tmp_path / "val.txt").write_text("\n")
+    with pytest.raises(BadInput, match="val.txt names nothing"):
+        split(list("abc"), tmp_path, 0.2)
+    (tmp_path / "val.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(BadInput, match="val.txt cannot be read"):
+        split(list("abc"), tmp_path, 0.2)
 
 
 # ---------------------------------------------------------------------------------------------------
-# Masks
+# Held, decoded, and in other processes
 
 
-def test_mask_values_are_never_rescaled(tmp_path):
-    indices = (GREYS % 5).astype(np.uint8)
-    assert np.array_equal(read_mask(save(tmp_path / "l.png", indices)), indices)
-    assert np.array_equal(read_mask(save(tmp_path / "i.png", indices.astype(np.uint16) * 1000)), indices * 1000.0)
-    assert np.array_equal(read_mask(save(tmp_path / "rgb.png", np.repeat(indices[:, :, None], 3, axis=2))), indices)
-    assert set(np.unique(read_mask(save(tmp_path / "1.png", GREYS, "1")))) == {0, 255}
-    picture = Image.fromarray(indices, "L")
-    picture = Image.frombytes("P", picture.size, picture.tobytes())
-    picture.putpalette([200, 0, 0, 0, 200, 0] + [7] * 24)
-    picture.save(tmp_path / "p.png")
-    assert np.array_equal(read_mask(tmp_path / "p.png"), indices)
-    assert read_mask(save(tmp_path / "colour.png", COLOURS)).shape == (6, 9, 3)
-    rgba = np.zeros((6, 9, 4), np.uint8)
-    rgba[2:4, 2:4] = 255  # white on transparent
-    assert np.array_equal(read_mask(save(tmp_path / "rgba.png", rgba)), rgba[:, :, 3])
+def batches(data, workers=0, reuse=1, epochs=range(2), slots=range(6)):
+    drawing = DRAWING._replace(reuse=reuse)
+    return list(training_batches(data.training, drawing, 5, epochs, slots, workers))
 
 
-def test_threshold_is_of_brightness_whatever_the_file(tmp_path):
-    expected = np.where(GREYS >= 128, 255, 0)
-    inverse = Image.frombytes("P", (9, 6), (255 - GREYS).tobytes())
-    inverse.putpalette(np.repeat(np.arange(255, -1, -1), 3).astype(np.uint8).tobytes())
-    inverse.save(tmp_path / "palette.png")
-    save(tmp_path / "grey.png", GREYS)
-    save(tmp_path / "deep.png", GREYS.astype(np.uint16) * 257)
-    save(tmp_path / "rgb.png", GREY_RGB)
-    for name in ("grey.png", "palette.png", "deep.png", "rgb.png"):
-        assert np.array_equal(read_mask(tmp_path / name, threshold=128), expected), name
-
-
-def test_classes_are_found_and_foreground_is_the_smaller_side_of_a_black_on_white_mask(tmp_path):
-    values = np.zeros((8, 8), np.int32)
-    values[:3] = 255
-    assert find_classes([(values, "m")]) == [{"name": "background", "value": 0}, {"name": "foreground", "value": 255}]
-    values[:7] = 255
-    assert find_classes([(values, "m")]) == [{"name": "foreground", "value": 0}, {"name": "background", "value": 255}]
-    values[0] = 7
-    assert [one["value"] for one in find_classes([(values, "m")])] == [0, 7, 255]
-    with pytest.raises(BadInput, match="single value, 3"):
-        find_classes([(np.full((4, 4), 3), "m")])
-    with pytest.raises(BadInput, match="3 different values.*at most 2.*--threshold"):
-        find_classes([(values, "m.jpg")])
-    for wrong in (-1, 70_000):
-        with pytest.raises(BadInput, match="expected 0 to 65535"):
-            find_classes([(np.array([[0, wrong]]), "m")])
-    with pytest.raises(BadInput, match="54 different values.*--threshold"):
-        find_classes([(np.arange(54).reshape(6, 9), "m")])
-
-
-@pytest.mark.parametrize("coloured", [False, True])
-def test_values_and_indices_are_inverse(coloured):
-    indices = np.random.default_rng(0).integers(0, 3, (5, 6)).astype(np.uint8)
-    values = [[0, 0, 0], [255, 0, 0], [1, 2, 3]] if coloured else [0, 7, 300]
-    mask = np.array(values)[indices]
-    classes = find_classes([(mask, "m")])
-    found = to_indices(mask, classes, "m")
-    assert np.array_equal(to_values(found, classes), mask)
-    assert to_values(found, classes).dtype == (np.uint8 if coloured else np.uint16)
-    if coloured:
-        assert to_indices(np.zeros((2, 2), int), classes, "a mask that is all black").max() == 0
-
-
-def test_unknown_values_are_named_with_their_place():
-    classes = [{"name": "a", "value": 0}, {"name": "b", "value": 255}]
-    mask = np.zeros((4, 4), int)
-    mask[2, 3] = 9
-    with pytest.raises(BadInput, match="m.png holds 9 at x=3, y=2; expected one of 0, 255"):
-        to_indices(mask, classes, "m.png")
-
-
-def test_pairs_must_be_of_one_size(tmp_path):
-    image, mask = save(tmp_path / "a.png", COLOURS), save(tmp_path / "b.png", GREYS[:, :5])
-    with pytest.raises(BadInput, match="a.png is 9x6 pixels, but .*b.png is 5x6"):
-        read_pair(image, mask, [])
-
-
-# ---------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("height, width", [(200, 500), (500, 200), (300, 300), (70, 64)])
-def test_the_validation_strip_is_apart_from_the_training_parts(height, width):
-    where = np.arange(height * width).reshape(height, width)
-    image = np.stack([where >> 16, where >> 8 & 255, where & 255], axis=2).astype(
-        np.uint8
-    )  # each pixel says where it is
-    mask = (np.random.default_rng(0).random((height, width)) < 0.3).astype(np.uint8)
-    training, [(strip, strip_mask)] = hold_out(image, mask, least=32, gap=8, share=0.2)
-    places = [
-        [array.reshape(-1, 3).astype(int) @ [65536, 256, 1] for array in arrays]
-        for arrays in ([part for part, _ in training], [strip])
-    ]
-    trained, held = (np.stack([np.concatenate(group) // width, np.concatenate(group) % width]) for group in places)
-    axis = int(width > height)
-    distance = np.abs(np.unique(trained[axis])[:, None] - np.unique(held[axis])[None]).min()
-    assert distance == 9  # 8 pixels between them
-    assert strip_mask.size == pytest.approx(0.2 * mask.size, rel=0.05)
-    assert all(min(part.shape) >= 32 for _, part in training)
-    assert all(
-        np.array_equal(
-            part_mask, mask.ravel()[part.reshape(-1, 3).astype(int) @ [65536, 256, 1]].reshape(part_mask.shape)
-        )
-        for part, part_mask in [*training, (strip, strip_mask)]
+def same(first, second):
+    return len(first) == len(second) and all(
+        np.array_equal(one, other) for pair in zip(first, second) for one, other in zip(*pair)
     )
 
 
-def test_no_class_disappears_from_training_while_there_is_another_place_for_the_strip():
-    image, mask = np.zeros((300, 900, 3), np.uint8), np.zeros((300, 900), np.uint8)
-    mask[:, ::3] = 1
-    mask[140:160, 440:460] = 2  # a third class, in one place only
-    training, _ = hold_out(image, mask, least=64, gap=8, share=0.2)
-    assert 2 in np.concatenate([np.unique(part) for _, part in training])
+@pytest.mark.parametrize("reuse", [1, 2, 3])
+def test_it_does_not_matter_where_patches_are_cut(folder, reuse):
+    held, decoded = load(str(folder), memory=1), load(str(folder), memory=0)
+    assert held.training.decode is None and decoded.training.decode is not None
+    assert held.fingerprint == decoded.fingerprint
+    expected = batches(held, reuse=reuse)
+    assert len(expected) == 10 and expected[0][0].shape == (6, 32, 32, 3)
+    assert same(expected, batches(decoded, reuse=reuse))
+    assert same(expected, batches(decoded, workers=2, reuse=reuse))
+    assert same(expected[5:], batches(decoded, workers=1, reuse=reuse, epochs=range(1, 2)))  # resumed
+    halves = [batches(held, reuse=reuse, slots=range(rank, 6, 2)) for rank in range(2)]  # two ranks
+    assert all(
+        np.array_equal(whole[0][rank::2], half[0]) for rank in range(2) for whole, half in zip(expected, halves[rank])
+    )
 
 
-def test_the_validation_strip_looks_for_the_classes():
-    image, mask = np.zeros((100, 400, 3), np.uint8), np.zeros((100, 400), np.uint8)
-    mask[:, 150:260] = 1
-    _, [(_, held)] = hold_out(image, mask, least=32, gap=8, share=0.2)
-    assert 0 < held.mean() < 1
+def test_a_loader_worker_can_be_spawned(folder):
+    """Where processes are not forked, as on Windows and macOS, what a worker needs travels to it as bytes."""
+    groups = data.BatchGroups(load(str(folder), memory=0).training, DRAWING, 5, range(6))
+    arrived = pickle.loads(pickle.dumps(groups))
+    assert all(same(groups[number], arrived[number]) for number in range(10))
+    for function in (data.no_collate, data.begin_worker):
+        assert pickle.loads(pickle.dumps(function)) is function
 
 
-def test_an_image_too_small_to_cut_is_validated_on_itself():
-    image, mask = np.zeros((20, 20, 3), np.uint8), np.eye(20, dtype=np.uint8)
-    training, validation = hold_out(image, mask, least=16, gap=8, share=0.2)
-    assert training is validation and training[0][0] is image
+def test_an_image_is_decoded_once_for_several_steps(folder):
+    data, decoded = load(str(folder), memory=0), []
+    decode = data.training.decode
+    data.training.decode = lambda *paths: decoded.append(paths) or decode(*paths)
+    batches(data, reuse=5, epochs=range(1))
+    assert len(decoded) == 6  # the slots of a batch
+    decoded.clear()
+    batches(data, reuse=1, epochs=range(1))
+    assert len(decoded) == 30
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_file_damaged_after_the_start_is_named(folder, workers):
+    data = load(str(folder), memory=0)
+    for path in (folder / "images").iterdir():
+        path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(BadInput, match=r"n\d.png is no readable image") as caught:
+        batches(data, workers)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_fingerprint_knows_the_data_again(folder):
+    before = load(str(folder)).fingerprint
+    assert load(str(folder)).fingerprint == before
+    moved = shutil.copytree(folder, folder.parent / "moved")
+    assert load(str(moved)).fingerprint == before
+    (folder / "val.txt").write_text("n3\n")
+    assert load(str(folder)).fingerprint != before
+    (folder / "val.txt").unlink()
+    for part in ("images", "masks"):
+        path = moved / part / "n1.png"
+        array = np.array(Image.open(path))
+        Image.fromarray(array[::-1].copy()).save(path)
+        assert load(str(moved)).fingerprint != before
+        Image.fromarray(array).save(path)
+        assert load(str(moved)).fingerprint == before
+
+
+def test_colour_statistics_are_numpys(folder):
+    data = load(str(folder), memory=0)
+    colours = np.concatenate([data.training[n][0].reshape(-1, 3) for n in range(len(data.training))]) / 255
+    mean, std = data.colour_statistics(data.training)
+    np.testing.assert_allclose(mean, colours.mean(axis=0), rtol=1e-9)
+    np.testing.assert_allclose(std, colours.std(axis=0), rtol=1e-9)
+
+
+def test_a_folder_of_one_pair_is_cut_like_a_pair(tmp_path, capsys):
+    write_pair(tmp_path, "only", 0, height=200, width=300)
+    data = load(str(tmp_path))
+    assert "a strip of it held out" in capsys.readouterr().out
+    assert len(data.training) == 2 or len(data.training) == 1
+    pair = load((tmp_path / "images" / "only.png", tmp_path / "masks" / "only.png"))
+    assert pair.fingerprint == data.fingerprint
+
+
+def test_image_size_is_read_from_the_header(tmp_path):
+    array = np.random.default_rng(0).integers(0, 256, (20, 50, 3), np.uint8)
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[274] = orientation
+        Image.fromarray(array).save(tmp_path / "a.jpg", exif=exif)
+        assert image_size(tmp_path / "a.jpg") == read_image(tmp_path / "a.jpg").shape[:2]
+    whole = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "a.jpg").write_bytes(whole[: len(whole) // 2])
+    assert image_size(tmp_path / "a.jpg") == (50, 20)  # nothing is decoded
 
 
 # ---------------------------------------------------------------------------------------------------
-# Writing
+# Mistakes
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_a_jpeg_mask_is_exact_after_thresholding(tmp_path, seed):
-    random = np.random.default_rng(seed)
-    mask = np.where(random.random((120, 133)) < [0.5, 0.03, 0.9][seed], 255, 0).astype(
-        np.uint8
-    )  # worse than any real one
-    write_image(tmp_path / "m.jpg", mask)
-    assert np.array_equal(read_mask(tmp_path / "m.jpg", threshold=128), mask)
-    write_image(tmp_path / "m.png", mask)
-    assert np.array_equal(read_mask(tmp_path / "m.png"), mask)
+def refused(folder, *words, **options):
+    with pytest.raises(BadInput) as caught:
+        load(str(folder), **options)
+    assert "\n" not in str(caught.value)
+    for word in words:
+        assert word in str(caught.value), str(caught.value)
 
 
-def test_a_failed_write_leaves_what_was_there(tmp_path):
-    path = tmp_path / "a.txt"
-    path.write_text("before")
-    with pytest.raises(RuntimeError), write_whole(path) as temporary:
-        temporary.write_text("half")
-        raise RuntimeError
-    assert path.read_text() == "before" and list(tmp_path.iterdir()) == [path]
-    with pytest.raises(BadInput, match="cannot be written"), write_whole(path) as temporary:
-        raise OSError(28, "No space left on device")
-    assert path.read_text() == "before"
-    with write_whole(path) as temporary:
-        temporary.write_text("after")
-    assert path.read_text() == "after" and list(tmp_path.iterdir()) == [path]
+def test_mistakes_in_a_folder(folder, tmp_path):
+    refused(tmp_path / "none", "none is no folder")
+    refused(tmp_path, "images is no folder")
+    (tmp_path / "empty" / "images").mkdir(parents=True)
+    (tmp_path / "empty" / "masks").mkdir()
+    refused(tmp_path / "empty", "images holds no image")
+    write_pair(tmp_path / "empty", "a", 0)
+    (tmp_path / "empty" / "masks" / "a.png").rename(tmp_path / "empty" / "masks" / "b.png")
+    refused(tmp_path / "empty", "1 images and 1 masks, but no pair")
+    (tmp_path / "empty" / "masks" / "b.png").unlink()
+    refused(tmp_path / "empty", "masks holds no image")
+    (tmp_path / "empty" / "images" / "a.png").rename(tmp_path / "empty" / "masks" / "a.png")
+    refused(tmp_path / "empty", "images holds no image")
+
+    shutil.copy(folder / "masks" / "n1.png", folder / "masks" / "n1.tif")
+    refused(folder, "n1.png", "n1.tif", "nothing but the extension")
+    (folder / "masks" / "n1.tif").unlink()
+    mask = np.array(Image.open(folder / "masks" / "n2.png"))
+    Image.fromarray(mask[:-1]).save(folder / "masks" / "n2.png")
+    refused(folder, "n2.png is 90x70", "n2.png is 90x69")
+    mask[40, 30] = 5
+    Image.fromarray(mask).save(folder / "masks" / "n2.png")
+    refused(folder, "n2.png holds 5 at x=30, y=40", "expected one of 0, 3, 7, 9")
+    Image.fromarray(np.dstack([mask * 0, mask * 0, mask])).save(folder / "masks" / "n2.png")  # blue, not grey
+    refused(folder, "n2.png holds [0, 0,")
+    (folder / "classes.json").unlink()
+    Image.fromarray(np.where(mask > 0, 300, 0).astype(np.uint16)).save(folder / "masks" / "n6.png")
+    refused(folder, "expected one kind")
+    write_pair(folder, "n6", 6)
+    write_pair(folder, "n2", 2)
+    write_pair(folder, "thin", 2, height=15, width=90)
+    refused(folder, "thin.png is 90x15", "at least 16")
 
 
-def test_claim(tmp_path):
-    write_image(tmp_path / "ours.png", GREYS)
-    write_image(tmp_path / "ours.jpg", GREYS)
-    save(tmp_path / "theirs.png", GREYS)
-    for free in ("ours.png", "ours.jpg", "new.png", "new/folder/new.png"):
-        assert claim(tmp_path / free) == tmp_path / free
-    for taken, why in [
-        ("theirs.png", "not written by this program"),
-        ("ours.png/a.png", "cannot be written"),
-        ("new", "folder"),
-    ]:
-        with pytest.raises(BadInput, match=why):
-            claim(tmp_path / taken)
-    with pytest.raises(BadInput, match="cannot be written"):
-        claim(tmp_path / ("a" * 300 + ".png"))
-    with pytest.raises(BadInput, match="is an input"):
-        claim(tmp_path / "ours.png", tmp_path / "absent.png", tmp_path / "new" / ".." / "ours.png")
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["new", "ours.jpg", "ours.png", "theirs.png"]
-    with pytest.raises(BadInput, match="ends in .gif; expected .png or .jpg"):
-        claim(tmp_path / "a.gif", endings=PICTURES)
+@pytest.mark.parametrize(
+    "text, reason",
+    [
+        ("{", "cannot be read"),
+        ("[]", 'no list "classes"'),
+        ('{"classes": {"road": 1}}', 'no list "classes"'),
+        ('{"classes": []}', "0 classes"),
+        ('{"classes": [{"name": "a", "value": 1}]}', "1 classes"),
+        ('{"classes": [{"name": "a", "value": 1}, {"name": "b"}]}', 'a "name" and a "value"'),
+        ('{"classes": [{"name": "a", "value": 1}, {"name": 2, "value": 2}]}', 'a "name" and a "value"'),
+        ('{"classes": [{"name": "a", "value": 1}, {"name": "b", "value": "2"}]}', "2 is neither"),
+        ('{"classes": [{"name": "a", "value": 1}, {"name": "b", "value": 1.5}]}', "1.5 is neither"),
+        ('{"classes": [{"name": "a", "value": 1}, {"name": "b", "value": true}]}', "True is neither"),
+        ('{"classes": [{"name": "a", "value": 1}, {"name": "b", "value": 70000}]}', "70000 is neither"),
+        ('{"classes": [{"name": "a", "value": 1}, {"name": "b", "value": [0, 0, 256]}]}', "256] is neither"),
+        ('{"classes": [{"name": "a", "value": 1}, {"name": "b", "value": [1, 1]}]}', "[1, 1] is neither"),
+        ('{"classes": [{"name": "a", "value": 1}, {"name": "b", "value": [1, 1, 1]}]}', "mixes"),
+        ('{"classes": [{"name": "a", "value": 1}, {"name": "b", "value": 1}]}', "value 1 occurs twice"),
+        ('{"classes": [{"name": "a", "value": 1}, {"name": "a", "value": 2}]}', "name a occurs twice"),
+        ('{"classes": [{"name": "a", "value": 1}, {"name": "b", "value": 2}], "ignore": 2}', '"ignore" is no list'),
+        ('{"classes": [{"name": "a", "value": 1}, {"name": "b", "value": 2}], "ignore": [2]}', "value 2 occurs twice"),
+        ('{"classes": [{"name": "a", "value": 1}, {"name": "b", "value": 2}], "ignore": [null]}', "None is neither"),
+        ('{"classes": [{"name": "a", "value": 1, "colour": [1, 2, 3]}, {"name": "b", "value": 2}]}', "for each class"),
+        ('{"classes": [{"name": "a", "value": 1, "colour": 5}, {"name": "b", "value": 2, "colour": 6}]}', "blue] for"),
+    ],
+)
+def test_malformed_class_tables(tmp_path, text, reason):
+    (tmp_path / "classes.json").write_text(text)
+    with pytest.raises(BadInput) as caught:
+        read_classes(tmp_path / "classes.json")
+    message = str(caught.value)
+    assert "classes.json" in message and reason in message and "expected" in message and "\n" not in message
 
 
-def test_the_sample_is_what_it_says():
-    image, mask = sample()
-    assert image.shape == (512, 512, 3) and image.dtype == mask.dtype == np.uint8
-    assert set(np.unique(mask)) == {0, 255} and 0.5 < (mask > 0).mean() < 0.65
-    assert mask[100, 100] == mask[400, 320] == 255  # in two glands
-    assert mask[400, 20] == mask[250, 470] == 0  # background glass, connective tissue
+def test_a_class_table_may_say_what_colours_to_show(tmp_path):
+    rows = [
+        {"name": name, "value": value, "colour": [10 * value, 0, 255]} for name, value in [("a", 4), ("b", 2), ("c", 9)]
+    ]
+    (tmp_path / "classes.json").write_text(json.dumps({"classes": rows}))
+    classes, _ = read_classes(tmp_path / "classes.json")
+    assert classes == rows
+    indices = np.array([[0, 1], [2, 0]], np.uint8)
+    assert to_picture(indices, classes).tolist() == [[[40, 0, 255], [20, 0, 255]], [[90, 0, 255], [40, 0, 255]]]
+    assert class_colours(classes)[3].tolist() == class_colours(classes)[255].tolist()  # what has no truth
+    assert set(np.unique(to_picture(indices % 2, classes[:2]))) == {0, 255}  # two: black and white, as always
+
+
+def test_a_class_table_of_colours(tmp_path):
+    table = {"classes": [{"name": "a", "value": [0, 0, 0]}, {"name": "b", "value": [128, 64, 128]}]}
+    (tmp_path / "classes.json").write_text(json.dumps(table))
+    assert read_classes(tmp_path / "classes.json") == (table["classes"], [])
+    with pytest.raises(BadInput, match="missing.json does not exist"):
+        read_classes(tmp_path / "missing.json")

@@ -12,18 +12,17 @@ import torch
 from conftest import ROOT, command, fails_in_one_line, inside, write_pair
 from PIL import Image
 
-import export
-import exported
-import predict
-import speed
-from checkpoint import load_checkpoint, save_checkpoint
-from data import read_image
-from files import BadInput
-from model import FCN, BatchNorm, UNet, predictor
-from patches import context
+from model import FCN, BatchNorm, UNet, load_network
+from patches import choose_halo
+from segmenter import torch_forward
+from support import onnx_file
+from support.checkpoint import save_checkpoint
+from support.files import BadInput
+from support.images import read_image
+from tools import export, speed
 
 SHIPPED = ROOT / "checkpoints" / "fcn.pt"
-FACTS = {
+METADATA = {
     "classes": [{"name": name, "value": value} for name, value in [("ground", 0), ("disc", 3), ("bar", 7)]],
     "ignore": [9],
     "mean": [0.4, 0.5, 0.6],
@@ -57,7 +56,7 @@ def run(*words):
 def unet(tmp_path_factory):
     """A U-Net's checkpoint and what export.py made of it."""
     folder = tmp_path_factory.mktemp("unet")
-    save_checkpoint(folder / "model.pt", network(UNet, width=4, depth=2), **FACTS)
+    save_checkpoint(folder / "model.pt", network(UNet, width=4, depth=2), **METADATA)
     run(folder / "model.pt", "--out", folder / "model.onnx")
     return folder
 
@@ -84,15 +83,15 @@ def images(tmp_path):
 )
 def test_every_network_gives_the_same_logits_at_every_size(kind, arguments, tmp_path):
     model = network(kind, **arguments)
-    save_checkpoint(tmp_path / "model.pt", model, **FACTS)
+    save_checkpoint(tmp_path / "model.pt", model, **METADATA)
     run(tmp_path / "model.pt", "--out", tmp_path / "model.onnx")
-    opened, facts = exported.load_exported(tmp_path / "model.onnx")
+    opened, metadata = onnx_file.load_exported(tmp_path / "model.onnx")
     assert (opened.halo, opened.stride) == (model.halo, model.stride)
-    assert {name: facts[name] for name in FACTS} == FACTS
+    assert {name: metadata[name] for name in METADATA} == METADATA
     random = np.random.default_rng(1)
     ours, theirs = (
-        predictor(model, facts["mean"], facts["std"]),
-        exported.predictor(opened, facts["mean"], facts["std"]),
+        torch_forward(model, metadata["mean"], metadata["std"]),
+        segmenter.onnx_forward(opened, metadata["mean"], metadata["std"]),
     )
     for rows, columns in [(1, 1), (1, 3), (4, 2), (256 // model.stride, 1), (256 // model.stride,) * 2]:
         window = random.integers(0, 256, (rows * model.stride, columns * model.stride, 3), np.uint8)
@@ -103,13 +102,13 @@ def test_every_network_gives_the_same_logits_at_every_size(kind, arguments, tmp_
 @pytest.mark.parametrize("settings", [{"halo": None}, {"halo": 4}, {"tta": True}], ids=str)
 @pytest.mark.parametrize("zoom", [1, 0.5])
 def test_whole_images_get_the_same_classes(unet, images, settings, zoom):
-    model, facts = load_checkpoint(unet / "model.pt")
-    opened, told = exported.load_exported(unet / "model.onnx")
-    facts["settings"]["zoom"] = told["settings"]["zoom"] = zoom
+    model, metadata = load_network(unet / "model.pt")
+    opened, told = onnx_file.load_exported(unet / "model.onnx")
+    metadata["settings"]["zoom"] = told["settings"]["zoom"] = zoom
     for path in images.iterdir():
         image = read_image(path)
-        ours = predict.segmenter(model, facts, **settings)(image)
-        np.testing.assert_array_equal(exported.segmenter(opened, told, **settings)(image), ours)
+        ours = segmenter.Segmenter(model, metadata, **settings)(image)
+        np.testing.assert_array_equal(segmenter.Segmenter(opened, told, **settings)(image), ours)
     assert len(np.unique(ours)) > 1
 
 
@@ -151,13 +150,13 @@ def test_what_is_missing_is_named_where_it_is_needed(unet, images, tmp_path, pac
 
 
 def test_a_file_that_differs_from_pytorch_is_not_written(unet, tmp_path, monkeypatch):
-    real = exported.predictor
+    real = segmenter.onnx_forward
     for wrong, told in (2e-4, "0.0002"), (np.nan, "nan"):
 
-        def predictor(*words, wrong=wrong):  # wrong for the last window only
+        def torch_forward(*words, wrong=wrong):  # wrong for the last window only
             return lambda window: real(*words)(window) + (wrong if window.shape[:2] == (256, 256) else 0)
 
-        monkeypatch.setattr(exported, "predictor", predictor)
+        monkeypatch.setattr(exported, "predictor", torch_forward)
         with pytest.raises(BadInput, match=f"differ from PyTorch's by {told}; expected at most 0.0001; nothing was wr"):
             run(unet / "model.pt", "--out", tmp_path / "x.onnx")
         assert list(tmp_path.iterdir()) == []
@@ -177,7 +176,7 @@ def test_files_that_are_no_network_of_ours(unet, images, tmp_path):
         process = command("infer.py", images, tmp_path / "masks", "--onnx", tmp_path / name, cwd=tmp_path)
         fails_in_one_line(process, name, "expected")
     with pytest.raises(BadInput, match="export.py wrote"):
-        exported.load_exported(tmp_path / "stranger.onnx")
+        onnx_file.load_exported(tmp_path / "stranger.onnx")
 
 
 def test_it_overwrites_its_own_file_and_no_other(unet, tmp_path):
@@ -240,7 +239,7 @@ def test_eight_bits_and_the_benchmark(tmp_path):
 def test_windows_for_the_scales_come_from_all_images_and_all_places(images):
     model, settings = network(UNet, width=2, depth=2), {"zoom": 1}
     pictures = [read_image(path) for path in sorted(images.iterdir())]  # large, odd, small
-    assert context(model) == 24
+    assert choose_halo(model) == 24
     windows = export.windows_of(pictures.__getitem__, 3, model, settings, 100)
     assert [window.shape for window in windows] == [(236, 176, 3)] * 4 + [(80, 132, 3), (12, 8, 3)]
     assert len(export.windows_of(pictures.__getitem__, 3, model, {"zoom": 0.5}, 100)) == 3
@@ -252,14 +251,14 @@ def test_windows_for_the_scales_come_from_all_images_and_all_places(images):
 def test_speed(tmp_path):
     for name in "n0", "n1", "deep/er/n2":
         write_pair(tmp_path, name, len(name))
-    save_checkpoint(tmp_path / "model.pt", network(FCN), **FACTS)
+    save_checkpoint(tmp_path / "model.pt", network(FCN), **METADATA)
     words = ["model.pt", "images", "--threads", 1]
     process = command("speed.py", *words, "--json", "speed.json", "--indices", "indices", cwd=tmp_path)
     assert process.returncode == 0 and "median of 3" in process.stdout, process.stderr
     figures = json.loads((tmp_path / "speed.json").read_text())
     assert figures["file_bytes"] == (tmp_path / "model.pt").stat().st_size and figures["threads"] == 1
     assert len(figures["seconds"]) == 3 and min(figures["seconds"]) > 0
-    segment = predict.segmenter(*load_checkpoint(tmp_path / "model.pt"))
+    segment = segmenter.Segmenter(*load_network(tmp_path / "model.pt"))
     for name in "n0", "n1", "deep/er/n2":
         indices = np.asarray(Image.open(tmp_path / "indices" / f"{name}.png"))
         np.testing.assert_array_equal(indices, segment(read_image(tmp_path / "images" / f"{name}.png")))

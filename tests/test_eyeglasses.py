@@ -17,8 +17,8 @@ from sklearn.metrics import accuracy_score, f1_score
 import losses
 import metrics
 from challenges.eyeglasses import analyse, prepare
-from data import read_names
-from files import BadInput
+from support.files import BadInput
+from support.images import read_names
 
 SQUARE = (slice(8, 20), slice(10, 40))
 

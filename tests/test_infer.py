@@ -14,19 +14,19 @@ from conftest import ROOT, command, fails_in_one_line, inside, write_pair
 from PIL import Image
 
 import infer
-from checkpoint import load_checkpoint, save_checkpoint
-from data import read_image, read_mask
-from files import BadInput
-from model import FCN, UNet
-from predict import segmenter
+from model import FCN, UNet, load_network
+from segmenter import Segmenter
+from support.checkpoint import save_checkpoint
+from support.files import BadInput
+from support.images import read_image, read_mask
 
 NAMES = ["photo.jpg", "upper.JPG", "c.jpeg", "d.png", "e.tif", "f.bmp", "g.webp", "deep/er/photo.jpg", "with.dots.png"]
 
 
-def checkpoint(path, model, values, **facts):
+def checkpoint(path, model, values, **metadata):
     classes = [{"name": f"class {number}", "value": value} for number, value in enumerate(values)]
-    facts = {"ignore": [], "mean": [0.5] * 3, "std": [0.2] * 3, "settings": {"flips": "all"}, **facts}
-    save_checkpoint(path, model, classes=classes, **facts)
+    metadata = {"ignore": [], "mean": [0.5] * 3, "std": [0.2] * 3, "settings": {"flips": "all"}, **metadata}
+    save_checkpoint(path, model, classes=classes, **metadata)
     return path
 
 
@@ -51,8 +51,8 @@ def images(tmp_path):
 
 
 def expected(model_file, image, **settings):
-    model, facts = load_checkpoint(model_file)
-    return segmenter(model, facts, **settings)(read_image(image))
+    model, metadata = load_network(model_file)
+    return Segmenter(model, metadata, **settings)(read_image(image))
 
 
 def files(folder):

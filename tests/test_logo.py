@@ -364,7 +364,7 @@ def test_from_a_thin_light_logo_to_the_analysis(tmp_path, capsys):
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     infer.infer(
-        infer.parse_arguments(
+        infer_arguments(
             [
                 *[str(tmp_path / "data" / "images"), str(tmp_path / "masks"), "--halo", "0"],
                 *["--checkpoint", str(tmp_path / "run" / "model.pt")],
@@ -375,7 +375,7 @@ def test_from_a_thin_light_logo_to_the_analysis(tmp_path, capsys):
     scores = tmp_path / "scores.json"
     words = [tmp_path / "masks", tmp_path / "data" / "masks", "--json", scores, "--gallery", 1]
     words += ["--images", tmp_path / "data" / "images", "--out", tmp_path / "gallery.png"]
-    evaluate.evaluate(evaluate.parse_arguments([str(word) for word in words]))
+    evaluate.evaluate(evaluate_arguments([str(word) for word in words]))
     assert "the IoU of logo" in capsys.readouterr().out
     words = [scores, tmp_path / "data" / "placements.csv", "--out", tmp_path / "iou.png"]
     analyse.analyse(analyse.parse_arguments([str(word) for word in words]))

@@ -5,8 +5,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from data import IGNORE
-from losses import binary_cross_entropy, class_weights, cross_entropy, focal, soft_dice, sum_of
+from losses import binary_cross_entropy, class_weights, cross_entropy, focal, loss_function, soft_dice
+from support.images import IGNORE
 
 
 def example(classes=3, ignored=True):
@@ -131,7 +131,7 @@ def test_no_loss_looks_at_ignored_pixels(name):
     logits, target = example(classes=2)
     changed = torch.where((target == IGNORE)[:, None], 7 * torch.randn_like(logits), logits)
     for weights in (None, torch.tensor([0.2, 3.0])):
-        loss = sum_of(name, weights)
+        loss = loss_function(name, weights)
         torch.testing.assert_close(loss(logits, target), loss(changed, target))
         assert (gradient(loss(logits, target), logits)[(target == IGNORE)[:, None].expand_as(logits)] == 0).all()
 
@@ -139,8 +139,8 @@ def test_no_loss_looks_at_ignored_pixels(name):
 def test_sums():
     logits, target = example()
     expected = cross_entropy(logits, target, WEIGHTS) + soft_dice(logits, target, WEIGHTS)
-    torch.testing.assert_close(sum_of("ce+dice", WEIGHTS)(logits, target), expected)
-    torch.testing.assert_close(sum_of("focal", gamma=1.0)(logits, target), focal(logits, target, gamma=1.0))
+    torch.testing.assert_close(loss_function("ce+dice", WEIGHTS)(logits, target), expected)
+    torch.testing.assert_close(loss_function("focal", gamma=1.0)(logits, target), focal(logits, target, gamma=1.0))
 
 
 def test_class_weights():

@@ -5,7 +5,7 @@ import pytest
 from sklearn import metrics as sklearn_metrics
 
 import metrics
-from data import IGNORE
+from support.images import IGNORE
 
 
 def example(seed, classes=4):
@@ -60,8 +60,8 @@ def test_absent_classes_are_not_available_and_stay_out_of_means():
 
 def test_foreground_is_found_by_name():
     classes = [{"name": "foreground", "value": 0}, {"name": "background", "value": 255}]
-    assert metrics.foreground([0.1, 0.9], classes) == 0.1
-    assert metrics.foreground([0.1, 0.9, None], [{"name": name} for name in "abc"]) == 0.5
+    assert metrics.foreground_or_mean([0.1, 0.9], classes) == 0.1
+    assert metrics.foreground_or_mean([0.1, 0.9, None], [{"name": name} for name in "abc"]) == 0.5
 
 
 def test_no_figure_is_ever_below_zero_or_above_one():

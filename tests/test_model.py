@@ -10,12 +10,15 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from checkpoint import load_checkpoint, save_checkpoint
-from files import BadInput
-from model import FCN, BatchNorm, UNet, build, convolution, normalize, pick_precision, predictor, summary
-from patches import context
+from model import FCN, BatchNorm, UNet, build, convolution, load_network, normalize
+from patches import choose_halo
+from segmenter import torch_forward
+from support.checkpoint import save_checkpoint
+from support.devices import pick_precision
+from support.files import BadInput
+from tools.show import summary
 
-FACTS = {
+METADATA = {
     "classes": [{"name": "background", "value": 0}, {"name": "foreground", "value": 255}],
     "ignore": [],
     "settings": {},
@@ -248,11 +251,11 @@ def test_build_and_context():
         build("fcn", 3, separable=True)
     with pytest.raises(BadInput, match="--upsample transposed"):
         build("fcn", 3, "transposed")
-    assert context(FCN()) == 8 and context(UNet()) == 48 and context(UNet(depth=4)) == 96
-    assert context(UNet(depth=5)) == 64  # it sees 192 pixels to each side: no window would have a core left
-    assert context(UNet(), 20) == 24 and context(UNet(), 0) == 0  # on the pooling grid
+    assert choose_halo(FCN()) == 8 and choose_halo(UNet()) == 48 and choose_halo(UNet(depth=4)) == 96
+    assert choose_halo(UNet(depth=5)) == 64  # it sees 192 pixels to each side: no window would have a core left
+    assert choose_halo(UNet(), 20) == 24 and choose_halo(UNet(), 0) == 0  # on the pooling grid
     with pytest.raises(BadInput, match="--halo 127: expected 0 to 120"):
-        context(UNet(), 127)
+        choose_halo(UNet(), 127)
 
 
 def test_auto_precision_measures_and_trains_nothing(capsys):
@@ -285,12 +288,12 @@ def test_normalize_is_the_formula():
 def test_a_checkpoint_rebuilds_its_own_network(tmp_path):
     torch.manual_seed(1)
     model = FCN(2, upsample="bilinear", batchnorm=True).eval()
-    save_checkpoint(tmp_path / "model.pt", model, **FACTS, metrics={"iou": 0.5})
-    loaded, facts = load_checkpoint(tmp_path / "model.pt")
+    save_checkpoint(tmp_path / "model.pt", model, **METADATA, metrics={"iou": 0.5})
+    loaded, metadata = load_network(tmp_path / "model.pt")
     window = np.random.default_rng(0).integers(0, 256, (30, 41, 3), np.uint8)
-    before, after = (predictor(m, FACTS["mean"], FACTS["std"])(window) for m in (model, loaded))
+    before, after = (torch_forward(m, METADATA["mean"], METADATA["std"])(window) for m in (model, loaded))
     assert np.array_equal(before, after)
-    assert facts["metrics"] == {"iou": 0.5} and facts["classes"] == FACTS["classes"] and not loaded.training
+    assert metadata["metrics"] == {"iou": 0.5} and metadata["classes"] == METADATA["classes"] and not loaded.training
     assert [file.name for file in tmp_path.iterdir()] == ["model.pt"]
 
 
@@ -308,14 +311,14 @@ def test_a_checkpoint_cannot_run_code(tmp_path):
     (tmp_path / "old.pt").write_bytes(pickle.dumps(Malicious(trap)))
     for name in ("new.pt", "old.pt"):
         with pytest.raises(BadInput, match=f"{name} is no checkpoint"):
-            load_checkpoint(tmp_path / name)
+            load_network(tmp_path / name)
         assert not trap.exists()
     torch.load(tmp_path / "new.pt", weights_only=False)  # the trap does work
     assert trap.exists()
 
 
 def test_a_checkpoint_cannot_unfold_in_memory(tmp_path):
-    save_checkpoint(tmp_path / "model.pt", FCN(), **FACTS)
+    save_checkpoint(tmp_path / "model.pt", FCN(), **METADATA)
     with (
         zipfile.ZipFile(tmp_path / "model.pt") as source,
         zipfile.ZipFile(tmp_path / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as bomb,
@@ -323,13 +326,13 @@ def test_a_checkpoint_cannot_unfold_in_memory(tmp_path):
         for entry in source.infolist():
             bomb.writestr(entry.filename, source.read(entry))
     with pytest.raises(BadInput, match="compressed"):
-        load_checkpoint(tmp_path / "bomb.pt")
+        load_network(tmp_path / "bomb.pt")
 
 
 def test_a_unet_comes_back_from_its_checkpoint(tmp_path):
     model = random_unet(2, 6, 2, "bilinear", 0.1).float()
-    save_checkpoint(tmp_path / "model.pt", model, **FACTS)
-    loaded, _ = load_checkpoint(tmp_path / "model.pt")
+    save_checkpoint(tmp_path / "model.pt", model, **METADATA)
+    loaded, _ = load_network(tmp_path / "model.pt")
     assert loaded.arguments == model.arguments and (loaded.halo, loaded.stride) == (model.halo, model.stride) == (28, 4)
     image = torch.randn(1, 3, 20, 30)
     assert torch.equal(loaded(image), model(image))
@@ -338,18 +341,18 @@ def test_a_unet_comes_back_from_its_checkpoint(tmp_path):
 def test_a_unet_from_before_separable_convolutions_is_what_it_was(tmp_path):
     model = UNet(2, 4, 2)
     arguments = {name: value for name, value in model.arguments.items() if name != "separable"}
-    save_checkpoint(tmp_path / "model.pt", model, **{**FACTS, "arguments": arguments})
-    again, facts = load_checkpoint(tmp_path / "model.pt")
-    assert facts["arguments"] == again.arguments == model.arguments  # so that --resume knows it again
+    save_checkpoint(tmp_path / "model.pt", model, **{**METADATA, "arguments": arguments})
+    again, metadata = load_network(tmp_path / "model.pt")
+    assert metadata["arguments"] == again.arguments == model.arguments  # so that --resume knows it again
 
 
 def test_the_first_format_is_still_read(tmp_path):
     """Which had no ignored values and kept less for --resume."""
-    save_checkpoint(tmp_path / "model.pt", FCN(), **FACTS, resume={"history": []})
-    facts = torch.load(tmp_path / "model.pt", weights_only=True)
-    del facts["ignore"]
-    torch.save({**facts, "format": "segmentation-from-scratch 1"}, tmp_path / "old.pt")
-    model, read = load_checkpoint(tmp_path / "old.pt")
+    save_checkpoint(tmp_path / "model.pt", FCN(), **METADATA, resume={"history": []})
+    metadata = torch.load(tmp_path / "model.pt", weights_only=True)
+    del metadata["ignore"]
+    torch.save({**metadata, "format": "segmentation-from-scratch 1"}, tmp_path / "old.pt")
+    model, read = load_network(tmp_path / "old.pt")
     assert read["ignore"] == [] and "resume" not in read and model.name == "fcn"
 
 
@@ -358,8 +361,8 @@ def test_files_that_are_no_checkpoints_are_refused_in_one_line(tmp_path):
     (tmp_path / "text.pt").write_text("not a checkpoint")
     torch.save([1, 2, 3], tmp_path / "list.pt")
     torch.save({"weights": {}}, tmp_path / "foreign.pt")
-    save_checkpoint(tmp_path / "huge.pt", FCN(), **{**FACTS, "arguments": {"classes": 10**9}})
-    save_checkpoint(tmp_path / "model.pt", FCN(), **FACTS)
+    save_checkpoint(tmp_path / "huge.pt", FCN(), **{**METADATA, "arguments": {"classes": 10**9}})
+    save_checkpoint(tmp_path / "model.pt", FCN(), **METADATA)
     whole = (tmp_path / "model.pt").read_bytes()
     (tmp_path / "cut.pt").write_bytes(whole[: len(whole) // 2])
     damaged = torch.load(tmp_path / "model.pt", weights_only=True)
@@ -367,7 +370,7 @@ def test_files_that_are_no_checkpoints_are_refused_in_one_line(tmp_path):
         {"format": "segmentation-from-scratch 99"},
         {"network": "resnet"},
         {"mean": [0.5]},
-        {"classes": FACTS["classes"][:1]},
+        {"classes": METADATA["classes"][:1]},
         {"arguments": {"classes": 2, "depth": 3}},
         {"weights": {}},
     ):
@@ -377,5 +380,5 @@ def test_files_that_are_no_checkpoints_are_refused_in_one_line(tmp_path):
     for file in [*files, tmp_path / "missing.pt"]:
         if file.name != "model.pt":
             with pytest.raises(BadInput) as caught:
-                load_checkpoint(file)
+                load_network(file)
             assert file.name in str(caught.value) and "\n" not in str(caught.value) and "expected" in str(caught.value)

@@ -13,17 +13,17 @@ from scipy.special import logsumexp
 from scipy.stats import entropy as scipy_entropy
 from sklearn.metrics import roc_auc_score
 
-import ood
 import patches
-from checkpoint import save_checkpoint
-from data import read_image
-from exported import needs
-from files import BadInput
 from model import FCN, UNet
-from predict import segmenter
+from segmenter import Segmenter
+from support import ood
+from support.checkpoint import save_checkpoint
+from support.files import BadInput
+from support.images import read_image
+from support.onnx_file import needs
 
 CLASSES = [{"name": "ground", "value": 0}, {"name": "disc", "value": 3}, {"name": "bar", "value": 7}]
-FACTS = {
+METADATA = {
     "classes": CLASSES,
     "ignore": [],
     "mean": [0.4, 0.4, 0.3],
@@ -48,7 +48,7 @@ def network():
     forward = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
     for _ in range(30):
         model.train()(
-            (forward - torch.tensor(FACTS["mean"])[:, None, None]) / torch.tensor(FACTS["std"])[:, None, None]
+            (forward - torch.tensor(METADATA["mean"])[:, None, None]) / torch.tensor(METADATA["std"])[:, None, None]
         )
     return model.eval()
 
@@ -67,31 +67,31 @@ def test_scores_of_logits_are_those_of_scipy():
 
 @pytest.mark.parametrize("size, zoom", [((70, 90), 1.0), ((300, 330), 1.0), ((300, 330), 0.5)])
 def test_each_pixel_counts_once_however_the_image_is_cut(network, size, zoom):
-    facts = {**FACTS, "settings": {"flips": "all", "zoom": zoom}}
+    metadata = {**METADATA, "settings": {"flips": "all", "zoom": zoom}}
     names = ["softmax", "logit", "energy", "entropy"]
     seen, scores = ood.watch(names)
-    segment = segmenter(network, facts, halo=0, seen=seen)
+    segment = Segmenter(network, metadata, halo=0, seen=seen)
     image = picture(size, 1)
     first, again = [(segment(image), scores())[1] for _ in range(2)]
     assert first == again  # nothing is left from the image before
     planes = patches.stitch_at(
-        1, lambda window: kept_logits(network, window), patches.resized(image, patches.zoomed(size, zoom)), 0, 4
+        1, lambda window: kept_logits(network, window), patches.resize(image, patches.zoomed_size(size, zoom)), 0, 4
     )
     for name in names:
         assert first[name] == pytest.approx(ood.OF_LOGITS[name](planes).mean(dtype=np.float64), rel=1e-5)
-    plain = segmenter(network, facts, halo=0)(image)
+    plain = Segmenter(network, metadata, halo=0)(image)
     assert np.array_equal(plain, segment(image))  # watching changes nothing
 
 
 def kept_logits(network, window):
-    scaled = (window / 255 - FACTS["mean"]) / FACTS["std"]
+    scaled = (window / 255 - METADATA["mean"]) / METADATA["std"]
     with torch.inference_mode():
         return network(torch.from_numpy(scaled.astype(np.float32).transpose(2, 0, 1)[None]))[0].numpy()
 
 
 def test_features_are_far_where_an_image_is_of_another_kind(network):
     seen, scores = ood.watch(["features"], network)
-    segment = segmenter(network, FACTS, seen=seen)
+    segment = Segmenter(network, METADATA, seen=seen)
     distance = {}
     for name, image in [
         ("same", picture((64, 64), 3)),
@@ -107,7 +107,7 @@ def test_the_distance_of_features_is_the_formula(network):
     """One BatchNorm of known statistics: (difference of means)² + (difference of deviations)², in its own units."""
     layer = torch.nn.BatchNorm2d(2, eps=0).eval()
     layer.running_mean, layer.running_var = torch.tensor([1.0, -2.0]), torch.tensor([4.0, 9.0])
-    distance = ood.watch_features(torch.nn.Sequential(layer))
+    distance = ood.FeatureDistance(torch.nn.Sequential(layer))
     x = torch.tensor(np.random.default_rng(0).normal(3, 2, (1, 2, 50, 40)), dtype=torch.float32)
     layer(x[:, :, :20])
     layer(x[:, :, 20:])  # in two windows
@@ -135,7 +135,7 @@ def test_threshold_and_auroc():
 @pytest.fixture
 def folders(network, tmp_path):
     """Checkpoint, images of the kind it knows, images of another, all beside each other in one folder, too."""
-    save_checkpoint(tmp_path / "model.pt", network, **FACTS)
+    save_checkpoint(tmp_path / "model.pt", network, **METADATA)
     for kind, level in [("known", 110), ("other", 220)]:
         for number in range(5):
             for folder in (kind, "both"):
@@ -175,7 +175,7 @@ def test_infer_rejects_what_is_below_the_threshold(folders, network):
             rejected.append((folders / "masks" / "rejected.csv").read_text())
             assert done.returncode == 0 and rejected[0] == rejected[-1], done.stderr
     for path in sorted((folders / "masks").glob("known*.png")):
-        expected = segmenter(network, FACTS, adapt=1.0)(read_image(folders / "known" / path.name))
+        expected = Segmenter(network, METADATA, adapt=1.0)(read_image(folders / "known" / path.name))
         assert np.array_equal(np.asarray(Image.open(path)), np.array([0, 3, 7])[expected])
     done = inside(*words, cwd=folders)  # what an earlier run rejected, this one does not
     assert done.returncode == 0 and not (folders / "masks" / "rejected.csv").exists()
@@ -198,7 +198,7 @@ def test_an_exported_network_rejects_the_same(folders, network):
     needs("onnx", "onnxscript", "onnxruntime")
     assert inside("export.py", "model.pt", "--out", "model.onnx", cwd=folders).returncode == 0
     seen, scores = ood.watch(["energy"])
-    segment, found = segmenter(network, FACTS, seen=seen), {}
+    segment, found = Segmenter(network, METADATA, seen=seen), {}
     for path in sorted((folders / "both").iterdir()):
         segment(read_image(path))
         found[path.name] = scores()["energy"]
@@ -213,7 +213,7 @@ def test_an_exported_network_rejects_the_same(folders, network):
 
 
 def test_mistakes_are_told_in_one_line(folders):
-    save_checkpoint(folders / "fcn.pt", FCN(3), **FACTS)
+    save_checkpoint(folders / "fcn.pt", FCN(3), **METADATA)
     words = ["infer.py", "both", "masks", "--score", "features", "--reject", "0"]
     fails_in_one_line(inside(*words, "--checkpoint", "fcn.pt", cwd=folders), "no BatchNorm")
     fails_in_one_line(inside(*words, "--onnx", "model.onnx", cwd=folders), "only PyTorch shows them")

@@ -7,17 +7,14 @@ import pytest
 import torch
 
 import patches
-from data import IGNORE
-from dataset import Samples
-from files import BadInput
-from model import FCN, UNet, normalize, predictor
+from data import Dataset
+from model import FCN, UNet, normalize
 from patches import (
-    Drawing,
-    averaged,
+    Sampling,
+    choose_patch,
     class_rows,
+    cut_batches,
     cut_patch,
-    draw_batches,
-    draw_place,
     noise,
     photometric_jitter,
     segment,
@@ -25,8 +22,11 @@ from patches import (
     stitch_at,
     tiles,
     within_budget,
-    zoomed,
+    zoomed_size,
 )
+from segmenter import average_views, torch_forward
+from support.files import BadInput
+from support.images import IGNORE
 
 MEAN, STD = [0.5, 0.4, 0.3], [0.2, 0.25, 0.3]
 
@@ -112,7 +112,7 @@ def test_impossible_windows_are_refused():
 )
 def test_stitched_is_the_whole_image_pass(height, width, upsample):
     model, image = random_network(upsample), random_image(height, width)
-    stitched = stitch(predictor(model, MEAN, STD), image, model.halo, model.stride)
+    stitched = stitch(torch_forward(model, MEAN, STD), image, model.halo, model.stride)
     whole = whole_image(model, image)
     assert stitched.shape == whole.shape == (2, height, width)
     np.testing.assert_allclose(stitched, whole, atol=1e-5, rtol=0)
@@ -134,14 +134,14 @@ def random_unet(upsample="transposed", width=8, depth=3, seed=0):
 @pytest.mark.parametrize("height, width", [(1, 1), (40, 500), (257, 263), (300, 517), (600, 441)])
 def test_stitched_is_the_whole_image_pass_of_a_unet(height, width, depth, upsample):
     model, image = random_unet(upsample, depth=depth), random_image(height, width)
-    stitched = stitch(predictor(model, MEAN, STD), image, model.halo, model.stride)
+    stitched = stitch(torch_forward(model, MEAN, STD), image, model.halo, model.stride)
     whole = whole_image(model, image)
     np.testing.assert_allclose(stitched, whole, atol=2e-5 * np.abs(whole).max(), rtol=0)
 
 
 def test_stitched_is_the_whole_image_pass_of_the_textbook_depth():
     model, image = random_unet(width=4, depth=4), random_image(400, 350)
-    stitched = stitch(predictor(model, MEAN, STD), image, model.halo, model.stride)
+    stitched = stitch(torch_forward(model, MEAN, STD), image, model.halo, model.stride)
     whole = whole_image(model, image)
     np.testing.assert_allclose(stitched, whole, atol=2e-5 * np.abs(whole).max(), rtol=0)
 
@@ -151,13 +151,13 @@ def test_a_smaller_halo_would_be_wrong_for_a_unet(depth, halo):
     """One step of the pooling grid less than model.halo."""
     model, image = random_unet(depth=depth), random_image(600, 600)
     assert halo == model.halo - 2 * model.stride or halo == model.halo - model.stride
-    stitched, whole = stitch(predictor(model, MEAN, STD), image, halo, model.stride), whole_image(model, image)
+    stitched, whole = stitch(torch_forward(model, MEAN, STD), image, halo, model.stride), whole_image(model, image)
     assert np.abs(stitched - whole).max() > 1e-4 * np.abs(whole).max()
 
 
 def test_stitched_is_the_whole_image_pass_on_a_large_photograph_sized_image():
     model, image = random_network(), random_image(2050, 3011)
-    stitched = stitch(predictor(model, MEAN, STD), image, model.halo, model.stride)
+    stitched = stitch(torch_forward(model, MEAN, STD), image, model.halo, model.stride)
     np.testing.assert_allclose(stitched, whole_image(model, image), atol=1e-5, rtol=0)
 
 
@@ -166,13 +166,13 @@ def test_a_smaller_halo_would_be_wrong(upsample, halo):
     """The tests above can fail. (With nearest, 6 would do: where an even pixel sees 7 to one side, it sees 6 to the
     other, and cores begin with even pixels. The halo does not count on that.)"""
     model, image = random_network(upsample), random_image(600, 600)
-    stitched = stitch(predictor(model, MEAN, STD), image, halo, model.stride)
+    stitched = stitch(torch_forward(model, MEAN, STD), image, halo, model.stride)
     assert np.abs(stitched - whole_image(model, image)).max() > 1e-4
 
 
 def test_layouts_of_one_window_shape_agree_to_the_last_bit():
     model, image = random_network(), random_image(500, 700)
-    forward = predictor(model, MEAN, STD)
+    forward = torch_forward(model, MEAN, STD)
     first, *others = (stitch(forward, image, halo, model.stride, window=128) for halo in (8, 16, 30, 48))
     for other in others:
         assert np.array_equal(first, other)
@@ -187,7 +187,7 @@ def test_stitch_returns_whatever_the_function_does():
 def test_averaging_over_turns_is_exact_too():
     """The oracle: eight passes over the turned whole image. Both sides are even, so that padding adds nothing."""
     model, image = random_network(), random_image(400, 300)
-    stitched = stitch(averaged(predictor(model, MEAN, STD), "all"), image, model.halo, model.stride)
+    stitched = stitch(average_views(torch_forward(model, MEAN, STD), "all"), image, model.halo, model.stride)
     expected = 0
     for turns in range(4):
         for flip in (1, -1):
@@ -210,7 +210,7 @@ def test_a_zoomed_image_is_stitched_at_its_own_size(height, width, zoom):
     stitched = stitch_at(zoom, forward, image, 8, 2)
     assert stitched.shape == (3, height, width) and stitched.dtype == np.float32
     assert max(max(shape) for shape in seen) <= 256
-    window_height, window_width, _ = tiles(*zoomed((height, width), zoom), 8, 2)
+    window_height, window_width, _ = tiles(*zoomed_size((height, width), zoom), 8, 2)
     assert set(seen) == {(window_height, window_width)}
     smooth = (slice(None), slice(8, min(height, 240)), slice(8, min(width, 240)))  # away from where the ramps jump
     assert np.abs(stitched - image.transpose(2, 0, 1))[smooth].max(initial=0) < (1e-6 if zoom == 1 else 4)
@@ -247,8 +247,8 @@ def labelled_pair(height=90, width=130):
 
 def draw(pairs, classes, count, size, seed=0, epoch=0, step=0, **settings):
     """`count` patches as one batch: uint8 (count, size, size, 3) and (count, size, size)."""
-    drawing = Drawing(seed, size, count, **settings)
-    [batch] = draw_batches(Samples.held(pairs, classes), drawing, epoch, step, 1, range(count))
+    drawing = Sampling(seed, size, count, **settings)
+    [batch] = cut_batches(Dataset.in_memory(pairs, classes), drawing, epoch, step, 1, range(count))
     return batch
 
 
@@ -256,7 +256,7 @@ def test_patches_are_a_pure_function_of_seed_epoch_step_and_slot():
     pair = labelled_pair()
     batch, truth = draw([pair], 2, 8, 32, seed=7, epoch=3, step=5, balance=0.5)
     for slot in (6, 1, 0, 7):  # in any order, alone or together
-        [(patch, mask)] = draw_batches(Samples.held([pair], 2), Drawing(7, 32, 8, 0.5), 3, 5, 1, [slot])
+        [(patch, mask)] = cut_batches(Dataset.in_memory([pair], 2), Sampling(7, 32, 8, 0.5), 3, 5, 1, [slot])
         assert np.array_equal(patch[0], batch[slot]) and np.array_equal(mask[0], truth[slot])
     for key in [(8, 3, 5), (7, 4, 5), (7, 3, 6)]:
         seed, epoch, step = key
@@ -304,8 +304,8 @@ def test_a_balanced_patch_holds_its_pixel_wherever_the_class_is():
     masks = [random.choice([0, 1, 2, IGNORE], (20, 17), p=[0.7, 0.2, 0.05, 0.05]).astype(np.uint8) for _ in range(3)]
     masks[1][masks[1] == 2] = 0  # one image without the rare class
     y, x = np.mgrid[:20, :17].astype(np.uint8)
-    samples = Samples.held([(np.stack([y, x, mask], axis=2), mask) for mask in masks], 3)
-    drawing = Drawing(seed=0, size=1, batch=1, balance=1.0, flips="none")
+    samples = Dataset.in_memory([(np.stack([y, x, mask], axis=2), mask) for mask in masks], 3)
+    drawing = Sampling(seed=0, size=1, batch=1, balance=1.0, flips="none")
     found = {0: [], 1: [], 2: []}
     for label in found:
         for number, (image, mask, rows) in enumerate(samples.items):
@@ -315,7 +315,7 @@ def test_a_balanced_patch_holds_its_pixel_wherever_the_class_is():
                 found[label].append((number, *pixel[:2].tolist()))
     for label, places in found.items():
         assert places == [(n, *place) for n, mask in enumerate(masks) for place in np.argwhere(mask == label).tolist()]
-    drawn = [draw_place(samples.ends, drawing, 0, step, 0)[:2] for step in range(3000)]
+    drawn = [choose_patch(samples.cumulative_counts, drawing, 0, step, 0)[:2] for step in range(3000)]
     assert 0.3 < np.mean([label == 2 for _, label in drawn]) < 0.37  # drawn evenly, however rare
     assert not any(number == 1 and label == 2 for number, label in drawn)
 
@@ -351,15 +351,15 @@ def test_reuse_takes_several_steps_from_the_same_images():
     """Nothing but that changes: patches still differ, and it does not matter how many are drawn at once."""
     random = np.random.default_rng(0)
     pairs = [(np.full((40, 40, 3), n, np.uint8), random.integers(0, 2, (40, 40), np.uint8)) for n in range(50)]
-    samples, drawing = Samples.held(pairs, 2), Drawing(seed=0, size=16, batch=4, balance=0.5, reuse=3)
-    batches = draw_batches(samples, drawing, epoch=1, first=3, steps=3, slots=range(4))
+    samples, drawing = Dataset.in_memory(pairs, 2), Sampling(seed=0, size=16, batch=4, balance=0.5, reuse=3)
+    batches = cut_batches(samples, drawing, epoch=1, first=3, steps=3, slots=range(4))
     assert len(batches) == 3
     sources = [batch[:, 0, 0, 0].tolist() for batch, _ in batches]
     assert sources[0] == sources[1] == sources[2] and len(set(sources[0])) > 1
     assert not np.array_equal(batches[0][1], batches[1][1])
-    [(first, _), (second, _)] = draw_batches(samples, drawing, epoch=1, first=3, steps=2, slots=range(4))
+    [(first, _), (second, _)] = cut_batches(samples, drawing, epoch=1, first=3, steps=2, slots=range(4))
     assert np.array_equal(first, batches[0][0]) and np.array_equal(second, batches[1][0])
-    following = draw_batches(samples, drawing, epoch=1, first=6, steps=1, slots=range(4))
+    following = cut_batches(samples, drawing, epoch=1, first=6, steps=1, slots=range(4))
     assert following[0][0][:, 0, 0, 0].tolist() != sources[0]
 
 
@@ -377,10 +377,10 @@ def coloured_pairs():
 
 @pytest.mark.parametrize("reuse", [1, 3])
 def test_pasted_objects_come_whole_with_their_class_and_nothing_else_changes(reuse):
-    samples = Samples.held(coloured_pairs(), 3)
-    plain = Drawing(seed=0, size=16, batch=60, balance=0.0, reuse=reuse)
-    before = draw_batches(samples, plain, epoch=1, first=3, steps=reuse, slots=range(60))
-    after = draw_batches(samples, plain._replace(paste=0.5, ground=0), 1, 3, reuse, range(60))
+    samples = Dataset.in_memory(coloured_pairs(), 3)
+    plain = Sampling(seed=0, size=16, batch=60, balance=0.0, reuse=reuse)
+    before = cut_batches(samples, plain, epoch=1, first=3, steps=reuse, slots=range(60))
+    after = cut_batches(samples, plain._replace(paste=0.5, ground=0), 1, 3, reuse, range(60))
     changed = []
     for (images, masks), (with_objects, truths) in zip(before, after):
         pasted = (images != with_objects).any(axis=3)
@@ -392,15 +392,15 @@ def test_pasted_objects_come_whole_with_their_class_and_nothing_else_changes(reu
     assert 0.3 < np.mean(changed) < 0.6
     if reuse > 1:  # from the same images in all of these steps
         assert all(changed[0][n] or not changed[1][n] for n in range(60))
-    alone = draw_batches(samples, plain._replace(paste=0.5, ground=0), 1, 3, reuse, [7, 3])
+    alone = cut_batches(samples, plain._replace(paste=0.5, ground=0), 1, 3, reuse, [7, 3])
     assert np.array_equal(alone[0][0], after[0][0][[7, 3]]) and np.array_equal(alone[0][1], after[0][1][[7, 3]])
 
 
 def test_without_any_object_nothing_is_pasted():
-    samples = Samples.held(coloured_pairs()[5:], 3)
-    drawing = Drawing(seed=0, size=16, batch=4, balance=0.5)
-    [(images, masks)] = draw_batches(samples, drawing._replace(paste=1.0, ground=0), 0, 0, 1, range(4))
-    [(same, _)] = draw_batches(samples, drawing, 0, 0, 1, range(4))
+    samples = Dataset.in_memory(coloured_pairs()[5:], 3)
+    drawing = Sampling(seed=0, size=16, batch=4, balance=0.5)
+    [(images, masks)] = cut_batches(samples, drawing._replace(paste=1.0, ground=0), 0, 0, 1, range(4))
+    [(same, _)] = cut_batches(samples, drawing, 0, 0, 1, range(4))
     assert np.array_equal(images, same) and not masks.any()
 
 

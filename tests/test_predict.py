@@ -12,10 +12,12 @@ from PIL import Image
 
 import patches
 import predict
-from checkpoint import load_checkpoint, save_checkpoint
-from data import read_image, read_mask
-from model import FCN, UNet, batchnorms, normalize
-from predict import adapted, segmenter
+from model import FCN, UNet, batchnorm_layers, load_network, normalize
+from predict import adapted
+from segmenter import Segmenter
+from support.arguments import predict_arguments
+from support.checkpoint import save_checkpoint
+from support.images import read_image, read_mask
 
 CLASSES = [{"name": "background", "value": 0}, {"name": "foreground", "value": 255}]
 
@@ -30,9 +32,9 @@ def checkpoint(path, classes=CLASSES, seed=0):
 
 def oracle(path, image):
     """Class indices by one pass over the whole image."""
-    model, facts = load_checkpoint(path)
+    model, metadata = load_network(path)
     with torch.inference_mode():
-        return model(normalize(image[None], facts["mean"], facts["std"]))[0].argmax(0).numpy()
+        return model(normalize(image[None], metadata["mean"], metadata["std"]))[0].argmax(0).numpy()
 
 
 def test_a_new_image_of_any_size_in_windows_equals_the_whole_pass(tmp_path):
@@ -113,7 +115,7 @@ def test_no_window_is_over_the_budget(tmp_path, monkeypatch, words):
     monkeypatch.chdir(tmp_path)
     shapes, forward = [], FCN.forward
     monkeypatch.setattr(FCN, "forward", lambda self, batch: shapes.append(tuple(batch.shape)) or forward(self, batch))
-    predict.predict(predict.parse_arguments(words))
+    predict.predict(predict_arguments(words))
     assert len(shapes) == 15 * (8 if words == ["--tta"] else 1)
     assert {shape[:2] for shape in shapes} == {(1, 3)} and max(max(shape[2:]) for shape in shapes) <= 256
 
@@ -123,7 +125,7 @@ def test_nothing_is_imported_that_is_not_needed(tmp_path):
     Image.new("RGB", (50, 40)).save(tmp_path / "rgb.png")
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); import predict\n"
-        "predict.predict(predict.parse_arguments([]))\n"
+        "predict.predict(predict_arguments([]))\n"
         "print([name for name in ('matplotlib', 'skimage', 'scipy', 'sklearn') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code, ROOT], cwd=tmp_path, capture_output=True, text=True)
@@ -193,8 +195,8 @@ def experienced():
     model = UNet(3, 4, 2)
     for _ in range(20):
         model.train()(torch.randn(4, 3, 64, 64))
-    facts = {"mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2], "settings": {"zoom": 1.0}}
-    return model.eval(), facts
+    metadata = {"mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2], "settings": {"zoom": 1.0}}
+    return model.eval(), metadata
 
 
 def noisy(height, width, seed=0, level=200, spread=20):
@@ -202,48 +204,49 @@ def noisy(height, width, seed=0, level=200, spread=20):
 
 
 def test_a_network_adapted_whole_to_a_window_sees_it_as_in_training(experienced):
-    model, facts = experienced
-    image, statistics = noisy(64, 64), [layer.running_var.clone() for layer in batchnorms(model)]
-    plain = segmenter(model, facts)(image)
+    model, metadata = experienced
+    image, statistics = noisy(64, 64), [layer.running_var.clone() for layer in batchnorm_layers(model)]
+    plain = Segmenter(model, metadata)(image)
     before = copy.deepcopy(model.state_dict())
-    adapted = segmenter(model, facts, adapt=1.0)(image)
+    adapted = Segmenter(model, metadata, adapt=1.0)(image)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
-    assert not model.training and np.array_equal(segmenter(model, facts)(image), plain)
+    assert not model.training and np.array_equal(Segmenter(model, metadata)(image), plain)
     reference = copy.deepcopy(model)
-    for layer, usual in zip(batchnorms(reference), statistics):
+    for layer, usual in zip(batchnorm_layers(reference), statistics):
         assert torch.equal(usual, layer.running_var)
         layer.momentum = 1.0  # what it sees last is all that it knows
-    x = normalize(image[None], facts["mean"], facts["std"])
+    x = normalize(image[None], metadata["mean"], metadata["std"])
     reference.train()(x)
     expected = reference.eval()(x)[0].argmax(dim=0).numpy()
     assert (adapted == expected).mean() > 0.999 and (plain != expected).mean() > 0.05
 
 
 def test_adapting_averages_over_the_windows_as_pytorch_does_over_batches(experienced):
-    model, facts = experienced
+    model, metadata = experienced
     image = np.concatenate([noisy(300, 200), noisy(300, 190, level=60)], axis=1)
     height, width, cover = patches.tiles(*image.shape[:2], model.halo, model.stride)
-    windows = [normalize(image[None, y : y + height, x : x + width], facts["mean"], facts["std"]) for y, x, *_ in cover]
+    crops = [image[None, y : y + height, x : x + width] for y, x, *_ in cover]
+    windows = [normalize(crop, metadata["mean"], metadata["std"]) for crop in crops]
     assert len(windows) > 3
     reference = copy.deepcopy(model)
     torch.optim.swa_utils.update_bn(windows, reference)
-    for layer, usual in zip(batchnorms(reference), batchnorms(model)):
+    for layer, usual in zip(batchnorm_layers(reference), batchnorm_layers(model)):
         layer.running_mean.mul_(0.75).add_(usual.running_mean, alpha=0.25)
         layer.running_var.mul_(0.75).add_(usual.running_var, alpha=0.25)
-    expected = segmenter(reference, facts)(image)
-    assert (segmenter(model, facts, adapt=0.75)(image) == expected).mean() > 0.999
-    assert (segmenter(model, facts)(image) != expected).mean() > 0.05
+    expected = Segmenter(reference, metadata)(image)
+    assert (Segmenter(model, metadata, adapt=0.75)(image) == expected).mean() > 0.999
+    assert (Segmenter(model, metadata)(image) != expected).mean() > 0.05
 
 
 @pytest.mark.parametrize("zoom", [1.0, 0.25])
 def test_adapting_to_the_smallest_images_does_not_fail(experienced, zoom):
-    model, facts = experienced
-    facts["settings"]["zoom"] = zoom
+    model, metadata = experienced
+    metadata["settings"]["zoom"] = zoom
     for size in [(1, 1), (4, 3), (5, 4), (17, 3), (30, 30)]:
         image = noisy(*size)
-        assert segmenter(model, facts, adapt=1.0)(image).shape == size
+        assert Segmenter(model, metadata, adapt=1.0)(image).shape == size
         if max(size) * zoom <= 4:
-            assert np.array_equal(segmenter(model, facts, adapt=1.0)(image), segmenter(model, facts)(image))
+            assert np.array_equal(Segmenter(model, metadata, adapt=1.0)(image), Segmenter(model, metadata)(image))
 
 
 def test_a_broken_look_leaves_the_network_as_it_was(experienced):
@@ -256,7 +259,7 @@ def test_a_broken_look_leaves_the_network_as_it_was(experienced):
 
     with pytest.raises(KeyboardInterrupt), torch.no_grad():
         adapted(model, interrupted, interrupted, 0.5)(noisy(64, 64))
-    assert not any(layer.training or layer.momentum is None for layer in batchnorms(model))
+    assert not any(layer.training or layer.momentum is None for layer in batchnorm_layers(model))
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 

@@ -7,7 +7,7 @@ import pytest
 from conftest import ROOT
 
 import model
-import train
+from support.arguments import train_arguments
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -38,9 +38,9 @@ def test_nothing_is_left_to_fill_in_and_the_table_is_what_model_py_prints(capsys
 
 def test_every_knob_of_the_training_has_its_default_in_its_help(capsys):
     with pytest.raises(SystemExit):
-        train.parse_arguments(["--help"])
+        train_arguments(["--help"])
     text = " ".join(capsys.readouterr().out.split()).split("options:")[1]
-    for name, default in vars(train.parse_arguments([])).items():
+    for name, default in vars(train_arguments([])).items():
         if isinstance(default, (int, float)) and not isinstance(default, bool):
             described = text.split(f" --{name.replace('_', '-')} ")[1].split(" --")[0]
             assert f"({default:g}" in described, name
@@ -48,4 +48,4 @@ def test_every_knob_of_the_training_has_its_default_in_its_help(capsys):
 
 def test_the_demonstration_shows_the_jitter_of_the_training():
     jitter = re.search(r"jitter=([\d.]+)", (ROOT / "data.py").read_text(encoding="utf-8")).group(1)
-    assert float(jitter) == train.parse_arguments([]).jitter
+    assert float(jitter) == train_arguments([]).jitter

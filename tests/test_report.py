@@ -11,14 +11,15 @@ from PIL import Image
 import evaluate
 import infer
 import metrics
-import report
 import train
-from checkpoint import load_checkpoint
-from predict import segmenter
+from model import load_network
+from segmenter import Segmenter
+from support.arguments import evaluate_arguments, infer_arguments, train_arguments
+from tools import report
 
 
 def trained(*words):
-    train.train(train.parse_arguments([str(word) for word in words]))
+    train.train(train_arguments([str(word) for word in words]))
 
 
 def reported(*words):
@@ -35,10 +36,10 @@ def test_of_one_pair_it_tests_on_the_strip_held_out(pair):
     trained(image, mask, "--epochs", 3, "--steps", 15, "--out", out)
     reported(out, "--title", "Discs")
     text = (out / "report.md").read_text(encoding="utf-8")
-    model, facts = load_checkpoint(out / "model.pt")
-    data = train.load_data(train.parse_arguments([], **facts["settings"]), model)
+    model, metadata = load_network(out / "model.pt")
+    data = train.load_data(train_arguments([], **metadata["settings"]), model)
     [(strip, truth, _)] = data.validation.items
-    confusion = metrics.confusion_matrix(truth, segmenter(model, facts)(strip), 2)
+    confusion = metrics.confusion_matrix(truth, Segmenter(model, metadata)(strip), 2)
     assert text.startswith("# Discs\n") and metrics.table(confusion, ["background", "foreground"]) in text
     assert f"IoU of foreground: {metrics.iou(confusion)[1]:.4f}" in " ".join(text.split())
     for told in ("10,514 parameters", "0.92 GFLOPs", "steps=15", "3 epochs", "a strip held out of"):
@@ -59,12 +60,12 @@ def test_of_a_folder_its_figures_are_evaluates(folder, tmp_path):
             "--steps", 10, "--epochs", 2, "--out", out)  # fmt: skip
     reported(out)
     own = (out / "report.md").read_text(encoding="utf-8")
-    arguments = infer.parse_arguments(
+    arguments = infer_arguments(
         [str(folder / "images"), str(tmp_path / "masks"), "--checkpoint", str(out / "model.pt")]
     )
     infer.infer(arguments)
     words = [str(tmp_path / "masks"), str(folder / "masks"), "--only", str(out / "val.txt")]
-    figures = evaluate.evaluate(evaluate.parse_arguments(words))
+    figures = evaluate.evaluate(evaluate_arguments(words))
     names = [one["name"] for one in figures["classes"]]
     assert metrics.table(np.array(figures["confusion"]), names) in own
     assert f"their mean IoU: {figures['overall']['image_iou']:.4f}" in " ".join(own.split())

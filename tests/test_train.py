@@ -17,11 +17,11 @@ from PIL import Image
 
 import patches
 import train
-from checkpoint import load_checkpoint
-from data import read_image
-from model import FCN, predictor
+from model import FCN, load_network
 from patches import stitch
-from predict import segmenter
+from segmenter import Segmenter, torch_forward
+from support.arguments import train_arguments
+from support.images import read_image
 
 QUICK = ["--epochs", 3, "--steps", 6, "--batch", 4, "--patch", 32]
 RESULTS = ["history.csv", "last.pt", "loss_vs_epochs.png", "model.pt", "settings.args"]
@@ -64,11 +64,11 @@ def test_it_learns(pair):
     rows = history(folder)
     assert float(rows[-1]["train_loss"]) < 0.3 * float(rows[0]["train_loss"])
     assert max(float(row["val_iou"]) for row in rows) > 0.9
-    _, facts = load_checkpoint(folder / "model.pt")
+    _, metadata = load_network(folder / "model.pt")
     best = max(rows, key=lambda row: (float(row["val_iou"]), -float(row["val_loss"])))
-    assert facts["metrics"]["epoch"] == int(best["epoch"])
-    assert facts["classes"] == [{"name": "background", "value": 0}, {"name": "foreground", "value": 255}]
-    assert facts["settings"]["image"] == str(image) and facts["versions"]["threads"] >= 1
+    assert metadata["metrics"]["epoch"] == int(best["epoch"])
+    assert metadata["classes"] == [{"name": "background", "value": 0}, {"name": "foreground", "value": 255}]
+    assert metadata["settings"]["image"] == str(image) and metadata["versions"]["threads"] >= 1
 
 
 def test_same_seed_same_weights_another_seed_others(pair):
@@ -95,14 +95,14 @@ UNET = ["--model", "unet", "--width", 4, "--depth", 2, "--patch", 32, "--batch",
 def test_a_zoomed_training_predicts_masks_of_the_images_own_size(pair):
     folder, image, mask = pair
     words = [str(image), str(mask), "--zoom", "0.5", "--epochs", "6", "--steps", "20", "--out", str(folder / "run")]
-    best = train.train(train.parse_arguments(words))
+    best = train.train(train_arguments(words))
     assert best["val_iou"] > 0.7  # discs of four to twelve pixels, at half the size
-    model, facts = load_checkpoint(folder / "run" / "model.pt")
+    model, metadata = load_network(folder / "run" / "model.pt")
     whole = read_image(image)
-    predicted = segmenter(model, facts)(whole)
+    predicted = Segmenter(model, metadata)(whole)
     assert predicted.shape == whole.shape[:2] and predicted.dtype == np.uint8
     small = np.asarray(Image.fromarray(whole).resize((150, 60), Image.BILINEAR))
-    logits = stitch(predictor(model, facts["mean"], facts["std"]), small, 8, 2)
+    logits = stitch(torch_forward(model, metadata["mean"], metadata["std"]), small, 8, 2)
     coarse = (logits[1] > logits[0]).repeat(2, axis=0).repeat(2, axis=1)
     assert (predicted == coarse).mean() > 0.95
 
@@ -113,8 +113,8 @@ def test_a_unet_learns_a_folder(folder, tmp_path):
     assert "8 pairs" in done.stdout and "9 ignored" in done.stdout
     rows = history(tmp_path / "run")
     assert float(rows[-1]["val_iou"]) > 0.7 > float(rows[0]["val_iou"])
-    model, facts = load_checkpoint(tmp_path / "run" / "model.pt")
-    assert model.name == "unet" and facts["ignore"] == [9] and facts["settings"]["data"] == str(folder)
+    model, metadata = load_network(tmp_path / "run" / "model.pt")
+    assert model.name == "unet" and metadata["ignore"] == [9] and metadata["settings"]["data"] == str(folder)
 
 
 @pytest.mark.parametrize("loss", ["bce", "focal", "dice", "ce+dice"])
@@ -131,9 +131,9 @@ def test_noise_reaches_the_network_in_its_units(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(train, "within_budget", lambda images, budget: seen.append(images) or images)
     for noise in (0, 0.3):
         words = ["--data", folder, *UNET, "--steps", 2, "--epochs", 1, "--noise", noise, "--out", tmp_path / f"{noise}"]
-        train.train(train.parse_arguments([str(word) for word in words]))
+        train.train(train_arguments([str(word) for word in words]))
     _, plain, _, _, noisy, _ = seen  # of each: that the budget allows it, and two steps
-    std = load_checkpoint(tmp_path / "0.3" / "model.pt")[1]["std"]
+    std = load_network(tmp_path / "0.3" / "model.pt")[1]["std"]
     expected = patches.noise(0, 0, 0, range(4), 32, 0.3) / std
     np.testing.assert_allclose((noisy - plain).permute(0, 2, 3, 1), expected, atol=1e-5)
 
@@ -150,7 +150,7 @@ def test_pasting_needs_a_background(folder, tmp_path):
     weights = []
     for paste in ([], ["--paste", 0.5]):
         assert inside(*words[:-2], *paste, cwd=tmp_path).returncode == 0
-        weights.append(load_checkpoint(tmp_path / "model.pt")[0].state_dict()["layers.conv1.weight"])
+        weights.append(load_network(tmp_path / "model.pt")[0].state_dict()["layers.conv1.weight"])
     assert not torch.equal(*weights)
 
 
@@ -235,8 +235,8 @@ def test_auto_precision_is_told_and_kept_for_resuming(pair):
     folder, image, mask = pair
     done = command("train.py", image, mask, "--amp", "auto", *QUICK, "--device", "cpu", cwd=folder)
     assert "--amp auto: a step in 16 bits is" in done.stdout
-    _, facts = load_checkpoint(folder / "last.pt")
-    assert facts["settings"]["amp"] in ("on", "off")
+    _, metadata = load_network(folder / "last.pt")
+    assert metadata["settings"]["amp"] in ("on", "off")
     assert "--amp auto" not in command("train.py", "--resume", "--epochs", 4, cwd=folder).stdout
 
 
@@ -301,9 +301,9 @@ def test_killed_at_twenty_random_moments_it_ends_with_the_same_weights(folder, t
         kills += process.returncode != 0  # 0: it was done before it could be killed
         assert "Traceback" not in errors and "train.py:" not in errors, errors
         if last.exists():
-            epochs.append(len(load_checkpoint(last)[1]["resume"]["history"]))
+            epochs.append(len(load_network(last)[1]["resume"]["history"]))
         if (tmp_path / "killed" / "model.pt").exists():
-            load_checkpoint(tmp_path / "killed" / "model.pt")
+            load_network(tmp_path / "killed" / "model.pt")
             assert len(history(tmp_path / "killed")) >= epochs[-1]
     assert kills >= 12 and epochs == sorted(epochs) and len(set(epochs)) > 4
     done = command("train.py", "--resume", "--out", "killed", "--device", "cpu", cwd=tmp_path)
@@ -391,7 +391,7 @@ def test_no_batch_is_over_the_budget(pair, monkeypatch):
     folder, image, mask = pair
     shapes, forward = [], FCN.forward
     monkeypatch.setattr(FCN, "forward", lambda self, batch: shapes.append(tuple(batch.shape)) or forward(self, batch))
-    train.train(train.parse_arguments([str(image), str(mask), "--out", str(folder), "--epochs", "1", "--steps", "2"]))
+    train.train(train_arguments([str(image), str(mask), "--out", str(folder), "--epochs", "1", "--steps", "2"]))
     assert shapes[0] == (16, 3, 64, 64)  # exactly one 256x256 input
     assert all(max(shape[2:]) <= 256 and shape[0] * shape[2] * shape[3] <= 256 * 256 for shape in shapes)
     assert len(shapes) > 2  # validation ran, too
@@ -420,8 +420,8 @@ def test_masks_of_several_classes_and_of_colours(tmp_path, pair):
         Image.fromarray(values[stripes]).save(folder / f"{name}.png")
         done = inside("train.py", image, folder / f"{name}.png", "--out", name, "--epochs", 1, "--steps", 2, cwd=folder)
         assert done.returncode == 0, done.stderr
-        _, facts = load_checkpoint(folder / name / "model.pt")
-        assert [one["value"] for one in facts["classes"]] == sorted(values.tolist())
+        _, metadata = load_network(folder / name / "model.pt")
+        assert [one["value"] for one in metadata["classes"]] == sorted(values.tolist())
 
 
 def test_a_tiny_image_trains_and_says_what_it_cannot_do(tmp_path):
@@ -533,7 +533,7 @@ def test_resuming_needs_a_run_of_the_same_data(pair):
 )
 def test_bad_arguments(words, capsys):
     with pytest.raises(SystemExit) as caught:
-        train.parse_arguments(words)
+        train_arguments(words)
     message = capsys.readouterr().err
     assert caught.value.code == 2 and len(message.splitlines()) == 1 and message.startswith("train.py: ")
     assert words[0].removeprefix("only_one.png") in message

@@ -18,48 +18,15 @@ In brackets are the 2.5th and 97.5th percentile of 1,000 bootstraps over the ima
 drive are alike, they are too narrow for other drives. What was computed is kept in OUT: the same command, or one with
 more networks, goes on from there.
 """
-from arguments import Parser, number
-
-
-def parse_arguments(argv=None):
-    parser = Parser(__file__, __doc__)
-    add = parser.add_argument
-    add("data", metavar="DATA", help="the data set, see prepare.py")
-    add("--baseline", required=True, metavar="FILE", help="the network to compare with")
-    add("--recipe", nargs="+", required=True, metavar="FILE",
-        help="those to compare with it; the last table is the first one's")
-    add("--adapt", type=number(float, 0, 1), default=0.0, metavar="SHARE",
-        help="show the --recipe networks also with BatchNorm adapted to each image, see predict.py (0: not)")
-    add("--networks", nargs="+", default=[], metavar="FILE", help="others, for the first and third table")
-    add("--list", default="test.txt", metavar="FILE",
-        help="the images to compute figures on, a file in DATA (test.txt; use val.txt to choose --adapt)")
-    add("--near", nargs="+", default=[], metavar="DIR", help="images of nearly this kind, streets elsewhere say")
-    add("--far", nargs="+", default=[], metavar="DIR", help="images of another kind")
-    add("--out", required=True, metavar="DIR", help="a new folder, or one to go on with")
-    add("--kinds", nargs="+", metavar="KIND", help="of corruption (all of corrupt.py)")
-    add("--severities", nargs="+", type=number(int, 1, 5), default=[3], metavar="S", help="for the second table (3)")
-    add("--keep", type=number(float, 0.5, 1), default=0.95, metavar="P",
-        help="share of the images of val.txt that a threshold keeps (0.95)")
-    add("--halo", type=number(int, 0, 127), default=32, metavar="PIXELS",
-        help="what windows see around what they keep, at most what the network sees (32: little work, and of a U-Net "
-             "with four poolings nearly the same classes)")
-    add("--bf16", action="store_true", help="multiply in bfloat16, which is faster on CPUs made for it (off)")
-    add("--images", type=number(int, 1), metavar="N",
-        help="at most so many of each folder and list, spread evenly (all)")
-    add("--quick", action="store_true", help="to try it: 6 images each, fog and rain only")
-    args = parser.parse_args(argv)
-    if args.quick:
-        args.images, args.kinds = args.images or 6, args.kinds or ["fog", "rain"]
-    return args
-
+from challenges.cityscapes.arguments import benchmark_arguments
+from support.arguments import run_script
 
 if __name__ == "__main__":
-    ARGS = parse_arguments()     # before the imports below, which take two seconds: --help and typos answer at once
+    ARGS = benchmark_arguments(description=__doc__)     # before the imports that take seconds
 
 import hashlib
 import itertools
 import json
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -69,16 +36,15 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 import metrics
-import ood
 from challenges.cityscapes.corrupt import KINDS, SEVERITIES, corrupt
-from checkpoint import load_checkpoint
-from data import images_by_name, named_images, read_image
-from dataset import spread
-from files import MARK, BadInput, begin_folder, claim, set_of_files, write_text
-from model import pick_device
-from predict import segmenter
-from processes import WORLD
-from scoring import find_examples
+from model import load_network
+from segmenter import Segmenter
+from support import ood
+from support.devices import pick_device
+from support.files import MARK, BadInput, begin_folder, check_writable, set_of_files, write_text
+from support.images import evenly_spaced, images_by_name, named_images, read_image
+from support.machine import WORLD
+from tools.scoring import find_examples
 
 # What train.py can do to its patches, and the kinds of damage that resemble it.
 LIKE = {"jitter": ("contrast", "night"), "noise": ("gaussian_noise", "shot_noise")}
@@ -93,11 +59,23 @@ class Network(NamedTuple):
     name: str
     trained: str                 # the name of the network without adaptation
     key: str                     # name, digest of its file and how it looks: what is kept of it stays its own
-    facts: dict
-    segment: object              # image uint8 (H, W, 3) → class indices (H, W)
-    scores: object               # of the image segmented last, see ood.watch
-    parameters: int
-    model: object
+    segment: Segmenter
+    bf16: bool
+
+    def look(self, image):
+        """Return class indices (H, W) and scores of an image; none if adapted, when it finds less unfamiliar."""
+        with torch.autocast(self.segment.device.type, torch.bfloat16, enabled=self.bf16):
+            if self.segment.adapt:
+                return self.segment(image), {}
+            return self.segment.with_scores(image, self.segment.score_names)
+
+    @property
+    def parameters(self):
+        return sum(parameter.numel() for parameter in self.segment.network.parameters())
+
+    @property
+    def settings(self):
+        return self.segment.metadata["settings"]
 
 
 class Image(NamedTuple):
@@ -108,45 +86,35 @@ class Image(NamedTuple):
 
 
 def open_network(path, halo, bf16, adapt=0.0):
-    model, facts = load_checkpoint(path)
+    """Return the Network in a checkpoint; its halo is at most what it sees, as more would be wasted."""
     name = Path(path).resolve().parent.name if Path(path).name == "model.pt" else Path(path).stem
-    key = f"{name} {hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]}"
-    trained = name
+    key, trained = f"{name} {hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]}", name
     if adapt:
         name, key = f"{name}, adapted {adapt:g}", f"{key} {adapt:g}"
-        seen, scores = None, lambda: {}      # adapted, it finds less unfamiliar
-    else:
-        seen, scores = ood.watch(ood.scores_of(model), model)
-    device = pick_device("auto")
-    halo = min(halo, model.halo)             # more than it sees would be wasted
-    in_usual_precision = segmenter(model, facts, device, halo, seen=seen, adapt=adapt)
-
-    def segment(image):
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            return in_usual_precision(image)
-
-    return Network(name, trained, key, facts, segment, scores, sum(map(torch.numel, model.parameters())), model)
+    network, metadata = load_network(path)
+    segment = Segmenter(network, metadata, pick_device("auto"), min(halo, network.halo), adapt=adapt)
+    return Network(name, trained, key, segment, bf16)
 
 
-def examples_of(folder, facts, listed, count):
+def examples_of(folder, metadata, listed, count):
     """{name: function that reads (image, truth)} of at most `count` names in a list of a data set."""
     folder = Path(folder)
-    found = find_examples(folder / "images", folder / "masks", facts, only=folder / listed)
-    places = spread(len(found.names), count or len(found.names))
+    found = find_examples(folder / "images", folder / "masks", metadata, only=folder / listed)
+    places = evenly_spaced(len(found.names), count or len(found.names))
     return {found.names[place]: lambda place=place: found.read(place) for place in places}
 
 
 def look_at_folder(network, folder, count, out):
     """[Image, …] that a network makes of at most `count` images in a folder, without truths."""
     paths = list(named_images(folder).values())
-    chosen = [paths[place] for place in spread(len(paths), count or len(paths))]
+    chosen = [paths[place] for place in evenly_spaced(len(paths), count or len(paths))]
     examples = {path.name: lambda path=path: (read_image(path), None) for path in chosen}
     return look(network, examples, f"{Path(folder).resolve().name} {set_of_files(paths)}", out)
 
 
 def look(network, examples, condition, out, damage=None):
     """[Image, …] that a network makes of examples, perhaps damaged first: (kind, severity). Kept in a file."""
-    path = claim(out / network.key / f"{condition}.json")
+    path = check_writable(out / network.key / f"{condition}.json")
     rows = json.loads(path.read_text(encoding="utf-8"))["images"] if path.exists() else None
     if rows is None or [row["name"] for row in rows] != list(examples):
         rows = []
@@ -154,11 +122,11 @@ def look(network, examples, condition, out, damage=None):
             image, truth = read()
             if damage:
                 image = corrupt(image, *damage, seed=f"0 {name}")
-            indices = network.segment(image)
+            indices, scores = network.look(image)
             confusion = None
             if truth is not None:
                 confusion = metrics.confusion_matrix(truth, indices, len(network.facts["classes"])).tolist()
-            rows.append({"name": name, "confusion": confusion, "scores": network.scores()})
+            rows.append({"name": name, "confusion": confusion, "scores": scores})
         write_text(path, json.dumps({"written by": MARK, "images": rows}))
     return [Image(row["confusion"] and np.array(row["confusion"]), row["scores"]) for row in rows]
 
@@ -166,11 +134,10 @@ def look(network, examples, condition, out, damage=None):
 def flops(network, image):
     """GFLOPs for an image of 256×256 pixels, and for this one in the windows it is cut into; 2 for a multiply-add."""
     counts = []
-    for one in (np.zeros((256, 256, 3), np.uint8), image):
+    for picture in (np.zeros((256, 256, 3), np.uint8), image):
         with FlopCounterMode(display=False) as counter:
-            network.segment(one)
+            network.look(picture)
         counts.append(counter.get_total_flops() / 1e9)
-    network.scores()                                                  # of these two, which nobody wants
     return counts
 
 
@@ -296,8 +263,8 @@ def rejection(network, clean, chosen_by, near, far, keep):
             "far_rejected": float((distant < least).mean()) if len(distant) else None,
             "rule": float((dices * (own >= least)).sum() / (len(own) + let_in))}
         one = found[name]
-        print(f"{name:<10}{least:>11.4g}{metrics.text(one['near_auroc']):>12}{metrics.text(one['far_auroc']):>11}"
-              f"{one['kept']:>8.1%}{metrics.text(one['near_rejected']):>10}{metrics.text(one['far_rejected']):>9}"
+        print(f"{name:<10}{least:>11.4g}{metrics.format_metric(one['near_auroc']):>12}{metrics.format_metric(one['far_auroc']):>11}"
+              f"{one['kept']:>8.1%}{metrics.format_metric(one['near_rejected']):>10}{metrics.format_metric(one['far_rejected']):>9}"
               f"{one['rule']:>9.4f}")
     nothing = float(dices.sum() / (len(clean) + len(near) + len(far)))
     print(f"{'to reject nothing':<72}{nothing:>8.4f}\n{'to know':<72}{dices.mean():>8.4f}")
@@ -312,7 +279,7 @@ def draw_efficiency(figures, baseline, path):
     """Dice against GFLOPs of an image; a line along those that no other network beats in both."""
     from matplotlib.figure import Figure
 
-    from plots import BLUE, ORANGE, save
+    from support.plots import BLUE, ORANGE, save
 
     figure = Figure(figsize=(8, 4.5), dpi=110, layout="constrained")
     axes, points = figure.subplots(), {name: (one["image_gflops"], one["dice"]) for name, one in figures.items()}
@@ -339,7 +306,7 @@ def draw_robustness(figures, networks, kinds, severity, path):
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    from plots import BLUE, ORANGE, SKY, save
+    from support.plots import BLUE, ORANGE, SKY, save
 
     trained = list(dict.fromkeys(network.trained for network in networks))
     looks = dict(zip(trained, zip(itertools.cycle("osD^"), itertools.cycle([ORANGE, BLUE, "black", SKY]))))
@@ -372,7 +339,7 @@ def draw_rejection(clean, near, far, figures, path):
     """For each score, how the images of the three kinds are spread, and the threshold."""
     from matplotlib.figure import Figure
 
-    from plots import BLUE, ORANGE, SKY, save
+    from support.plots import BLUE, ORANGE, SKY, save
 
     names = list(clean[0].scores)
     figure = Figure(figsize=(9, 1.7 * len(names)), dpi=110, layout="constrained")
@@ -396,7 +363,7 @@ def draw_rejection(clean, near, far, figures, path):
 
 
 def benchmark(args):
-    """Do what `args` ask for (see parse_arguments); returns all figures."""
+    """Compute, print and draw the four benchmarks that `args` ask for; returns all figures. Raises BadInput."""
     if WORLD > 1:
         raise BadInput("all images go through one process; expected no torchrun")
     out, kinds = Path(args.out), list(dict.fromkeys(args.kinds or KINDS))
@@ -429,7 +396,7 @@ def benchmark(args):
     scores, worst = out / "scores", SEVERITIES[-1]
     begin_folder(out, {"set of files": set_of_files(files),
                        **{name: getattr(args, name) for name in ("list", "halo", "bf16", "images")}})
-    report, *pictures = [claim(out / name) for name in ("benchmark.json", "efficiency.png", "robustness.png",
+    report, *pictures = [check_writable(out / name) for name in ("benchmark.json", "efficiency.png", "robustness.png",
                                                         "rejection.png")]
 
     clean = {network.name: look(network, test, "clean", scores) for network in networks}
@@ -458,14 +425,6 @@ def benchmark(args):
     return figures
 
 
-def main(args):
-    try:
-        benchmark(args)
-    except BadInput as error:
-        sys.exit(f"benchmark.py: {error}")
-    except KeyboardInterrupt:
-        sys.exit("benchmark.py: interrupted; the same command goes on")
-
-
 if __name__ == "__main__":
-    main(ARGS)
+    run_script(benchmark, ARGS, __file__,
+               interrupted="interrupted; the same command goes on")

@@ -17,16 +17,15 @@ command goes on. What cannot be read is named at the end.
 import functools
 import io
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from arguments import Parser, number
-from data import hashed, images_by_name, in_threads, name_of, print_left_out, read_image
-from files import PICTURES, BadInput, begin_folder, claim, keep_apart, set_of_files, write_image
+from support.arguments import Parser, number, run_script
+from support.files import PICTURES, BadInput, begin_folder, check_writable, keep_apart, set_of_files, write_image
+from support.images import hash_to_unit, images_by_name, in_threads, name_of, print_left_out, read_image
 
 SEVERITIES = range(1, 6)
 HEIGHT = 360                     # of the images in which the lengths below are pixels: CamVid's, as it is used most
@@ -286,7 +285,8 @@ def corrupt(image, kind, severity, seed=0):
     """An image uint8 (H, W, 3), corrupted: the same. The seed may be a text; severities share its random numbers."""
     if kind not in KINDS or severity not in SEVERITIES:
         raise ValueError(f"{kind} {severity} is no corruption; expected one of {', '.join(KINDS)}, 1 to 5")
-    random = np.random.default_rng(int(hashed(f"{seed} {kind}") * 2**32))        # hashed gives so many distinct numbers
+    key = int(hash_to_unit(f"{seed} {kind}") * 2**32)                 # as many keys as there are such hashes
+    random = np.random.default_rng(key)
     return to_bytes(KINDS[kind](image / np.float32(255), severity, random))
 
 
@@ -349,7 +349,7 @@ def draw_sheet(image, path, seed=0, workers=None):
     """A picture, 900 pixels wide, of an image uint8 (H, W, 3) in every kind, a row each, at every severity."""
     from matplotlib.figure import Figure  # only now: it takes its time
 
-    from plots import save
+    from support.plots import save
 
     def panel(cell):
         kind, severity = cell
@@ -374,18 +374,13 @@ def draw_sheet(image, path, seed=0, workers=None):
 
 
 def main(args):
-    try:
-        if args.sheet:
-            source, sheet = Path(args.source), claim(args.sheet, args.source, endings=PICTURES)
-            draw_sheet(read_image(source), sheet, f"{args.seed} {name_of(source, source.parent)}", args.workers)
-            print(f"{sheet} shows every kind at every severity")
-        else:
-            corrupt_folder(args)
-    except (BadInput, OSError) as error:
-        sys.exit(f"corrupt.py: {error}")
-    except KeyboardInterrupt:
-        sys.exit("corrupt.py: interrupted; the same command goes on from here")
+    """Damage a folder, or draw the sheet of all kinds."""
+    if not args.sheet:
+        return corrupt_folder(args)
+    source, sheet = Path(args.source), check_writable(args.sheet, args.source, endings=PICTURES)
+    draw_sheet(read_image(source), sheet, f"{args.seed} {name_of(source, source.parent)}", args.workers)
+    print(f"{sheet} shows every kind at every severity")
 
 
 if __name__ == "__main__":
-    main(parse_arguments())
+    run_script(main, parse_arguments(), __file__, interrupted="interrupted; the same command goes on from here")

@@ -15,15 +15,15 @@ or drive in train. Images without labels go to inference/. Interrupted, the same
 """
 import os
 import shutil
-import sys
 from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
 from tqdm import tqdm
 
-from arguments import Parser, number
-from data import (
+from support.arguments import Parser, number, run_script
+from support.files import BadInput, begin_folder, keep_apart, set_of_files, write_whole
+from support.images import (
     find_images,
     image_size,
     in_threads,
@@ -34,7 +34,6 @@ from data import (
     to_indices,
     write_names,
 )
-from files import BadInput, begin_folder, keep_apart, set_of_files, write_whole
 
 HERE = Path(__file__).parent     # where the class tables are
 SPLITS = "train", "val", "test"
@@ -120,7 +119,7 @@ def last_of_each(scenes, share):
 
 
 def prepare(args):
-    """Do what `args` ask for (see parse_arguments)."""
+    """Make the data set that `args` ask for. Raises BadInput."""
     source, out = Path(args.source), Path(args.out)
     keep_apart(out, source)
     classes, ignore = read_classes(HERE / f"{args.layout}.json")
@@ -166,14 +165,6 @@ def prepare(args):
     print_left_out(problems)
 
 
-def main(args):
-    try:
-        prepare(args)
-    except (BadInput, OSError) as error:
-        sys.exit(f"prepare.py: {error}")
-    except KeyboardInterrupt:
-        sys.exit("prepare.py: interrupted, the data set is not whole; the same command goes on from here")
-
-
 if __name__ == "__main__":
-    main(parse_arguments())
+    run_script(prepare, parse_arguments(), __file__,
+               interrupted="interrupted, the data set is not whole; the same command goes on from here")

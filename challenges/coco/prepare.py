@@ -15,7 +15,6 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
@@ -24,24 +23,24 @@ import numpy as np
 from PIL import ExifTags, Image
 from tqdm import tqdm
 
-from arguments import Parser, number
 from challenges.coco.annotations import box, draw, find_categories, outline, read, sound
-from data import (
+from support.arguments import Parser, number, run_script
+from support.files import BadInput, begin_folder, keep_apart, write_image, write_text, write_whole
+from support.images import (
     IGNORE,
     READABLE,
     SMALLEST,
-    hashed,
+    decoding,
+    first_few,
+    hash_to_unit,
     in_threads,
     listable,
     name_of,
     print_left_out,
     read_image,
-    some,
-    split,
-    told_as_bad_input,
+    split_by_hash,
     write_names,
 )
-from files import BadInput, begin_folder, keep_apart, write_image, write_text, write_whole
 
 BACKGROUND, UNKNOWN = (0, 0, 0, 255), (128, 128, 128, 255)
 
@@ -130,7 +129,7 @@ def choose(annotations, wanted, classes, per_class, seed, images):
             showing[classes[index - 1]].add(annotation["image_id"])
     chosen = set()
     for name in classes:
-        chosen.update(sorted(showing[name], key=lambda image: hashed(f"{seed} {name} {image}"))[:per_class])
+        chosen.update(sorted(showing[name], key=lambda image: hash_to_unit(f"{seed} {name} {image}"))[:per_class])
     return chosen, len(set().union(*showing.values()))
 
 
@@ -197,7 +196,7 @@ def extent(where):
 def check_image(path, size):
     """What is wrong with an image file that should be of this size (height, width), or None."""
     try:
-        with told_as_bad_input(path), Image.open(path) as image:
+        with decoding(path), Image.open(path) as image:
             if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
                 return "images that their EXIF turns, so that the annotations may not fit"
         found = read_image(path).shape[:2]   # all of it: half a file has a whole header
@@ -256,7 +255,7 @@ def gather(args, folder):
     images, problems = find_images(entries, folder)
     chosen, showing = choose(outlines, wanted, args.classes, args.per_class, args.seed, images)
     if not chosen:
-        raise BadInput(f"{args.annotations} outlines no {some(args.classes)} in an image that is there; it names "
+        raise BadInput(f"{args.annotations} outlines no {first_few(args.classes)} in an image that is there; it names "
                        f"{len(table['images'])} images, {len(images)} of them are in {folder}; expected some that fit")
     print(f"{len(images)} images are there; {len(images) - showing} show none of the classes, "
           f"{showing - len(chosen)} that do were not drawn")
@@ -275,7 +274,7 @@ def gather(args, folder):
 
 
 def prepare(args):
-    """Do what `args` ask for (see parse_arguments)."""
+    """Make the data set that `args` ask for. Raises BadInput."""
     try:
         import pycocotools  # noqa: F401
     except ImportError:
@@ -285,7 +284,7 @@ def prepare(args):
         raise BadInput(f"{folder} is no folder; expected the one that the images are in")
     keep_apart(out, folder)
     chosen, colours = gather(args, folder), palette(len(args.classes))
-    parts = split([image["file_name"] for image in chosen.images], args.split, args.seed)
+    parts = split_by_hash([image["file_name"] for image in chosen.images], args.split, args.seed)
 
     with open(args.annotations, "rb") as file:
         digest = hashlib.sha256()
@@ -332,14 +331,6 @@ def write_tables(out, names, colours, chosen, kept, parts):
             write_names(out / f"{part}.txt", listed)
 
 
-def main(args):
-    try:
-        prepare(args)
-    except (BadInput, OSError) as error:
-        sys.exit(f"prepare.py: {error}")
-    except KeyboardInterrupt:
-        sys.exit("prepare.py: interrupted, the data set is not whole; the same command goes on from here")
-
-
 if __name__ == "__main__":
-    main(parse_arguments())
+    run_script(prepare, parse_arguments(), __file__,
+               interrupted="interrupted, the data set is not whole; the same command goes on from here")

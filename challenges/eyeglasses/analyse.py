@@ -7,15 +7,14 @@ their pixels together, and as the mean of the faces, with the interval that hold
 table below counts faces by the area that was taken for glasses: on faces with glasses, those found; on faces without,
 false alarms.
 """
-import sys
 
 import numpy as np
 
 import metrics
-from arguments import Parser
 from challenges.eyeglasses.prepare import CLASSES, read_glasses
-from data import images_by_name, in_threads, read_names, same_size, some
-from files import BadInput
+from support.arguments import Parser, run_script
+from support.files import BadInput
+from support.images import first_few, images_by_name, in_threads, read_names, same_size
 
 NAMES = [one["name"] for one in CLASSES["classes"]]
 AREAS = 0, 0.001, 0.01           # of the picture; the smallest glasses on a face cover about 0.01
@@ -48,8 +47,8 @@ def analyse(args):
     names = read_names(args.only, masks) if args.only else list(predictions)
     missing = [name for name in names if name not in predictions or name not in masks]
     if missing:
-        raise BadInput(f"{args.predictions} and {args.masks} do not both have {some(missing)}; expected masks of the "
-                       "same names")
+        raise BadInput(f"{args.predictions} and {args.masks} do not both have {first_few(missing)}; expected masks "
+                       "of the same names")
     confusions = np.array(list(in_threads(count, [(predictions[name], masks[name]) for name in names])))    # (N, 2, 2)
     worn = confusions[:, 1].sum(axis=1) > 0
     seen = confusions[:, :, 1].sum(axis=1) / confusions.sum(axis=(1, 2))                    # share of each picture
@@ -69,12 +68,5 @@ def analyse(args):
         print(f"{f'more than {area:.1%} of the picture' if area else 'any pixel':<28}{parts[0]:>14}{parts[1]:>14}")
 
 
-def main(args):
-    try:
-        analyse(args)
-    except BadInput as error:
-        sys.exit(f"analyse.py: {error}")
-
-
 if __name__ == "__main__":
-    main(parse_arguments())
+    run_script(analyse, parse_arguments(), __file__)

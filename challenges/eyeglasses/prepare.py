@@ -11,7 +11,6 @@ in CelebAMask-HQ; they are not kept together.) Interrupted, the same command goe
 import functools
 import json
 import os
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,21 +18,21 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from arguments import Parser, number
-from data import (
+from patches import resize
+from support.arguments import Parser, number, run_script
+from support.files import BadInput, begin_folder, is_jpeg, keep_apart, set_of_files, write_image, write_text
+from support.images import (
     SMALLEST,
-    hashed,
+    hash_to_unit,
     images_by_name,
     in_threads,
     listable,
     print_left_out,
     read_image,
     read_mask,
-    split,
+    split_by_hash,
     write_names,
 )
-from files import BadInput, begin_folder, is_jpeg, keep_apart, set_of_files, write_image, write_text
-from patches import resized
 
 CLASSES = {"classes": [{"name": "background", "value": 0}, {"name": "glasses", "value": 255}]}
 PHOTOGRAPHS, PARTS = "CelebA-HQ-img", "CelebAMask-HQ-mask-anno"       # the folders of CelebAMask-HQ
@@ -115,7 +114,7 @@ def wears(face):
 
 def choose(wearing, without, seed):
     """Names to take, of {name: whether there are glasses}: all with, and `without` times as many others at most."""
-    others = sorted((name for name in wearing if not wearing[name]), key=lambda name: hashed(f"{seed} {name}"))
+    others = sorted((name for name in wearing if not wearing[name]), key=lambda name: hash_to_unit(f"{seed} {name}"))
     if without is not None:
         others = others[:round(without * sum(wearing.values()))]
     return {name for name in wearing if wearing[name]}.union(others)
@@ -134,7 +133,7 @@ def read_face(face, size):
     if min(wanted) < SMALLEST:
         raise BadInput(f"{face.image} would have {wanted[1]}x{wanted[0]} pixels; expected at least {SMALLEST} a side")
     if image.shape[:2] != wanted:
-        image = resized(image, wanted)
+        image = resize(image, wanted)
     if mask.shape != wanted:     # a class is never averaged
         mask = np.asarray(Image.fromarray(mask).resize(wanted[::-1], Image.Resampling.NEAREST))
     return image, mask
@@ -156,7 +155,7 @@ def make(out, size, face):
 
 
 def prepare(args):
-    """Do what `args` ask for (see parse_arguments)."""
+    """Make the data set that `args` ask for. Raises BadInput."""
     source, out = Path(args.source), Path(args.out)
     keep_apart(out, source)
     faces, problems = find_faces(source, args.part)
@@ -182,7 +181,7 @@ def prepare(args):
     wearing = {name: wearing[name] for name in sorted(chosen)}
     write_text(out / "classes.json", json.dumps(CLASSES, indent=1))
     print(f"{out}: {sum(wearing.values())} faces with glasses, {len(wearing) - sum(wearing.values())} without")
-    halves = [split([name for name in wearing if wearing[name] == with_glasses], args.split, args.seed)
+    halves = [split_by_hash([name for name in wearing if wearing[name] == with_glasses], args.split, args.seed)
               for with_glasses in (True, False)]        # each part gets its share of either
     for part in ("train", "val", "test"):
         names = sorted(halves[0][part] + halves[1][part])
@@ -193,14 +192,6 @@ def prepare(args):
     print_left_out(problems)
 
 
-def main(args):
-    try:
-        prepare(args)
-    except (BadInput, OSError) as error:
-        sys.exit(f"prepare.py: {error}")
-    except KeyboardInterrupt:
-        sys.exit("prepare.py: interrupted, the data set is not whole; the same command goes on from here")
-
-
 if __name__ == "__main__":
-    main(parse_arguments())
+    run_script(prepare, parse_arguments(), __file__,
+               interrupted="interrupted, the data set is not whole; the same command goes on from here")

@@ -8,15 +8,14 @@ An image has one IoU, so these are counted on images that hold one logo. Every m
 """
 import csv
 import json
-import sys
 from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from arguments import Parser
-from files import PICTURES, BadInput, claim
+from support.arguments import Parser, run_script
+from support.files import PICTURES, BadInput, check_writable
 
 PARTS = 5                        # of equally many images, along each axis
 AXES = {"alpha": ("alpha", 1), "scale": ("scale", 1), "angle": ("rotation (degrees)", 180 / np.pi),
@@ -81,7 +80,7 @@ def tell(label, images):
 
 def analyse(args):
     """Print the tables and draw the picture."""
-    out = claim(args.out, args.scores, args.placements, endings=PICTURES)
+    out = check_writable(args.out, args.scores, args.placements, endings=PICTURES)
     images = read(args.scores, args.placements)
     ious = np.array([image.iou for image in images])
     print(f"{'':<30}{'IoU':<8}{'95 % interval':<18}images  photographs")
@@ -116,7 +115,7 @@ def draw(panels, path):
     """For each (label, [(value, IoU), …] of images, [(value, mean IoU, low, high), …] of parts) a panel."""
     from matplotlib.figure import Figure
 
-    from plots import BLUE, SKY, save
+    from support.plots import BLUE, SKY, save
 
     figure = Figure(figsize=(9, 6), dpi=110, layout="constrained")
     for axes, (label, points, parts) in zip(figure.subplots(2, 2, sharey=True).flat, panels):
@@ -132,14 +131,5 @@ def draw(panels, path):
     save(figure, path)
 
 
-def main(args):
-    try:
-        analyse(args)
-    except BadInput as error:
-        sys.exit(f"analyse.py: {error}")
-    except KeyboardInterrupt:
-        sys.exit("analyse.py: interrupted")
-
-
 if __name__ == "__main__":
-    main(parse_arguments())
+    run_script(analyse, parse_arguments(), __file__)

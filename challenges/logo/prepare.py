@@ -14,7 +14,6 @@ import hashlib
 import io
 import json
 import os
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,10 +21,20 @@ import numpy as np
 import skimage
 from tqdm import tqdm
 
-from arguments import Parser, number
 from challenges.logo import recipe
-from data import begins, find_images, hashed, in_threads, name_of, open_image, read_image, some, write_names
-from files import BadInput, begin_folder, claim, keep_apart, write_image, write_text
+from support.arguments import Parser, number, run_script
+from support.files import BadInput, begin_folder, check_writable, keep_apart, write_image, write_text
+from support.images import (
+    find_images,
+    first_few,
+    hash_to_unit,
+    head_and_length,
+    in_threads,
+    name_of,
+    open_image,
+    read_image,
+    write_names,
+)
 
 INSTALLED = Path(skimage.__file__).parent / "data"     # some of it; the rest scikit-image would download
 LOGO = INSTALLED / "logo.png"
@@ -95,7 +104,8 @@ def find_photographs(folder, part):
             raise BadInput(f"{INSTALLED} lacks the photographs of scikit-image; expected --images DIR")
     else:
         found = find_images(folder)
-    chosen = [path for path in found if part == "all" or (hashed(name_of(path, folder)) < TEST) == (part == "test")]
+    is_test = lambda path: hash_to_unit(name_of(path, folder)) < TEST
+    chosen = [path for path in found if part == "all" or is_test(path) == (part == "test")]
     if not chosen:
         raise BadInput(f"{folder} holds {len(found)} photographs, none of them for --part {part}; expected more, or "
                        "--part all")
@@ -158,7 +168,7 @@ def read_rows(path):
 
 
 def prepare(args):
-    """Do what `args` ask for (see parse_arguments)."""
+    """Make the data set that `args` ask for. Raises BadInput."""
     out, size = Path(args.out), tuple(args.size)
     folder, photographs = find_photographs(args.images, args.part)
     keep_apart(out, folder)
@@ -166,7 +176,7 @@ def prepare(args):
     ingredients = Ingredients(args.seed, size, folder, photographs, read_logo(logo_path, size))
     first_readable(photographs, 0)           # or there is nothing to do
     names = {shown(path, folder): path for path in photographs}
-    listing = hashlib.sha256(b"".join(name.encode() + begins(path) for name, path in names.items()))
+    listing = hashlib.sha256(b"".join(name.encode() + head_and_length(path) for name, path in names.items()))
     rules = [recipe.LOGOS, recipe.SWIRL, recipe.RADIUS, *recipe.SCALE, *recipe.ALPHA, recipe.SAMPLES, *QUALITY]
     begin_folder(out, {"seed": args.seed, "size": args.size, "recipe": [round(float(rule), 6) for rule in rules],
                        "logo": f"{logo_path.name} {hashlib.sha256(logo_path.read_bytes()).hexdigest()[:16]}",
@@ -180,10 +190,10 @@ def prepare(args):
     write_text(out / "classes.json", json.dumps(CLASSES))
 
     # A tenth of the photographs is for validation, at least one, by another hash than --part's.
-    apart = sorted(names, key=hashed)[-max(1, round(VALIDATION * len(names))):] if len(names) > 1 else []
+    apart = sorted(names, key=hash_to_unit)[-max(1, round(VALIDATION * len(names))):] if len(names) > 1 else []
     (out / "val.txt").unlink(missing_ok=True)           # until it is true again
 
-    table, unreadable = claim(out / "placements.csv", mark=",".join(COLUMNS)), set()
+    table, unreadable = check_writable(out / "placements.csv", mark=",".join(COLUMNS)), set()
     rows = read_rows(table)
     done = len({row[0] for row in rows})
     write_text(table, as_csv([COLUMNS, *rows]))
@@ -198,9 +208,9 @@ def prepare(args):
 
     images = list(dict.fromkeys(row[0] for row in rows if row[1] in apart))
     if images:
-        write_names(out / "val.txt", images, f"those of {some(apart)}")
+        write_names(out / "val.txt", images, f"those of {first_few(apart)}")
     if unreadable:
-        print(f"left out, as they cannot be read: {some(sorted(shown(path, folder) for path in unreadable))}")
+        print(f"left out, as they cannot be read: {first_few(sorted(shown(path, folder) for path in unreadable))}")
     hidden = sum(int(row[-1]) == 0 for row in rows)
     if hidden:
         print(f"of the logos, {hidden} are so small or thin that they cover no pixel by half")
@@ -209,14 +219,6 @@ def prepare(args):
           f"{len({row[1] for row in rows} & set(apart))} photographs")
 
 
-def main(args):
-    try:
-        prepare(args)
-    except (BadInput, OSError) as error:
-        sys.exit(f"prepare.py: {error}")
-    except KeyboardInterrupt:
-        sys.exit("prepare.py: interrupted, the data set is not whole; the same command goes on from here")
-
-
 if __name__ == "__main__":
-    main(parse_arguments())
+    run_script(prepare, parse_arguments(), __file__,
+               interrupted="interrupted, the data set is not whole; the same command goes on from here")

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 
-from files import BadInput, claim, write_image
+from support.files import BadInput, check_writable, write_image
 
 SAMPLE = ("rgb.png", "gt.png")   # what train.py and predict.py read when nothing else is asked for
 BLACK_AND_WHITE = [{"name": "background", "value": 0}, {"name": "foreground", "value": 255}]     # its classes
@@ -43,7 +43,7 @@ def ensure_sample():
 
 
 def write_sample():
-    paths = [claim(path) for path in SAMPLE]            # both or neither
+    paths = [check_writable(path) for path in SAMPLE]            # both or neither
     for path, array in zip(paths, sample()):
         write_image(path, array)
     print(f"wrote the bundled sample: {' and '.join(SAMPLE)}, tissue under the microscope")

@@ -28,7 +28,7 @@ def is_ours(path, mark=MARK):
         return mark.encode() in start or mark.encode() in file.read()
 
 
-def claim(path, *inputs, endings=None, mark=MARK):
+def check_writable(path, *inputs, endings=None, mark=MARK):
     """Check, before any work, that `path` may be written, and make its folder: returns it as a Path.
 
     Raises BadInput for a name without one of the `endings`, a file that is there and was not written by us (it
@@ -59,7 +59,7 @@ def keep_apart(output, folder):
         raise BadInput(f"{output} is inside {folder}; write elsewhere, or the results would be taken for images")
 
 
-def begin_folder(folder, facts, anew=False):
+def begin_folder(folder, metadata, anew=False):
     """Make a folder for results that depend on these `facts`, or go on in one that was begun with the same.
 
     They stand in made_of.json there: names and what JSON can hold. `anew` allows other facts than it was begun with.
@@ -71,13 +71,13 @@ def begin_folder(folder, facts, anew=False):
             before = json.loads(note.read_text(encoding="utf-8"))
         except ValueError:
             raise BadInput(f"{note} is damaged; expected a new folder") from None
-        for name, value in facts.items():
+        for name, value in metadata.items():
             if before.get(name) != value and not anew:
                 raise BadInput(f"{folder} was begun with another {name}, {before.get(name)}, not {value}; expected a "
                                "new folder, as the two must not be mixed")
     elif folder.exists() and (not folder.is_dir() or any(not one.name.startswith(".") for one in folder.iterdir())):
         raise BadInput(f"{folder} is there and holds other things; expected a new folder")
-    write_text(claim(note), json.dumps({"written by": MARK, **facts}, indent=1))
+    write_text(check_writable(note), json.dumps({"written by": MARK, **metadata}, indent=1))
 
 
 def set_of_files(paths):

@@ -1,4 +1,4 @@
-"""Several processes that train or predict together, as torchrun starts them: which of them this one is.
+"""This machine: its cores, its memory, and which of several processes this one is, as torchrun starts them.
 
     torchrun --nproc-per-node 2 train.py …
 
@@ -17,7 +17,7 @@ M_MMAP_MAX, M_TRIM_THRESHOLD = -4, -1              # of glibc's malloc.h
 
 
 def cores():
-    """Processor cores for this process: of those it may use, its share."""
+    """Return the number of processor cores for this process: of those it may use, its share."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(usable // LOCAL_WORLD, 1)
 

@@ -1,8 +1,8 @@
 """TensorBoard, an optional package: curves and a few predictions, epoch by epoch."""
 import numpy as np
 
-from data import class_colours
-from files import BadInput
+from support.files import BadInput
+from support.images import class_colours
 
 
 def open_board(folder, classes, epochs):

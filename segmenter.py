@@ -1,0 +1,182 @@
+"""A trained network, .pt or .onnx, as a function: image uint8 (H, W, 3), of any size → classes uint8 (H, W).
+
+    segment = Segmenter.load("model.pt")
+    classes = segment(read_image("photo.jpg"))
+
+PyTorch is imported only where a network needs it: an .onnx file does without.
+"""
+import contextlib
+import copy
+from pathlib import Path
+
+import numpy as np
+
+from patches import choose_halo, core_logits, decide, stitch_at, within_budget, zoom_image, zoomed_size
+from support import ood
+from support.arguments import SCORES, with_former_settings
+from support.files import BadInput
+from support.onnx_file import OnnxNetwork, load_onnx, normalize_window
+
+
+class Segmenter:
+    """A trained network that can be called with images.
+
+    `network` is an nn.Module with `halo` and `stride`, or an OnnxNetwork; `metadata` are those of its
+    checkpoint. `halo` replaces the network's own (see patches.choose_halo), `tta` averages over the flips
+    and turns that the training used, and `adapt` moves BatchNorm's statistics to each image (see
+    adapted_batchnorm). Raises BadInput for a halo that does not fit and where there is no BatchNorm to
+    adapt.
+    """
+
+    def __init__(self, network, metadata, device="cpu", halo=None, tta=False, adapt=0.0):
+        settings = with_former_settings(metadata["settings"])
+        self.network, self.metadata, self.device, self.adapt = network, metadata, device, adapt
+        self.classes, self.ignore = metadata["classes"], metadata["ignore"]
+        self.zoom, self.threshold = settings["zoom"], settings["threshold"]
+        self.halo = choose_halo(network.halo, network.stride, halo)
+        if isinstance(network, OnnxNetwork):
+            self.batchnorms, self.forward = [], onnx_forward(network, metadata["mean"], metadata["std"])
+        else:
+            from model import batchnorm_layers
+
+            self.batchnorms = batchnorm_layers(network)
+            self.forward = torch_forward(network, metadata["mean"], metadata["std"], device)
+        self.forward_views = average_views(self.forward, settings["flips"] if tta else "none")
+        if adapt and not self.batchnorms:
+            raise BadInput("--adapt: this network has no BatchNorm, which it changes; expected one that has, as all "
+                           "U-Nets")
+
+    @classmethod
+    def load(cls, path, device="cpu", halo=None, tta=False, adapt=0.0, threads=None):
+        """Open a .pt file of train.py or an .onnx file of tools.export, the latter for so many threads (all cores).
+
+        `device` is "cpu", "cuda", "auto" (a GPU if there is one) or a torch.device. Raises BadInput.
+        """
+        if Path(path).suffix.lower() == ".onnx":
+            return cls(*load_onnx(path, threads), "cpu", halo, tta, adapt)
+        from model import load_network
+        from support.devices import pick_device
+
+        device = pick_device(device) if isinstance(device, str) else device
+        return cls(*load_network(path), device, halo, tta, adapt)
+
+    def __call__(self, image):
+        """Return the class indices, uint8 (H, W), of an image uint8 (H, W, 3)."""
+        with self.adapted(image):
+            return decide(self.core_logits(image), image.shape[:2], self.zoom)
+
+    def logits(self, image):
+        """Return the logits float32 (classes, H, W) of an image uint8 (H, W, 3), which takes their memory."""
+        with self.adapted(image):
+            return stitch_at(self.zoom, self.forward_views, image, self.halo, self.network.stride)
+
+    def with_scores(self, image, names):
+        """Return class indices (H, W) and {name: score}: how familiar the image looks, see support/ood.py.
+
+        The scores are those of the network as it was trained: adapted to an image, it finds less unfamiliar.
+        """
+        means = ood.MeanScores(names)
+        with self.feature_distance() if "features" in names else contextlib.nullcontext() as distance:
+            pieces = means.watch(self.core_logits(image))
+            classes = decide(pieces, image.shape[:2], self.zoom)
+            scores = means.scores()
+            if distance:
+                scores["features"] = -distance.value()
+        return self(image) if self.adapt else classes, scores
+
+    def core_logits(self, image):
+        """Return the generator patches.core_logits for an image, at the scale at which the network sees it."""
+        return core_logits(self.forward_views, zoom_image(image, self.zoom), self.halo, self.network.stride)
+
+    @property
+    def score_names(self):
+        """The names of the scores that this network has."""
+        return [name for name in SCORES if name != "features" or self.batchnorms]
+
+    def feature_distance(self):
+        """Return a context in which features are compared with the training's. Raises BadInput without BatchNorm."""
+        return ood.FeatureDistance(self.batchnorms)
+
+    @contextlib.contextmanager
+    def adapted(self, image):
+        """Inside `with`, BatchNorm's statistics are moved to those of this image, if that was asked for."""
+        smallest = max(zoomed_size(image.shape[:2], self.zoom)) <= self.network.stride
+        if not self.adapt or smallest:           # one value at the bottom has no variance
+            yield
+            return
+        pieces = core_logits(self.forward, zoom_image(image, self.zoom), self.halo, self.network.stride)
+        with adapted_batchnorm(self.batchnorms, pieces, self.adapt):
+            yield
+
+
+def torch_forward(network, mean, std, device="cpu"):
+    """Return a PyTorch network as a function: uint8 window (h, w, 3) → float32 logits (classes, h, w)."""
+    import torch
+
+    from model import normalize
+
+    network = network.to(device, memory_format=torch.channels_last).eval()
+
+    @torch.inference_mode()
+    def forward(window):
+        images = normalize(window[None], mean, std, device)           # (1, 3, h, w)
+        return network(within_budget(images))[0].float().cpu().numpy()
+
+    return forward
+
+
+def onnx_forward(network, mean, std):
+    """Return an OnnxNetwork as a function: uint8 window (h, w, 3) → float32 logits (classes, h, w)."""
+    def forward(window):
+        images = within_budget(normalize_window(window, mean, std))   # (1, 3, h, w)
+        return network.session.run(None, {"image": images})[0][0]
+
+    return forward
+
+
+def average_views(forward, views):
+    """Return `forward` with its result averaged over `views` of each window (test-time augmentation).
+
+    "none": the window as it is; "mirror": also left to right; "all": its eight flips and quarter turns.
+    """
+    def over_views(window):
+        results = []
+        for turns in range(4 if views == "all" else 1):
+            turned = np.rot90(window, turns)
+            for view in (lambda array, axis: array), np.flip:
+                result = view(forward(view(turned, 1)), 2)            # undo the flip, then the turns
+                results.append(np.rot90(result, -turns, axes=(1, 2)))
+        return sum(results) / len(results)
+
+    return forward if views == "none" else over_views
+
+
+@contextlib.contextmanager
+def adapted_batchnorm(layers, pieces, share):
+    """Inside `with`, the statistics of BatchNorm layers are moved by `share` from the training's to an image's.
+
+    BatchNorm shifts and scales every channel by its mean and variance over the training. Haze, dusk or noise
+    change these, and all that comes after works on values that it has not learned from. So the network looks
+    at the image first, by going through `pieces`, a generator: each layer normalizes each window by itself,
+    as in a training step, and averages the means and variances of the windows (which overlap, so pixels near
+    their edges count more than once). No weight changes, and afterwards all is as it was (Schneider et al.,
+    NeurIPS 2020, for batches of images).
+    """
+    usual = [(layer.momentum, copy.deepcopy(layer.state_dict())) for layer in layers]
+    try:
+        for layer in layers:
+            layer.reset_running_stats()
+            layer.momentum = None                                     # a plain average over the windows
+            layer.train()
+        for _ in pieces:
+            pass
+        for layer, (_, state) in zip(layers, usual):
+            layer.eval()
+            layer.running_mean.lerp_(state["running_mean"], 1 - share)
+            layer.running_var.lerp_(state["running_var"], 1 - share)
+        yield
+    finally:
+        for layer, (momentum, state) in zip(layers, usual):
+            layer.eval()
+            layer.momentum = momentum
+            layer.load_state_dict(state)

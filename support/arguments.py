@@ -1,0 +1,373 @@
+"""The command lines: every knob of train.py, predict.py, infer.py and evaluate.py, with its default and the reason.
+
+Nothing but the standard library is imported here, so that --help and a mistyped option answer at once.
+"""
+import argparse
+import shlex
+import sys
+from argparse import SUPPRESS, ArgumentTypeError
+from pathlib import Path
+
+POSITIONAL = ("image", "mask")   # of train.py, as it writes them to a settings file
+SCORES = "softmax", "logit", "energy", "entropy", "features"          # see support/ood.py
+LOSS_NAMES = "ce", "bce", "focal", "dice"                             # see losses.py
+
+
+# ---------------------------------------------------------------------------------------------------
+# What all command lines share
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with mistakes told in one line, the script's docstring as help, and settings files.
+
+    `@FILE` on the command line stands for the arguments in that file: as one would type them, on any
+    number of lines, # before a remark.
+    """
+
+    def __init__(self, script="", description=None, prog=None):
+        super().__init__(prog=prog or Path(script).name, description=description,
+                         formatter_class=argparse.RawDescriptionHelpFormatter)
+        if hasattr(sys.stdout, "reconfigure"):   # a file's name may hold what a console cannot show
+            sys.stdout.reconfigure(errors="backslashreplace")
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: {message}\n")
+
+    def parse_known_args(self, args=None, namespace=None):
+        words = sys.argv[1:] if args is None else args
+        return super().parse_known_args(list(self.expand(words)), namespace)
+
+    def expand(self, words):
+        """Yield the words, those of settings files in their place (argparse splits at line ends only)."""
+        for word in words:
+            if not word.startswith("@"):
+                yield word
+                continue
+            try:
+                text = Path(word[1:]).read_text(encoding="utf-8-sig")
+                inside = shlex.split(text, comments=True)
+            except OSError as error:
+                self.error(f"{word[1:]} cannot be read ({error.strerror}); expected a file of arguments")
+            except ValueError as error:          # neither text nor, then, whole quotations
+                self.error(f"{word[1:]} cannot be read ({error}); expected arguments as one would type them")
+            yield from self.expand(inside)
+
+    def show_only(self, names):
+        """Leave all options but these out of --help, and add --help-all, which shows every one."""
+        self.add_argument("--help-all", action=HelpAll, help="show every knob, not only the usual ones")
+        for action in self._actions:
+            if action.dest not in (*names, "help") and not isinstance(action, HelpAll):
+                action.full_help, action.help = action.help, SUPPRESS
+
+
+class HelpAll(argparse.Action):
+    """The option --help-all: print the help with the options that --help leaves out."""
+
+    def __init__(self, option_strings, dest, help):
+        super().__init__(option_strings, dest=SUPPRESS, default=SUPPRESS, nargs=0, help=help)
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        for action in parser._actions:
+            action.help = getattr(action, "full_help", action.help)
+        parser.print_help()
+        parser.exit()
+
+
+def number(kind, least, most=1e30):
+    """Return an argparse type: an int or float from `least` to `most`."""
+    def parse(text):
+        if not least <= kind(text) <= most:
+            raise ArgumentTypeError(f"{text} is not a number from {least} to {most:g}")
+        return kind(text)
+    parse.__name__ = kind.__name__               # argparse names it where the text is no number at all
+    return parse
+
+
+def run_script(function, args, script, interrupted="interrupted"):
+    """Call function(args) for a script and return its result; mistakes end the process with one line.
+
+    A user's mistake (BadInput) and whatever the system refuses (OSError) become `SCRIPT: what was
+    wrong` on stderr and exit status 1, Ctrl-C becomes the text `interrupted`.
+    """
+    from support.files import BadInput  # imported here: it takes Pillow, which --help does not need
+
+    name = Path(script).name
+    try:
+        return function(args)
+    except (BadInput, OSError) as error:
+        sys.exit(f"{name}: {error}")
+    except KeyboardInterrupt:
+        sys.exit(f"{name}: {interrupted}")
+
+
+def as_settings_file(args, remarks, leave_out):
+    """Return the text of a settings file that stands for these arguments: remarks, then one argument a line.
+
+    `leave_out` names those that belong to one run only. Positional arguments come without their names.
+    """
+    lines = [f"# {remark}" for remark in remarks]
+    for name, value in vars(args).items():
+        if name in leave_out or value is None or value is False:
+            continue
+        values = [] if value is True else value if isinstance(value, list) else [value]
+        words = [] if name in POSITIONAL else [f"--{name.replace('_', '-')}"]
+        lines.append(" ".join(words + [shlex.quote(str(item)) for item in values]))
+    return "\n".join(lines) + "\n"
+
+
+def add_prediction_knobs(add):
+    """Add the knobs of all scripts that predict: how a network looks at images."""
+    add("--tta", action="store_true",
+        help="average over flips and turns, those that training used (off: up to eight times the work)")
+    add("--halo", type=number(int, 0, 127), metavar="PIXELS",
+        help="what windows see around what they keep (all the network can; less is faster, not exact)")
+    add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="auto: a GPU if there is one")
+
+
+def add_adaptation(add):
+    """Add --adapt, of the scripts that predict with PyTorch; it needs a network with BatchNorm."""
+    add("--adapt", type=number(float, 0, 1), default=0.0, metavar="SHARE",
+        help="move BatchNorm's statistics by this share towards each image's own: for weather, dusk or noise that "
+             "training had none of (0: as trained; more means to look at each image once more)")
+
+
+# ---------------------------------------------------------------------------------------------------
+# train.py
+
+USUAL_KNOBS = ("image", "mask", "data", "out", "resume", "device", "threshold", "model", "zoom", "loss", "epochs",
+               "time_limit", "lr", "seed")
+
+# Knobs that are gone. Settings files of earlier versions still hold them: there they may have the value
+# that is now fixed; any value where what they said now follows from other knobs.
+RETIRED = {
+    "--gamma": ("2.0", "the focal loss has the exponent 2 of its paper"),
+    "--accumulate": (None, "a batch larger than the budget goes through in parts by itself"),
+    "--workers": (None, "train.py decides itself"),
+}
+
+
+# What files leave unsaid that were written before there was such a knob.
+FORMER_SETTINGS = {"flips": "all", "zoom": 1, "threshold": None, "noise": 0.0}
+
+
+def with_former_settings(settings):
+    """Return a training's settings with those that were not yet known when they were saved."""
+    return {**FORMER_SETTINGS, **settings}
+
+
+class Retired(argparse.Action):
+    """An option of earlier versions, which is read, checked and dropped."""
+
+    def __init__(self, option_strings, dest):
+        super().__init__(option_strings, dest=SUPPRESS, default=SUPPRESS, help=SUPPRESS)
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        fixed, reason = RETIRED[option_string]
+        if fixed is not None and float(values) != float(fixed):
+            parser.error(f"{option_string} {values}: this knob is gone, as {reason}; leave it out")
+        print(f"{option_string} is no longer needed: {reason}")
+
+
+def train_arguments(argv=None, description=None, **defaults):
+    """Parse train.py's command line (sys.argv, if `argv` is None); `defaults` replace the knobs' own."""
+    parser = Parser("train.py", description)
+    add = parser.add_argument
+    add("image", nargs="?", help="the image to learn from (rgb.png)")
+    add("mask", nargs="?", help="its mask, one grey value or colour for each class (gt.png)")
+    add("--data", metavar="DIR", help="a folder of images/ and masks/ to learn from instead")
+    add("--out", default=".", metavar="DIR", help="where the results go (here)")
+    add("--resume", action="store_true", help="go on from last.pt in --out; its settings hold where you give no others")
+    add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="(auto: a GPU if there is one)")
+
+    add = parser.add_argument_group("the data").add_argument
+    add("--threshold", type=number(int, 1, 255), metavar="N",
+        help="mask pixels at least this bright are one class, the rest the other (off)")
+    add("--classes", metavar="FILE", help="names and values of the classes (classes.json in --data, else found)")
+    add("--lists", metavar="DIR", help="where train.txt, val.txt and test.txt are (in --data, where there are any)")
+    add("--val-share", type=number(float, 0.001, 0.9), default=0.2, metavar="P",
+        help="share of images, or of the one image, to validate on where no val.txt says which (0.2)")
+    add("--memory", type=number(float, 0), default=2.0, metavar="GB",
+        help="images and masks up to this size are held by each process, else decoded when needed (2.0)")
+    add("--reuse", type=number(int, 1, 64), metavar="STEPS",
+        help="steps in a row that use the same images (1 for a pair; 4 for a folder: saves decoding)")
+
+    add = parser.add_argument_group("the network").add_argument
+    add("--model", choices=["fcn", "unet"], default="fcn", help="(fcn: the small one; unet sees further)")
+    add("--upsample", choices=["nearest", "bilinear", "transposed"],
+        help="(fcn: nearest, as bilinear gains nothing; unet: transposed, as in the paper)")
+    add("--batchnorm", action="store_true", help="fcn: add BatchNorm (off: it helps one data set and harms another)")
+    add("--width", type=number(int, 1, 256), default=16, metavar="N",
+        help="unet: channels at full resolution, doubled at each pooling (16: fast on two cores)")
+    add("--depth", type=number(int, 1, 6), default=3, metavar="N",
+        help="unet: poolings (3: with 4, windows of 256 overlap by three quarters)")
+    add("--separable", action="store_true",
+        help="unet: depthwise-separable convolutions (off: they do less work, but learn less)")
+    add("--dropout", type=number(float, 0, 0.99), default=0.0, metavar="P",
+        help="drop this share of the channels (0: it gains nothing, see docs/RESULTS.md)")
+    add("--zoom", type=number(float, 0.1, 4), default=1.0, metavar="Z",
+        help="see images at this scale, masks keep their size (1: sharp; 0.5: sees twice as far, predicts faster)")
+
+    add = parser.add_argument_group("the patches").add_argument
+    add("--patch", type=number(int, 8), default=64, metavar="PIXELS",
+        help="side of a patch (64: several small ones differ more than one large)")
+    add("--batch", type=number(int, 1), default=16, metavar="N",
+        help="patches a step, of all processes together; beyond the budget they go through in parts (16: of 64x64, "
+             "that is all the budget)")
+    add("--budget", type=number(int, 1), default=1, metavar="N",
+        help="how many 256x256x3 inputs fit into memory at once (1)")
+    add("--balance", type=number(float, 0, 1), default=0.5, metavar="P",
+        help="share of patches placed on a class drawn evenly (0.5: so rare ones are seen)")
+    add("--scale", type=number(float, 0.1, 10), nargs=2, default=[1.0, 1.0], metavar=("LEAST", "MOST"),
+        help="patches show the image at a scale between these (1.0 1.0: objects of one size, as under a microscope)")
+    add("--flips", choices=["all", "mirror", "none"], default="all",
+        help="all eight ways to lay a square, left-right only, or none (all: mirror is for photographs with a sky)")
+    add("--jitter", type=number(float, 0, 1), default=0.07, metavar="S",
+        help="change light and contrast by up to this share, tint by a third of it (0.07: more costs IoU)")
+    add("--noise", type=number(float, 0, 1), default=0.0, metavar="S",
+        help="add noise, fine or coarse, with a deviation of up to this share of white (0: none; prepares for damage)")
+    add("--paste", type=number(float, 0, 1), default=0.0, metavar="P",
+        help="lay the objects of another patch, all but the class background, on this share (0: made for few images)")
+
+    add = parser.add_argument_group("the loss").add_argument
+    add("--loss", type=loss_names, default="ce", metavar="NAMES",
+        help="ce, bce (of two classes), focal, dice, or a sum such as ce+dice (ce)")
+    add("--class-weights", type=number(float, 0, 1), default=0.0, metavar="P",
+        help="weight a class by its share of pixels to the power of -P (0: all alike; 1: all count the same)")
+
+    add = parser.add_argument_group("the optimization").add_argument
+    add("--epochs", type=number(int, 1), default=40, metavar="N", help="(40: about 40 seconds on two cores)")
+    add("--steps", type=number(int, 1), default=50, metavar="N",
+        help="steps an epoch (50: one image has no natural epoch)")
+    add("--time-limit", type=number(float, 0.01), metavar="MINUTES",
+        help="stop within this time, the learning rate annealed by then; only the first validation may take longer "
+             "(no limit)")
+    add("--patience", type=number(int, 1), metavar="EPOCHS", help="end after so many without a better one (off)")
+    add("--lr", type=number(float, 1e-9), metavar="RATE",
+        help="peak learning rate (0.02 for the FCN: high, as it is tiny; 0.003 for the U-Net)")
+    add("--warmup", type=number(int, 1), default=100, metavar="STEPS",
+        help="steps up to the peak, from where a cosine leads down to 0 (100)")
+    add("--weight-decay", type=number(float, 0, 1), default=0.01, metavar="D", help="AdamW's (0.01)")
+    add("--clip", type=number(float, 0), default=0.0, metavar="NORM",
+        help="scale gradients down to this norm (0: off, as AdamW scales them anyway)")
+    add("--ema", type=number(float, 0, 0.9999), default=0.99, metavar="D",
+        help="decay of the moving average of the weights that is kept (0.99: steadier; 0 is no average)")
+    add("--amp", choices=["auto", "on", "off"], default="off",
+        help="multiply in 16 bits; auto tries whether that is faster here (off: the same result on more machines)")
+    add("--seed", type=number(int, 0, 2**32 - 1), default=0, metavar="S",
+        help="(0) on a CPU, the same seed, machine and thread count give the same weights")
+
+    add = parser.add_argument_group("looking at it").add_argument
+    add("--halo", type=number(int, 0, 127), metavar="PIXELS",
+        help="what validation's windows see around what they keep (all the network can; less is faster, not exact)")
+    add("--val-images", type=number(int, 1), default=100, metavar="N",
+        help="validate on at most so many, evenly spaced (100: enough to choose an epoch by)")
+    add("--tensorboard", metavar="DIR", help="curves and predictions for TensorBoard, if that is installed (off)")
+    for name in RETIRED:
+        parser.add_argument(name, action=Retired)
+    parser.show_only(USUAL_KNOBS)
+
+    known = {action.dest for action in parser._actions}
+    parser.set_defaults(**{name: value for name, value in defaults.items() if name in known})
+    return check_train_arguments(parser, parser.parse_args(argv))
+
+
+def check_train_arguments(parser, args):
+    """Return train.py's arguments with what follows from others filled in; end where they contradict each other."""
+    if (args.image is None) != (args.mask is None):
+        parser.error("IMAGE and MASK go together: give both or neither")
+    if args.lists and not args.data:
+        parser.error("--lists: expected --data beside it")
+    if args.data and args.image:
+        parser.error("IMAGE and --data: give one or the other")
+    if args.scale[0] > args.scale[1]:
+        parser.error(f"--scale {args.scale[0]:g} {args.scale[1]:g}: expected the smaller one first")
+    if not args.data and args.image is None:
+        args.image, args.mask = "rgb.png", "gt.png"
+    if args.reuse is None:
+        args.reuse = 4 if args.data else 1
+    if args.lr is None:
+        args.lr = {"fcn": 0.02, "unet": 0.003}[args.model]
+    return args
+
+
+def loss_names(names):
+    """An argparse type: loss functions joined by +."""
+    if set(names.split("+")) - set(LOSS_NAMES):
+        raise ArgumentTypeError(f"{names}: expected ce, bce, focal, dice, or some of them joined by +")
+    return names
+
+
+# ---------------------------------------------------------------------------------------------------
+# predict.py, infer.py, evaluate.py
+
+
+def predict_arguments(argv=None, description=None):
+    """Parse predict.py's command line."""
+    parser = Parser("predict.py", description)
+    add = parser.add_argument
+    add("image", nargs="?", default="rgb.png", help="the image to segment (rgb.png)")
+    add("--checkpoint", metavar="FILE", help="a trained network (model.pt here, else the one that ships)")
+    add("--out", default="predictions.jpg", metavar="FILE",
+        help="the mask: NAME.png, or NAME.jpg, to look at, with NAME.png beside it (predictions.jpg)")
+    add("--mask", metavar="FILE", help="the true mask: print IoU, Dice and accuracy")
+    add("--overlay", metavar="FILE", help="also save the image with the predicted outline")
+    add_prediction_knobs(add)
+    add_adaptation(add)
+    return parser.parse_args(argv)
+
+
+def infer_arguments(argv=None, description=None):
+    """Parse infer.py's command line."""
+    parser = Parser("infer.py", description)
+    add = parser.add_argument
+    add("images", metavar="IMAGE_DIR", help="a directory of images")
+    add("output", metavar="OUTPUT_DIR", help="where the masks go; not inside IMAGE_DIR")
+    add("--checkpoint", metavar="FILE", help="a trained network (model.pt)")
+    add("--onnx", metavar="FILE", help="what tools.export made of one, instead; no safe format: trust its author")
+    add("--format", choices=["auto", "png", "jpg"], default="auto",
+        help="of the masks (auto: the image's own wherever that can hold them; jpg: of several classes, to look at)")
+    add("--only", metavar="FILE", help="the images it names, without extension, one a line, as in test.txt (all)")
+    add("--resume", action="store_true", help="leave out masks that are there already, whichever network made them")
+    add("--reject", type=number(float, -1e9), metavar="THRESHOLD",
+        help="write no mask for images with a lower --score (off)")
+    add("--score", choices=SCORES, default="energy",
+        help="how familiar an image looks (energy: works with all; features: needs BatchNorm and PyTorch); see "
+             "python -m tools.thresholds")
+    add_prediction_knobs(add)
+    add_adaptation(add)
+    args = parser.parse_args(argv)
+    if args.onnx and args.score == "features" and args.reject is not None:
+        parser.error("--score features: only PyTorch shows them; choose another score, or leave out --onnx")
+    if args.onnx and args.adapt:
+        parser.error("--adapt: only PyTorch can change BatchNorm's statistics; leave out --onnx")
+    if args.onnx and (args.checkpoint or args.device == "cuda"):
+        parser.error("--onnx: runs on the CPU, without --checkpoint; give one or the other")
+    args.checkpoint = args.checkpoint or "model.pt"
+    return args
+
+
+def evaluate_arguments(argv=None, description=None):
+    """Parse evaluate.py's command line."""
+    parser = Parser("evaluate.py", description)
+    add = parser.add_argument
+    add("predictions", metavar="PRED_DIR", help="predicted masks, sub-folders too")
+    add("masks", metavar="MASK_DIR", help="true masks of the same names, sub-folders too")
+    add("--only", metavar="FILE", help="score those that this text file names, one a line, without extension (all)")
+    add("--missing", choices=["stop", "skip"], default="stop", help="what to do at a mask without prediction (stop)")
+    add("--classes", metavar="FILE", help="the class table (classes.json in MASK_DIR or beside it, where there is one)")
+    add("--threshold", type=number(int, 1, 255), metavar="N",
+        help="true mask pixels at least this bright are foreground, the rest background, whatever the table (off)")
+    add("--json", metavar="FILE", help="also write all figures, with those of each image, for programs to read")
+    add("--worst", type=number(int, 1, 50), metavar="N", help="also draw the N worst images (off)")
+    add("--gallery", type=number(int, 1, 15), metavar="N", help="draw the N best, N median and N worst instead (off)")
+    add("--out", metavar="FILE", help="that picture, .png or .jpg (worst.png or gallery.png)")
+    add("--images", metavar="DIR", help="the images themselves, to be shown in that picture")
+    args = parser.parse_args(argv)
+    if args.worst and args.gallery:
+        parser.error("--worst and --gallery draw the same picture; expected one of them")
+    if args.images and not (args.worst or args.gallery):
+        parser.error("--images is for the picture that --worst or --gallery draws; expected both")
+    if args.classes and args.threshold:
+        parser.error("--threshold makes two classes; expected no --classes beside it")
+    args.out = args.out or ("gallery.png" if args.gallery else "worst.png")
+    return args

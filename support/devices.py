@@ -1,0 +1,151 @@
+"""Where and how to compute: the device, its precision, and several processes that train or predict together.
+
+Alone, as with `python train.py`, a sum over all processes is the value itself. Which process this one
+is, support/machine.py knows.
+"""
+import contextlib
+import copy
+import os
+import sys
+import time
+
+import torch
+import torch.distributed as dist
+
+from support.files import BadInput
+from support.machine import LOCAL_RANK, RANK, WORLD
+
+
+def pick_device(name):
+    """Return the torch.device for "auto", "cpu" or "cuda". Raises BadInput for a GPU that is not there."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise BadInput("--device cuda: PyTorch finds no CUDA GPU here; use --device cpu or auto")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def pick_precision(amp, network, device):
+    """Return what to multiply in, a torch.dtype, and whether that is "on" or "off" (see --amp of train.py).
+
+    "auto" tries on a CPU: one training step of two small patches in each, the fastest of three. Without
+    bfloat16 in hardware the CPU imitates it, many times slower. GPUs with tensor cores (since 2018) take
+    16 bits.
+    """
+    if device.type == "cuda":
+        bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        half = torch.bfloat16 if bfloat16 else torch.float16
+        on = amp == "on" or amp == "auto" and torch.cuda.get_device_capability(device) >= (7, 0)
+    else:
+        half, on = torch.bfloat16, amp == "on"
+        if amp == "auto":
+            seconds = {dtype: step_seconds(copy.deepcopy(network), dtype) for dtype in (torch.float32, half)}
+            # All processes of a distributed run go by the first one's clock.
+            ratio = broadcast(seconds[torch.float32] / seconds[half])
+            on = ratio > 1.1
+            print(f"--amp auto: a step in 16 bits is {ratio:.1f} times as fast on this CPU: {'on' if on else 'off'}")
+    return half if on else torch.float32, "on" if on else "off"
+
+
+def step_seconds(network, dtype):
+    """Return the seconds of a forward and backward pass on a CPU, the fastest of three. Trains the network."""
+    images, seconds = torch.zeros(2, 3, 128, 128).to(memory_format=torch.channels_last), []
+    for _ in range(4):           # the first is a warm-up
+        began = time.perf_counter()
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            logits = network.train()(images)
+        logits.float().square().mean().backward()
+        seconds.append(time.perf_counter() - began)
+    return min(seconds[1:])
+
+
+@contextlib.contextmanager
+def gpu_memory_as_bad_input():
+    """Inside `with gpu_memory_as_bad_input():` a full GPU becomes a BadInput that says what to lower."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise BadInput("the GPU's memory is full; lower --batch, --patch or --budget") from None
+
+
+# ---------------------------------------------------------------------------------------------------
+# Several processes
+
+
+def join_processes(device):
+    """Meet the other processes; only rank 0 prints from now on. Call it before whatever here needs the others."""
+    if WORLD == 1:
+        return
+    # Imported after the group is made, its functions hold it as a default argument and leave_processes()
+    # cannot end the group's threads: now and then, one outlives the interpreter and aborts the process.
+    # torch.optim imports it.
+    import torch.distributed.nn  # noqa: F401
+
+    if device.type == "cuda":
+        if LOCAL_RANK >= torch.cuda.device_count():
+            raise BadInput(f"process {LOCAL_RANK + 1} on this machine has no GPU of its own, as there are "
+                           f"{torch.cuda.device_count()}; start so many, or add --device cpu")
+        torch.cuda.set_device(LOCAL_RANK)
+        dist.init_process_group("nccl", device_id=torch.device("cuda", LOCAL_RANK))
+    else:
+        dist.init_process_group("gloo")
+    if RANK:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")         # open as long as the process lives
+
+
+def leave_processes():
+    """Part from the other processes, if there are any."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+class AllReduceSum(torch.autograd.Function):
+    """The sum over all processes, which each gets; as all of them use it, gradients are sums over all, too."""
+
+    @staticmethod
+    def forward(context, local):
+        total = local.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(context, gradient):
+        return AllReduceSum.apply(gradient)
+
+
+def all_reduce_sum(local):
+    """Return the sum of a tensor over all processes, differentiably; the tensor itself if there is only one."""
+    return AllReduceSum.apply(local) if dist.is_initialized() else local
+
+
+def average_gradients(network):
+    """Replace each gradient by its mean over all processes, so that all take the same step."""
+    if dist.is_initialized():
+        gradients = [parameter.grad for parameter in network.parameters()]
+        flat = torch.cat([gradient.reshape(-1) for gradient in gradients])        # one message instead of many
+        dist.all_reduce(flat)
+        for gradient, mean in zip(gradients, (flat / WORLD).split([gradient.numel() for gradient in gradients])):
+            gradient.copy_(mean.view_as(gradient))
+
+
+def broadcast(value):
+    """Return a number as rank 0 has it: what depends on a clock must be the same for all processes."""
+    if not dist.is_initialized():
+        return value
+    where = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    shared = torch.tensor(value, dtype=torch.float64, device=where)
+    dist.broadcast(shared, src=0)
+    return shared.item()
+
+
+def all_gather(items):
+    """Return the lists of all processes as one list."""
+    if not dist.is_initialized():
+        return items
+    lists = [None] * WORLD
+    dist.all_gather_object(lists, items)
+    return [item for part in lists for item in part]
+
+
+def barrier():
+    """Wait until all processes are here."""
+    if dist.is_initialized():
+        dist.barrier()

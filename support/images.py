@@ -1,0 +1,419 @@
+"""Files and arrays: finding, reading and writing images, masks and their classes."""
+import contextlib
+import hashlib
+import json
+import os
+import unicodedata
+import warnings
+from collections import Counter, deque
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps
+
+from support.files import MARK, BadInput, is_jpeg, write_text
+
+MAX_LENGTH = 65_500              # pixels a side: the most that a JPEG can hold
+MAX_VALUES = 16                  # distinct values in a mask; what holds more is not a mask but a picture of one
+MAX_CLASSES = 255                # class indices are bytes, and the last one, 255, means: no truth here
+SMALLEST = 16                    # pixels a side of an image to train on
+IGNORE = 255                     # the class index of pixels that have no truth: no loss, no score
+READABLE = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")   # what counts as an image in a folder
+
+# Apart for colour-blind readers, too, as far as so many can be: Okabe & Ito's, then Tol's (2021), dark and light.
+PALETTE = ["#000000", "#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#ffffff",
+           "#332288", "#882255", "#999933", "#44aa99", "#aa4499", "#117733", "#ddcc77", "#aa4466", "#bbccee", "#225555"]
+UNKNOWN_GREY = (128, 128, 128)   # pixels without a truth
+
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)     # open_image refuses such files itself
+warnings.filterwarnings("ignore", category=UserWarning, module="PIL")     # of odd metadata
+
+
+# ---------------------------------------------------------------------------------------------------
+# Finding
+
+
+def find_images(folder):
+    """Return the paths of all images below a folder, in order, but for hidden ones. Raises BadInput."""
+    def refuse(error):
+        raise BadInput(f"{error.filename} cannot be read ({error.strerror}); expected a folder of images")
+
+    if not os.path.isdir(folder):
+        raise BadInput(f"{folder} is no folder; expected one of images")
+    found = []
+    for place, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
+        found += [Path(place, name) for name in names
+                  if not name.startswith(".") and name.lower().endswith(READABLE)]
+    if not found:
+        raise BadInput(f"{folder} holds no image; expected files that end in {', '.join(READABLE)}")
+    return sorted(found)
+
+
+def name_of(path, folder):
+    """Return the path below a folder without extension, with /, and in one of Unicode's ways to write an umlaut."""
+    return unicodedata.normalize("NFC", Path(path).relative_to(folder).with_suffix("").as_posix())
+
+
+def images_by_name(folder):
+    """Return {name, as name_of gives it: path} of all images in a folder. Raises BadInput where two share a name."""
+    found = {}
+    for path in find_images(folder):
+        name = name_of(path, folder)
+        if name in found:
+            raise BadInput(f"{found[name]} and {path} differ in nothing but the extension; expected one of them")
+        found[name] = path
+    return found
+
+
+def named_images(folder, only=None):
+    """Return {name: path} of all images in a folder, or of those that the text file `only` names. Raises BadInput."""
+    found = images_by_name(folder)
+    return {name: found[name] for name in read_names(only, found)} if only else found
+
+
+def listable(name):
+    """Return whether a name can stand in a text file that read_names reads."""
+    try:
+        return bool(name.encode()) and name == name.strip() and name.isprintable() and not name.startswith("#")
+    except UnicodeEncodeError:   # a file name that is no text
+        return False
+
+
+def read_names(path, known=None):
+    """Return the names in a text file, one a line, # before a remark. Raises BadInput for one not among the `known`."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()     # -sig: Notepad puts a mark in front
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text"
+        raise BadInput(f"{path} cannot be read ({reason}); expected names without extension, one a line") from None
+    names = [unicodedata.normalize("NFC", line.strip()) for line in lines if not line.startswith("#")]
+    names = list(dict.fromkeys(name for name in names if name))
+    unknown = [] if known is None else [name for name in names if name not in known]
+    if unknown or not names:
+        raise BadInput(f"{path} names {first_few(unknown) or 'nothing'}; expected names without extension, one a line" +
+                       (f", such as {next(iter(known))}" if known else ""))
+    return names
+
+
+def write_names(path, names, remark=""):
+    """Write a text file that read_names reads."""
+    write_text(path, "\n".join([f"# {MARK}: {remark}" if remark else f"# {MARK}", *names, ""]))
+
+
+def hash_to_unit(name):
+    """Return a number from 0 to 1 that depends on nothing but the name."""
+    return int(hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()[:8], 16) / 2**32
+
+
+def split_by_hash(names, shares, seed):
+    """Return {"train": names, "val": names, "test": names}, by a hash of seed and name; at least one to train on."""
+    shuffled = sorted(names, key=lambda name: hash_to_unit(f"{seed} {name}"))
+    testing = min(round(shares[2] * len(names)), max(len(names) - 1, 0))
+    validating = min(round(shares[1] * len(names)), max(len(names) - 1 - testing, 0))
+    return {"train": shuffled[testing + validating:], "val": shuffled[testing:testing + validating],
+            "test": shuffled[:testing]}
+
+
+def head_and_length(path):
+    """Return a file's first 64 KiB and its size: enough to recognize it, without the minutes that reading all takes."""
+    with open(path, "rb") as file:
+        return file.read(65536) + b"%d" % os.fstat(file.fileno()).st_size
+
+
+def in_threads(function, items, workers=None):
+    """Yield function(item) for each item, in order, computed by several threads; few results are held in memory."""
+    workers, waiting = workers or min(os.cpu_count() or 1, 8), deque()
+    with ThreadPoolExecutor(workers) as pool:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > 2 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def first_few(names, most=5):
+    """Join the first few names, and say how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def evenly_spaced(count, most):
+    """Return up to `most` evenly spaced indices of range(count)."""
+    return np.unique(np.linspace(0, count - 1, most).astype(int)).tolist()
+
+
+def print_left_out(problems):
+    """Print what a data set lacks, [(kind of problem, which), …]: a line for each kind."""
+    for kind in dict.fromkeys(kind for kind, _ in problems):
+        which = [str(item) for other, item in problems if other == kind]
+        print(f"left out: {len(which)} {kind}: {first_few(which)}")
+
+
+# ---------------------------------------------------------------------------------------------------
+# Reading
+
+
+@contextlib.contextmanager
+def decoding(path):
+    """Turn whatever goes wrong with an image file inside `with decoding(path):` into a BadInput."""
+    try:
+        yield
+    except BadInput:
+        raise
+    except FileNotFoundError:
+        raise BadInput(f"{path} does not exist; expected an image file") from None
+    except Image.DecompressionBombError:
+        raise BadInput(f"{path} is too large; expected at most {Image.MAX_IMAGE_PIXELS} pixels") from None
+    except PermissionError as error:
+        raise BadInput(f"{path} cannot be read ({error.strerror}); expected an image file") from None
+    except Exception as error:   # a decoder raises nearly anything on a damaged file: struct.error, zlib.error, …
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise BadInput(f"{path} is no readable image ({reason}); expected a PNG, JPEG, TIFF, BMP or WebP") from error
+
+
+def open_image(path):
+    """Return a decoded, upright PIL image. Raises BadInput, also above Pillow's limit of 89 megapixels."""
+    with decoding(path):
+        image = Image.open(path)
+        if image.width * image.height > Image.MAX_IMAGE_PIXELS:
+            raise BadInput(f"{path} is too large; expected at most {Image.MAX_IMAGE_PIXELS} pixels")
+        if max(image.size) > MAX_LENGTH:
+            raise BadInput(f"{path} is {image.width}x{image.height} pixels; expected at most {MAX_LENGTH} a side")
+        return ImageOps.exif_transpose(image)           # decodes, too: a truncated file fails here
+
+
+def image_size(path):
+    """Return (height, width) of an image file, upright, from its header alone. Raises BadInput."""
+    with decoding(path), Image.open(path) as image:
+        lying = image.getexif().get(ExifTags.Base.Orientation, 1) > 4       # 5 to 8 are quarter turns
+        return image.size if lying else image.size[::-1]
+
+
+def read_image(path, background="white"):
+    """Return an image file as uint8 (H, W, 3): red, green, blue.
+
+    EXIF orientation is applied. Transparent pixels are composited on a background, so that colours hidden
+    below them never show. 16-bit files are scaled to 8 bits (65535 → 255), never clipped; floats must lie in
+    [0, 1]. Of several frames the first is read. Raises BadInput.
+    """
+    return to_rgb(open_image(path), path, background)
+
+
+def to_rgb(image, path, background):
+    """Return what read_image promises, for an image that open_image has decoded."""
+    if image.mode.startswith(("I", "F")):               # a single channel of 16 or 32 bits
+        values, full = np.asarray(image).astype(np.float64), 1 if image.mode == "F" else 65535
+        if not (values.min() >= 0 and values.max() <= full):
+            raise BadInput(f"{path} holds values from {values.min():g} to {values.max():g}; expected 0 to {full}")
+        return np.repeat(np.rint(values * (255 / full)).astype(np.uint8)[:, :, None], 3, axis=2)
+    try:
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, background), image)
+        return np.asarray(image.convert("RGB"))
+    except ValueError:
+        raise BadInput(f"{path} has the colour mode {image.mode}; expected grey, RGB, palette or CMYK") from None
+
+
+def read_mask(path, threshold=None):
+    """Return a mask file's own values: int32 (H, W), or uint8 (H, W, 3) where it is really coloured.
+
+    A palette gives its indices, a 1-bit file 0 and 255, 16 bits what they hold; what is transparent is black.
+    With a threshold, what is at least as bright, on a scale of 0 to 255, becomes 255 and the rest 0. Raises
+    BadInput.
+    """
+    if threshold is not None:
+        return np.where(read_image(path, background="black").mean(axis=2) >= threshold, 255, 0).astype(np.int32)
+    image = open_image(path)
+    if image.mode in ("1", "L"):
+        mask = np.asarray(image.convert("L"))
+    elif image.mode == "P" or image.mode.startswith("I"):
+        mask = np.asarray(image)
+    else:
+        mask = to_rgb(image, path, background="black")
+        if (mask == mask[:, :, :1]).all():              # grey, saved as colour
+            mask = mask[:, :, 0]
+    return mask.astype(np.int32) if mask.ndim == 2 else mask
+
+
+def value_codes(mask):
+    """Return a mask's values as one number a pixel, (H, W): a grey value as it is, a colour as 65536·R + 256·G + B."""
+    return mask if mask.ndim == 2 else mask @ np.array([65536, 256, 1])
+
+
+def find_classes(masks):
+    """Return the classes of (mask, its path), …, by value: [{"name": "background", "value": 0}, …].
+
+    Two classes are named by name_two. Raises BadInput where the values cannot be classes.
+    """
+    counts, coloured, path, files = Counter(), False, None, 0
+    for mask, path in masks:
+        values, number = np.unique(value_codes(mask), return_counts=True)
+        most = 2 if is_jpeg(path) else MAX_VALUES       # a JPEG invents values at edges
+        if len(values) > most:
+            raise BadInput(f"{path} holds {len(values)} different values; expected one for each class, at most {most}; "
+                           "if it is antialiased or a JPEG, --threshold 128 makes two of them, if it has so many "
+                           "classes, list them in a classes.json")
+        if values[0] < 0 or mask.ndim == 2 and values[-1] > 65535:
+            raise BadInput(f"{path} holds values from {values[0]} to {values[-1]}; expected 0 to 65535")
+        if mask.ndim == 3 and not coloured:      # until now all was grey; from now on a grey is a colour like others
+            if max(counts, default=0) > 255:
+                raise BadInput(f"{path} is coloured, but others hold values up to {max(counts)}; expected one kind")
+            counts, coloured = Counter({grey * 0x010101: count for grey, count in counts.items()}), True
+        if coloured and mask.ndim == 2:
+            if values[-1] > 255:
+                raise BadInput(f"{path} holds values up to {values[-1]}, but others are coloured; expected one kind")
+            values = values * 0x010101
+        counts.update(dict(zip(values.tolist(), number.tolist())))
+        files += 1
+    values = [[code >> 16, code >> 8 & 255, code & 255] if coloured else code for code in sorted(counts)]
+    if len(values) == 1:
+        raise BadInput(f"{path} holds a single value, {values[0]}" + f", and so do all {files} masks" * (files > 1) +
+                       "; expected one for each class, at least two")
+    if len(values) > MAX_VALUES:
+        raise BadInput(f"{path} and the other masks hold {len(values)} different values together; expected one for "
+                       f"each class, at most {MAX_VALUES}; if they have so many classes, list them in a classes.json")
+    if len(values) == 2:
+        names = name_two_classes(*(counts[code] for code in sorted(counts)))
+    else:
+        names = [f"class {value}" for value in values]
+    return [{"name": name, "value": value} for name, value in zip(names, values)]
+
+
+def name_two_classes(lower, higher):
+    """Return the names of two classes, given the pixels of the one of the lower value and of the other.
+
+    The higher one is called foreground, unless it covers more than three quarters: then the masks are taken to be
+    black on white.
+    """
+    return ["background", "foreground"][::-1 if higher > 0.75 * (lower + higher) else 1]
+
+
+def read_classes(path):
+    """Return the class table in a JSON file: (classes as find_classes gives them, values to ignore). Raises BadInput.
+
+    {"classes": [{"name": "background", "value": 0}, {"name": "road", "value": [128, 64, 128]}], "ignore": [7]}
+
+    A class may also have a "colour" [red, green, blue] to be shown in, if all have.
+    """
+    def wrong(what):
+        return BadInput(f"{path}: {what}; expected "
+                        '{"classes": [{"name": "background", "value": 0}, ...], "ignore": [255]}')
+
+    try:
+        table = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise BadInput(f"{path} does not exist; expected a class table") from None
+    except (OSError, ValueError) as error:              # ValueError: neither JSON nor, before that, UTF-8
+        raise wrong(f"it cannot be read ({error})") from None
+    if not isinstance(table, dict) or not isinstance(table.get("classes"), list):
+        raise wrong('it has no list "classes"')
+    classes, ignore = table["classes"], table.get("ignore", [])
+    if not 2 <= len(classes) <= MAX_CLASSES:
+        raise wrong(f"it has {len(classes)} classes, not 2 to {MAX_CLASSES}")
+    if not all(isinstance(entry, dict) and isinstance(entry.get("name"), str) and "value" in entry
+               for entry in classes):
+        raise wrong('not every class has a "name" and a "value"')
+    if not isinstance(ignore, list):
+        raise wrong('"ignore" is no list')
+    values, names = [entry["value"] for entry in classes], [entry["name"] for entry in classes]
+    for value in values + ignore:
+        if not (is_colour(value) or type(value) is int and 0 <= value <= 65535):
+            raise wrong(f"{value} is neither a grey value from 0 to 65535 nor a colour [red, green, blue]")
+    if len({type(value) for value in values + ignore}) > 1:
+        raise wrong("it mixes grey values and colours")
+    for kind, found in [("value", values + ignore), ("name", names)]:
+        twice = [value for value in found if found.count(value) > 1]
+        if twice:
+            raise wrong(f"the {kind} {twice[0]} occurs twice")
+    colours = [entry["colour"] for entry in classes if "colour" in entry]
+    if colours and not (len(colours) == len(classes) and all(map(is_colour, colours))):
+        raise wrong('"colour" is not [red, green, blue] for each class')
+    return [{key: entry[key] for key in ("name", "value", "colour") if key in entry} for entry in classes], ignore
+
+
+def is_colour(value):
+    return isinstance(value, list) and len(value) == 3 and all(type(part) is int and 0 <= part <= 255 for part in value)
+
+
+def to_indices(mask, classes, path, ignore=()):
+    """Return a mask's own values as class indices, uint8 (H, W), IGNORE where the value is one to ignore.
+
+    Raises BadInput at any other value that no class has.
+    """
+    known = [entry["value"] for entry in classes] + list(ignore)
+    number, coloured = value_codes(mask), isinstance(known[0], list)
+    if coloured and mask.ndim == 2:                     # only black, grey and white in it, among coloured ones
+        number = number * 0x010101
+    elif mask.ndim == 3 and not coloured:               # really coloured, among grey ones: no code stands for that
+        number = np.where((mask == mask[:, :, :1]).all(axis=2), mask[:, :, 0], -1)
+    index = np.zeros(2**24 + 1, np.uint16)              # code → index + 1; 0, as in the last one, is unknown
+    index[value_codes(np.array([known]))[0]] = [*range(1, len(classes) + 1), *[IGNORE + 1] * len(ignore)]
+    found = index[np.clip(number, -1, 2**24)]           # what no code can be falls on the last one
+    if not found.all():
+        y, x = np.argwhere(found == 0)[0]
+        raise BadInput(f"{path} holds {mask[y, x].tolist()} at x={x}, y={y}; "
+                       f"expected one of {', '.join(str(value) for value in known)}")
+    return (found - 1).astype(np.uint8)
+
+
+def to_values(indices, classes):
+    """Return class indices (H, W) as the masks' values: (H, W) or, for colours, (H, W, 3); uint8 where they fit."""
+    values = np.array([entry["value"] for entry in classes])
+    return values.astype(np.uint8 if values.max() < 256 else np.uint16)[indices]
+
+
+def foreground_index(classes):
+    """Return the index of the class that matters of two: named foreground, or not named background; else None."""
+    names = [entry["name"] for entry in classes]
+    if "foreground" in names:
+        return names.index("foreground")
+    return 1 - names.index("background") if len(names) == 2 and "background" in names else None
+
+
+def brighter(classes):
+    """Return the index of the brighter of two classes: a black and white mask shows it white."""
+    first, second = (np.mean(entry["value"]) for entry in classes)
+    return int(second >= first)
+
+
+def black_and_white(indices, classes):
+    """Return indices (H, W) of two classes as uint8 (H, W): 255 for the brighter class, 0 for the other."""
+    return np.where(indices == brighter(classes), 255, 0).astype(np.uint8)
+
+
+def class_colours(classes):
+    """Return a colour for each class index, uint8 (256, 3): the table's, the masks', black and white or a palette's."""
+    values = [entry.get("colour", entry["value"]) for entry in classes]
+    if isinstance(values[0], list):
+        own = np.array(values)
+    elif len(values) == 2:
+        own = np.array([[0] * 3, [255] * 3])
+    else:
+        own = np.array([list(bytes.fromhex(PALETTE[number % len(PALETTE)][1:])) for number in range(len(values))])
+    colours = np.full((256, 3), UNKNOWN_GREY, np.uint8)
+    colours[:len(own)] = own
+    return colours
+
+
+def to_picture(indices, classes):
+    """Return class indices as a picture: two classes black and white, more in colours, see class_colours."""
+    if len(classes) == 2 and not isinstance(classes[0]["value"], list):
+        return black_and_white(indices, classes)
+    return class_colours(classes)[indices]
+
+
+def read_pair(image_path, mask_path, classes, ignore=(), threshold=None):
+    """Return an image uint8 (H, W, 3) and its mask as class indices uint8 (H, W). Raises BadInput."""
+    image, mask = read_image(image_path), read_mask(mask_path, threshold)
+    same_size(image_path, image.shape[:2], mask_path, mask.shape[:2])
+    return image, to_indices(mask, classes, mask_path, ignore)
+
+
+def same_size(image_path, image_size, mask_path, mask_size):
+    """Raise BadInput unless the two (height, width) are the same."""
+    if image_size != mask_size:
+        raise BadInput(f"{image_path} is {image_size[1]}x{image_size[0]} pixels, but {mask_path} is "
+                       f"{mask_size[1]}x{mask_size[0]}; expected the same size")

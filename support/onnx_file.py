@@ -1,0 +1,67 @@
+"""A network that tools/export.py wrote as ONNX, opened by ONNX Runtime; nothing here needs PyTorch."""
+import json
+from importlib import import_module
+from typing import NamedTuple
+
+import numpy as np
+
+from support.files import MARK, BadInput, is_ours
+from support.machine import cores
+
+FORMAT = f"{MARK} onnx 1"
+
+
+class OnnxNetwork(NamedTuple):
+    """An opened file."""
+
+    halo: int
+    stride: int
+    session: object              # onnxruntime.InferenceSession
+
+
+def needs(*packages):
+    """Return the modules of these names. Raises BadInput that says what to install."""
+    modules = []
+    for package in packages:
+        try:
+            modules.append(import_module(package))
+        except ImportError as error:
+            package = package.split(".")[0]
+            raise BadInput(f"{package} cannot be used here ({error}); pip install {package}") from None
+    return modules
+
+
+def load_onnx(path, threads=None):
+    """Return (OnnxNetwork, metadata as in a checkpoint) of a file, to be run by so many threads (all cores).
+
+    Raises BadInput for a file that tools/export.py did not write, and where ONNX Runtime is missing. Unlike a
+    checkpoint's, this format is not known to be harmless in a stranger's hands: open files of people that
+    you trust.
+    """
+    onnxruntime, = needs("onnxruntime")
+    try:
+        if not is_ours(path):
+            raise ValueError("our mark is missing")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or cores()
+        options.log_severity_level = 3       # errors only; they are in the exception below
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        metadata = json.loads(session.get_modelmeta().custom_metadata_map[MARK])
+        if metadata["format"] != FORMAT:
+            raise ValueError(f"format {metadata['format']}, expected {FORMAT}")
+        sizes = len(metadata["classes"]), len(metadata["mean"]), len(metadata["std"])
+        if sizes != (session.get_outputs()[0].shape[1], 3, 3) or not isinstance(metadata["settings"], dict):
+            raise ValueError("its parts do not fit together")
+    except FileNotFoundError:
+        raise BadInput(f"{path} does not exist; expected a network, as tools.export writes it to model.onnx") from None
+    except Exception as error:   # ONNX Runtime fails in many ways, all of which mean this:
+        reason = " ".join(str(error).split())[:100] or type(error).__name__
+        raise BadInput(f"{path} is no network of ours ({reason}); expected one that tools.export wrote") from error
+    return OnnxNetwork(metadata["halo"], metadata["stride"], session), metadata
+
+
+def normalize_window(window, mean, std):
+    """Return a uint8 window (h, w, 3) as float32 (1, 3, h, w): (pixel - mean) / std, as model.normalize does it."""
+    scale = (1 / (255 * np.asarray(std))).astype(np.float32)
+    shift = (-np.asarray(mean) / std).astype(np.float32)
+    return np.ascontiguousarray((window * scale + shift).transpose(2, 0, 1)[None])

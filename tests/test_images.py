@@ -1,0 +1,343 @@
+"""Files in every kind that users have, written by the test itself, and outputs whole or not at all."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data import hold_out
+from support.files import PICTURES, BadInput, check_writable, write_image, write_whole
+from support.images import find_classes, read_image, read_mask, read_pair, to_indices, to_values
+from support.sample import sample
+
+COLOURS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), np.uint8)
+GREYS = np.random.default_rng(1).integers(0, 256, (6, 9), np.uint8)
+GREY_RGB = np.repeat(GREYS[:, :, None], 3, axis=2)
+
+
+def save(path, array, mode=None, **options):
+    image = Image.fromarray(array)
+    (image.convert(mode) if mode else image).save(path, **options)
+    return path
+
+
+# ---------------------------------------------------------------------------------------------------
+# Images
+
+
+@pytest.mark.parametrize("ending", ["png", "bmp", "tif", "webp"])
+def test_rgb(tmp_path, ending):
+    path = save(tmp_path / f"a.{ending}", COLOURS, **({"lossless": True} if ending == "webp" else {}))
+    image = read_image(path)
+    assert image.dtype == np.uint8 and np.array_equal(image, COLOURS)
+
+
+def test_jpeg(tmp_path):
+    smooth = np.full((16, 16, 3), (200, 100, 50), np.uint8)
+    assert np.abs(read_image(save(tmp_path / "a.jpg", smooth)).astype(int) - smooth).max() <= 3
+
+
+def test_grey(tmp_path):
+    assert np.array_equal(read_image(save(tmp_path / "a.png", GREYS)), GREY_RGB)
+
+
+def test_one_bit(tmp_path):
+    assert np.array_equal(np.unique(read_image(save(tmp_path / "a.png", GREYS, "1"))), [0, 255])
+
+
+def test_palette(tmp_path):
+    few = np.array([[(255, 0, 0), (0, 255, 0)], [(0, 0, 255), (9, 9, 9)]], np.uint8)
+    path = tmp_path / "a.png"
+    Image.fromarray(few).convert("P", palette=Image.Palette.ADAPTIVE, colors=4).save(path)
+    assert Image.open(path).mode == "P" and np.array_equal(read_image(path), few)
+
+
+def test_cmyk(tmp_path):
+    path = save(tmp_path / "a.tif", np.full((8, 8, 3), (255, 0, 0), np.uint8), "CMYK")
+    assert Image.open(path).mode == "CMYK" and read_image(path)[0, 0].tolist() == [255, 0, 0]
+    path = save(tmp_path / "a.jpg", np.full((8, 8, 3), (255, 0, 0), np.uint8), "CMYK")
+    assert Image.open(path).mode == "CMYK" and np.abs(read_image(path)[0, 0] - [255.0, 0, 0]).max() < 5
+
+
+def test_transparent_pixels_hide_their_colours(tmp_path):
+    rgba = np.dstack([COLOURS, np.full(GREYS.shape, 255, np.uint8)])
+    rgba[0, 0, 3], rgba[0, 1] = 0, (0, 0, 0, 128)
+    image = read_image(save(tmp_path / "a.png", rgba))
+    assert image[0, 0].tolist() == [255, 255, 255]
+    assert np.abs(image[0, 1] - 127.0).max() <= 1
+    assert np.array_equal(image[1:], COLOURS[1:])
+
+
+def test_grey_with_alpha(tmp_path):
+    path = tmp_path / "a.png"
+    la = Image.fromarray(GREYS)
+    la.putalpha(Image.fromarray(np.where(np.arange(9) < 4, 0, 255)[None].repeat(6, 0).astype(np.uint8)))
+    la.save(path)
+    assert Image.open(path).mode == "LA"
+    assert (read_image(path)[:, :4] == 255).all() and np.array_equal(read_image(path)[:, 4:], GREY_RGB[:, 4:])
+
+
+def test_transparent_palette_and_colour_key(tmp_path):
+    picture = Image.new("P", (4, 4), 1)
+    picture.putpalette([255, 0, 0, 0, 0, 255])
+    picture.save(tmp_path / "p.png", transparency=1)
+    assert (read_image(tmp_path / "p.png") == 255).all()
+    Image.new("RGB", (4, 4), (1, 2, 3)).save(tmp_path / "key.png", transparency=(1, 2, 3))
+    assert (read_image(tmp_path / "key.png") == 255).all()
+
+
+@pytest.mark.parametrize("ending", ["png", "tif"])
+def test_16_bits_are_scaled_not_clipped(tmp_path, ending):
+    deep = GREYS.astype(np.uint16) * 257
+    assert np.array_equal(read_image(save(tmp_path / f"a.{ending}", deep)), GREY_RGB)
+    assert read_image(save(tmp_path / f"b.{ending}", np.full((2, 2), 4096, np.uint16))).max() == 16
+
+
+def test_floats(tmp_path):
+    assert np.array_equal(read_image(save(tmp_path / "a.tif", (GREYS / 255).astype(np.float32))), GREY_RGB)
+    for bad in (300.0, -1.0, np.nan):
+        with pytest.raises(BadInput, match="expected 0 to 1"):
+            read_image(save(tmp_path / "b.tif", np.full((2, 2), bad, np.float32)))
+
+
+@pytest.mark.parametrize(
+    "orientation, upright",
+    [(1, COLOURS), (3, COLOURS[::-1, ::-1]), (6, np.rot90(COLOURS, -1)), (8, np.rot90(COLOURS)), (2, COLOURS[:, ::-1])],
+)
+def test_exif_orientation(tmp_path, orientation, upright):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for ending in ("png", "tif"):
+        path = save(tmp_path / f"a.{ending}", COLOURS, exif=exif)
+        assert np.array_equal(read_image(path), upright)
+
+
+def test_the_first_of_several_frames_is_read(tmp_path):
+    first, second = Image.fromarray(COLOURS), Image.fromarray(255 - COLOURS)
+    first.save(tmp_path / "a.tif", save_all=True, append_images=[second])
+    assert np.array_equal(read_image(tmp_path / "a.tif"), COLOURS)
+
+
+def test_files_that_are_no_images(tmp_path):
+    save(tmp_path / "whole.png", np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8))
+    save(tmp_path / "whole.jpg", np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8))
+    save(tmp_path / "whole.tif", COLOURS)
+    for name in ("whole.png", "whole.jpg", "whole.tif"):
+        content = (tmp_path / name).read_bytes()
+        for share in (0.02, 0.5, 0.95):
+            (tmp_path / f"cut{share}_{name}").write_bytes(content[: int(share * len(content))])
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "text.png").write_text("I am no image")
+    (tmp_path / "folder.png").mkdir()
+    for path in [
+        *tmp_path.glob("cut*"),
+        tmp_path / "empty.png",
+        tmp_path / "text.png",
+        tmp_path / "folder.png",
+        tmp_path / "missing.png",
+    ]:
+        with pytest.raises(BadInput) as caught:
+            read_image(path)
+        message = str(caught.value)
+        assert path.name in message and "expected" in message and "\n" not in message
+
+
+def test_images_too_large_are_refused_before_they_are_decoded(tmp_path):
+    Image.new("1", (1_000_000, 1)).save(tmp_path / "row.png")
+    with pytest.raises(BadInput, match="1000000x1 pixels; expected at most 65500"):
+        read_image(tmp_path / "row.png")
+    Image.new("1", (20_000, 20_000)).save(tmp_path / "bomb.png")  # 400 megapixels in 50 kB
+    with pytest.raises(BadInput, match="89478485 pixels"):
+        read_image(tmp_path / "bomb.png")
+    Image.new("1", (10_000, 10_000)).save(tmp_path / "smaller_bomb.png")
+    with pytest.raises(BadInput, match="89478485 pixels"):
+        read_image(tmp_path / "smaller_bomb.png")
+
+
+# ---------------------------------------------------------------------------------------------------
+# Masks
+
+
+def test_mask_values_are_never_rescaled(tmp_path):
+    indices = (GREYS % 5).astype(np.uint8)
+    assert np.array_equal(read_mask(save(tmp_path / "l.png", indices)), indices)
+    assert np.array_equal(read_mask(save(tmp_path / "i.png", indices.astype(np.uint16) * 1000)), indices * 1000.0)
+    assert np.array_equal(read_mask(save(tmp_path / "rgb.png", np.repeat(indices[:, :, None], 3, axis=2))), indices)
+    assert set(np.unique(read_mask(save(tmp_path / "1.png", GREYS, "1")))) == {0, 255}
+    picture = Image.fromarray(indices, "L")
+    picture = Image.frombytes("P", picture.size, picture.tobytes())
+    picture.putpalette([200, 0, 0, 0, 200, 0] + [7] * 24)
+    picture.save(tmp_path / "p.png")
+    assert np.array_equal(read_mask(tmp_path / "p.png"), indices)
+    assert read_mask(save(tmp_path / "colour.png", COLOURS)).shape == (6, 9, 3)
+    rgba = np.zeros((6, 9, 4), np.uint8)
+    rgba[2:4, 2:4] = 255  # white on transparent
+    assert np.array_equal(read_mask(save(tmp_path / "rgba.png", rgba)), rgba[:, :, 3])
+
+
+def test_threshold_is_of_brightness_whatever_the_file(tmp_path):
+    expected = np.where(GREYS >= 128, 255, 0)
+    inverse = Image.frombytes("P", (9, 6), (255 - GREYS).tobytes())
+    inverse.putpalette(np.repeat(np.arange(255, -1, -1), 3).astype(np.uint8).tobytes())
+    inverse.save(tmp_path / "palette.png")
+    save(tmp_path / "grey.png", GREYS)
+    save(tmp_path / "deep.png", GREYS.astype(np.uint16) * 257)
+    save(tmp_path / "rgb.png", GREY_RGB)
+    for name in ("grey.png", "palette.png", "deep.png", "rgb.png"):
+        assert np.array_equal(read_mask(tmp_path / name, threshold=128), expected), name
+
+
+def test_classes_are_found_and_foreground_is_the_smaller_side_of_a_black_on_white_mask(tmp_path):
+    values = np.zeros((8, 8), np.int32)
+    values[:3] = 255
+    assert find_classes([(values, "m")]) == [{"name": "background", "value": 0}, {"name": "foreground", "value": 255}]
+    values[:7] = 255
+    assert find_classes([(values, "m")]) == [{"name": "foreground", "value": 0}, {"name": "background", "value": 255}]
+    values[0] = 7
+    assert [one["value"] for one in find_classes([(values, "m")])] == [0, 7, 255]
+    with pytest.raises(BadInput, match="single value, 3"):
+        find_classes([(np.full((4, 4), 3), "m")])
+    with pytest.raises(BadInput, match="3 different values.*at most 2.*--threshold"):
+        find_classes([(values, "m.jpg")])
+    for wrong in (-1, 70_000):
+        with pytest.raises(BadInput, match="expected 0 to 65535"):
+            find_classes([(np.array([[0, wrong]]), "m")])
+    with pytest.raises(BadInput, match="54 different values.*--threshold"):
+        find_classes([(np.arange(54).reshape(6, 9), "m")])
+
+
+@pytest.mark.parametrize("coloured", [False, True])
+def test_values_and_indices_are_inverse(coloured):
+    indices = np.random.default_rng(0).integers(0, 3, (5, 6)).astype(np.uint8)
+    values = [[0, 0, 0], [255, 0, 0], [1, 2, 3]] if coloured else [0, 7, 300]
+    mask = np.array(values)[indices]
+    classes = find_classes([(mask, "m")])
+    found = to_indices(mask, classes, "m")
+    assert np.array_equal(to_values(found, classes), mask)
+    assert to_values(found, classes).dtype == (np.uint8 if coloured else np.uint16)
+    if coloured:
+        assert to_indices(np.zeros((2, 2), int), classes, "a mask that is all black").max() == 0
+
+
+def test_unknown_values_are_named_with_their_place():
+    classes = [{"name": "a", "value": 0}, {"name": "b", "value": 255}]
+    mask = np.zeros((4, 4), int)
+    mask[2, 3] = 9
+    with pytest.raises(BadInput, match="m.png holds 9 at x=3, y=2; expected one of 0, 255"):
+        to_indices(mask, classes, "m.png")
+
+
+def test_pairs_must_be_of_one_size(tmp_path):
+    image, mask = save(tmp_path / "a.png", COLOURS), save(tmp_path / "b.png", GREYS[:, :5])
+    with pytest.raises(BadInput, match="a.png is 9x6 pixels, but .*b.png is 5x6"):
+        read_pair(image, mask, [])
+
+
+# ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("height, width", [(200, 500), (500, 200), (300, 300), (70, 64)])
+def test_the_validation_strip_is_apart_from_the_training_parts(height, width):
+    where = np.arange(height * width).reshape(height, width)
+    image = np.stack([where >> 16, where >> 8 & 255, where & 255], axis=2).astype(
+        np.uint8
+    )  # each pixel says where it is
+    mask = (np.random.default_rng(0).random((height, width)) < 0.3).astype(np.uint8)
+    training, [(strip, strip_mask)] = hold_out(image, mask, least=32, gap=8, share=0.2)
+    places = [
+        [array.reshape(-1, 3).astype(int) @ [65536, 256, 1] for array in arrays]
+        for arrays in ([part for part, _ in training], [strip])
+    ]
+    trained, held = (np.stack([np.concatenate(group) // width, np.concatenate(group) % width]) for group in places)
+    axis = int(width > height)
+    distance = np.abs(np.unique(trained[axis])[:, None] - np.unique(held[axis])[None]).min()
+    assert distance == 9  # 8 pixels between them
+    assert strip_mask.size == pytest.approx(0.2 * mask.size, rel=0.05)
+    assert all(min(part.shape) >= 32 for _, part in training)
+    assert all(
+        np.array_equal(
+            part_mask, mask.ravel()[part.reshape(-1, 3).astype(int) @ [65536, 256, 1]].reshape(part_mask.shape)
+        )
+        for part, part_mask in [*training, (strip, strip_mask)]
+    )
+
+
+def test_no_class_disappears_from_training_while_there_is_another_place_for_the_strip():
+    image, mask = np.zeros((300, 900, 3), np.uint8), np.zeros((300, 900), np.uint8)
+    mask[:, ::3] = 1
+    mask[140:160, 440:460] = 2  # a third class, in one place only
+    training, _ = hold_out(image, mask, least=64, gap=8, share=0.2)
+    assert 2 in np.concatenate([np.unique(part) for _, part in training])
+
+
+def test_the_validation_strip_looks_for_the_classes():
+    image, mask = np.zeros((100, 400, 3), np.uint8), np.zeros((100, 400), np.uint8)
+    mask[:, 150:260] = 1
+    _, [(_, held)] = hold_out(image, mask, least=32, gap=8, share=0.2)
+    assert 0 < held.mean() < 1
+
+
+def test_an_image_too_small_to_cut_is_validated_on_itself():
+    image, mask = np.zeros((20, 20, 3), np.uint8), np.eye(20, dtype=np.uint8)
+    training, validation = hold_out(image, mask, least=16, gap=8, share=0.2)
+    assert training is validation and training[0][0] is image
+
+
+# ---------------------------------------------------------------------------------------------------
+# Writing
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_jpeg_mask_is_exact_after_thresholding(tmp_path, seed):
+    random = np.random.default_rng(seed)
+    mask = np.where(random.random((120, 133)) < [0.5, 0.03, 0.9][seed], 255, 0).astype(
+        np.uint8
+    )  # worse than any real one
+    write_image(tmp_path / "m.jpg", mask)
+    assert np.array_equal(read_mask(tmp_path / "m.jpg", threshold=128), mask)
+    write_image(tmp_path / "m.png", mask)
+    assert np.array_equal(read_mask(tmp_path / "m.png"), mask)
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("before")
+    with pytest.raises(RuntimeError), write_whole(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "before" and list(tmp_path.iterdir()) == [path]
+    with pytest.raises(BadInput, match="cannot be written"), write_whole(path) as temporary:
+        raise OSError(28, "No space left on device")
+    assert path.read_text() == "before"
+    with write_whole(path) as temporary:
+        temporary.write_text("after")
+    assert path.read_text() == "after" and list(tmp_path.iterdir()) == [path]
+
+
+def test_claim(tmp_path):
+    write_image(tmp_path / "ours.png", GREYS)
+    write_image(tmp_path / "ours.jpg", GREYS)
+    save(tmp_path / "theirs.png", GREYS)
+    for free in ("ours.png", "ours.jpg", "new.png", "new/folder/new.png"):
+        assert check_writable(tmp_path / free) == tmp_path / free
+    for taken, why in [
+        ("theirs.png", "not written by this program"),
+        ("ours.png/a.png", "cannot be written"),
+        ("new", "folder"),
+    ]:
+        with pytest.raises(BadInput, match=why):
+            check_writable(tmp_path / taken)
+    with pytest.raises(BadInput, match="cannot be written"):
+        check_writable(tmp_path / ("a" * 300 + ".png"))
+    with pytest.raises(BadInput, match="is an input"):
+        check_writable(tmp_path / "ours.png", tmp_path / "absent.png", tmp_path / "new" / ".." / "ours.png")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["new", "ours.jpg", "ours.png", "theirs.png"]
+    with pytest.raises(BadInput, match="ends in .gif; expected .png or .jpg"):
+        check_writable(tmp_path / "a.gif", endings=PICTURES)
+
+
+def test_the_sample_is_what_it_says():
+    image, mask = sample()
+    assert image.shape == (512, 512, 3) and image.dtype == mask.dtype == np.uint8
+    assert set(np.unique(mask)) == {0, 255} and 0.5 < (mask > 0).mean() < 0.65
+    assert mask[100, 100] == mask[400, 320] == 255  # in two glands
+    assert mask[400, 20] == mask[250, 470] == 0  # background glass, connective tissue

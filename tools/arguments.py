@@ -1,0 +1,113 @@
+"""The command lines of the tools. Nothing but the standard library is imported, so that --help answers at once."""
+from support.arguments import Parser, add_prediction_knobs, number
+
+
+def crossvalidate_arguments(argv=None, description=None):
+    """Return (our arguments, those for train.py)."""
+    parser = Parser("crossvalidate.py", description)
+    add = parser.add_argument
+    add("--folds", type=number(int, 2, 100), default=5, metavar="K", help="parts, and trainings (5)")
+    add("--first", type=number(int, 1, 100), metavar="N", help="do only the first N of them, to save time (all)")
+    add("--out", required=True, metavar="DIR", help="a folder for all of it")
+    add("--data", required=True, metavar="DIR", help="the data set, a folder")
+    add("--test-data", metavar="DIR",
+        help="test on the images and masks of the same names in this folder, where masks to train on differ (--data)")
+    parser.allow_abbrev = False  # or --t, meant for train.py, would be taken for --test-data
+    return parser.parse_known_args(argv)
+
+
+def export_arguments(argv=None, description=None):
+    """Parse the command line of tools.export."""
+    parser = Parser("export.py", description)
+    add = parser.add_argument
+    add("checkpoint", nargs="?", default="model.pt", metavar="CHECKPOINT", help="a trained network (model.pt)")
+    add("--out", default="model.onnx", metavar="FILE", help="the file to write (model.onnx)")
+    add("--int8", metavar="IMAGE_DIR", help="also write it in 8 bits, as model.int8.onnx, scaled to these images")
+    add("--int8-only", metavar="FILE", help="those of them that this text file names, as train.txt (all)")
+    add("--windows", type=number(int, 1), default=200, metavar="N",
+        help="windows of those images that the scales of the 8 bits are taken from, at most (200)")
+    add("--benchmark", metavar="IMAGE_DIR", help="then time all kinds on these images: a table")
+    add("--masks", metavar="DIR", help="their masks: the table also has the Dice of each")
+    add("--only", metavar="FILE", help="those of them that this text file names, as test.txt (all)")
+    add("--rounds", type=number(int, 1, 100), default=3, metavar="N",
+        help="processes for each kind, taking turns, so that a change in the machine's speed meets all (3)")
+    add("--halo", type=number(int, 0, 127), metavar="PIXELS",
+        help="what windows see around what they keep, in the benchmark (all the network can)")
+    args = parser.parse_args(argv)
+    if args.int8_only and not args.int8:
+        parser.error("--int8-only: expected --int8 beside it")
+    if not args.benchmark and (args.masks or args.only or args.halo is not None):
+        parser.error("--masks, --only and --halo belong to the benchmark; expected --benchmark beside them")
+    return args
+
+
+def report_arguments(argv=None, description=None):
+    """Parse the command line of tools.report."""
+    parser = Parser("report.py", description)
+    add = parser.add_argument
+    add("run", metavar="RUN_DIR", help="what train.py --out named: a folder with model.pt and history.csv")
+    add("--images", metavar="DIR", help="images to test on (those that the training validated on)")
+    add("--masks", metavar="DIR", help="their masks")
+    add("--only", metavar="FILE", help="those that this text file names, one a line, without extension (all)")
+    add("--gallery", type=number(int, 1, 5), default=2, metavar="N", help="show the N best, median and worst (2)")
+    add("--title", help="of the report (the name of RUN_DIR)")
+    add("--out", metavar="DIR", help="where the report goes (RUN_DIR)")
+    add_prediction_knobs(add)
+    args = parser.parse_args(argv)
+    if bool(args.images) != bool(args.masks) or args.only and not args.images:
+        parser.error("--images, --masks and --only: expected the first two together, --only with them")
+    return args
+
+
+def show_arguments(argv=None, description=None):
+    """Parse the command line of tools.show."""
+    parser = Parser("show.py", description)
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="network | patches | windows")
+    add = kinds.add_parser("network", help="a network as a table").add_argument
+    add("--model", choices=["fcn", "unet"], default="fcn", help="(fcn)")
+    add("--size", type=number(int, 2, 256), default=256, help="side of the input, in pixels (256)")
+    add("--classes", type=number(int, 1, 255), default=2, help="classes to tell apart (2)")
+    add("--upsample", choices=["nearest", "bilinear", "transposed"], help="(fcn: nearest, unet: transposed)")
+    add("--batchnorm", action="store_true", help="fcn: BatchNorm after the first three convolutions")
+    add("--width", type=number(int, 1, 256), default=16, help="unet: channels at full resolution (16)")
+    add("--depth", type=number(int, 1, 6), default=3, help="unet: how many poolings (3)")
+    add("--separable", action="store_true", help="unet: depthwise-separable convolutions")
+    add("--dropout", type=number(float, 0, 0.99), default=0.0, help="share of channels dropped (0)")
+    add = kinds.add_parser("patches", help="a batch of training patches").add_argument
+    add("--out", default="patches.png", help="the picture (patches.png)")
+    add = kinds.add_parser("windows", help="the windows over an image").add_argument
+    add("image", nargs="?", help="an image to draw on (the bundled sample)")
+    add("--halo", type=int, default=8, help="what the network sees around a pixel (8, the FCN's)")
+    add("--stride", type=int, default=2, help="its pooling grid (2, the FCN's)")
+    add("--window", type=int, help="side of a window (the least that needs no more windows than 256)")
+    add("--out", default="windows.png", help="the picture (windows.png)")
+    return parser.parse_args(argv)
+
+
+def speed_arguments(argv=None, description=None):
+    """Parse the command line of tools.speed."""
+    parser = Parser("speed.py", description)
+    add = parser.add_argument
+    add("network", metavar="NETWORK", help="a .pt file of train.py, or an .onnx file of tools.export")
+    add("images", metavar="IMAGE_DIR", help="a directory of images")
+    add("--only", metavar="FILE", help="the images it names, without extension, one a line, as in test.txt (all)")
+    add("--bf16", action="store_true", help="multiply in bfloat16, of a .pt file (off)")
+    add("--threads", type=number(int, 1, 1024), metavar="N", help="(one for each core)")
+    add("--halo", type=number(int, 0, 127), metavar="PIXELS",
+        help="what windows see around what they keep (all the network can; less is faster, not exact)")
+    add("--json", metavar="FILE", help="also write the figures, for programs to read")
+    add("--indices", metavar="DIR", help="also write the class indices of each image, as NAME.png, into a new folder")
+    return parser.parse_args(argv)
+
+
+def thresholds_arguments(argv=None, description=None):
+    """Parse the command line of tools.thresholds."""
+    parser = Parser("thresholds.py", description)
+    add = parser.add_argument
+    add("images", metavar="IMAGE_DIR", help="images of the familiar kind, that the network did not learn from")
+    add("--checkpoint", default="model.pt", metavar="FILE", help="a trained network (model.pt)")
+    add("--only", metavar="FILE", help="the images it names, without extension, one a line, as in val.txt (all)")
+    add("--against", metavar="DIR", help="images of another kind, to count how many would be rejected")
+    add("--keep", type=number(float, 0.01, 1), default=0.95, metavar="P", help="share of the familiar to keep (0.95)")
+    add_prediction_knobs(add)
+    return parser.parse_args(argv)

@@ -1,0 +1,118 @@
+"""Train on all but a part of a folder and test on that part, for each part in turn: figures for small data sets.
+
+    python -m tools.crossvalidate --folds 5 --out runs/name --data DIR --model unet --time-limit 10
+    python -m tools.crossvalidate --folds 5 --out runs/name @challenges/coco/train.args --data DIR
+
+All other arguments are train.py's. Which image belongs to which part is decided by a hash of its name (whatever lists
+are in the folder); --val-share of the others is for choosing the epoch. Writes runs/name/fold0 and so on, each a
+finished training with its scores.json; runs/name/predictions, a mask for every image, by the network that did not learn
+from it, for evaluate.py; and crossvalidation.json. Prints the figures with their spread. Interrupted, the same command
+goes on.
+"""
+from support.arguments import run_script, train_arguments
+from tools.arguments import crossvalidate_arguments
+
+if __name__ == "__main__":
+    ARGS = crossvalidate_arguments(description=__doc__)     # before the imports that take seconds
+
+import json
+import statistics
+from pathlib import Path
+
+import numpy as np
+
+import metrics
+import train
+from data import find_pairs
+from infer import write_mask
+from model import load_network
+from segmenter import Segmenter
+from support.files import MARK, BadInput, begin_folder, check_writable, set_of_files, write_text
+from support.images import hash_to_unit, write_names
+from support.machine import WORLD
+from tools.scoring import find_examples, score
+
+FIGURES = {"accuracy": "accuracy", "mean_iou": "mean IoU", "mean_f1": "mean Dice (F1)", "image_iou": "IoU an image"}
+
+
+def parts(names, count):
+    """Return the names in `count` parts of equal size, but for one more in some, by a hash of the name."""
+    shuffled = sorted(names, key=hash_to_unit)
+    return [sorted(shuffled[part::count]) for part in range(count)]
+
+
+def run_fold(args, words, out, names):
+    """Train without these names, test on them, and return {"classes", "confusion", "overall", "images"}.
+
+    Also writes these figures, and the predicted masks.
+    """
+    scores, listed = check_writable(out / "scores.json"), check_writable(out / "lists" / "test.txt")
+    masks = {name: check_writable(out.parent / "predictions" / f"{name}.png") for name in names}
+    if scores.exists() and all(path.exists() for path in masks.values()):
+        return json.loads(scores.read_text(encoding="utf-8"))
+    write_names(listed, names)
+    last = None
+    if (out / "last.pt").exists():           # interrupted before: the same training goes on
+        _, last = load_network(out / "last.pt")
+    settings = train_arguments([*words, "--data", args.data, "--lists", str(listed.parent), "--out", str(out)])
+    train.train(settings, last)
+    segment, tested = Segmenter.load(out / "model.pt", settings.device), Path(args.test_data or args.data)
+    classes = segment.classes
+    examples = find_examples(tested / "images", tested / "masks", segment.metadata, names)
+    keep = lambda name, mask: write_mask(masks[name], mask, classes)
+    found = score(examples, segment, classes, keep)
+    figures = {"written by": MARK, "classes": classes, "confusion": found.confusion.tolist(),
+               "overall": metrics.overall(found.confusion, found.ious),
+               "images": [{"name": name, "iou": iou} for name, iou in zip(names, found.ious)]}
+    write_text(scores, json.dumps(figures, indent=1, allow_nan=False))
+    return figures
+
+
+def crossvalidate(args, words):
+    """Train and test all folds that `args` ask for; `words` are the arguments for train.py."""
+    if WORLD > 1:
+        raise BadInput("folds are trained one after the other; expected no torchrun")
+    pairs = find_pairs(args.data)
+    if len(pairs) < 2 * args.folds:
+        raise BadInput(f"{args.data} holds {len(pairs)} pairs; expected at least {2 * args.folds}, two for each fold")
+    if args.test_data:
+        missing = {name for name, *_ in pairs} - {name for name, *_ in find_pairs(args.test_data)}
+        if missing:
+            raise BadInput(f"{args.test_data} lacks {min(missing)}; expected all pairs of {args.data}")
+    train_arguments([*words, "--data", args.data])   # a wrong one is reported now
+    out = Path(args.out)
+    files = [path for _, *both in pairs for path in both]
+    begin_folder(out, {"arguments": " ".join(words), "data": args.data, "folds": args.folds, "tested": args.test_data,
+                       "set of files": set_of_files(files)},
+                 anew=not any(out.glob("fold*/last.pt")))             # until something was trained
+    report = check_writable(out / "crossvalidation.json")
+    wanted, found = parts([name for name, *_ in pairs], args.folds)[:args.first], []
+    for fold, part in enumerate(wanted):
+        print(f"fold {fold + 1} of {len(wanted)}: {len(part)} images to test on")
+        found.append(run_fold(args, words, out / f"fold{fold}", part))
+
+    print(f"\n{sum(map(len, wanted))} images, each tested by a network that did not learn from it")
+    print_folds(found)
+    confusion, classes = sum(np.array(fold["confusion"]) for fold in found), found[0]["classes"]
+    write_text(report, json.dumps({
+        "written by": MARK, "classes": metrics.by_class(confusion, classes), "confusion": confusion.tolist(),
+        "folds": [fold["overall"] for fold in found]}, indent=1))
+
+
+def print_folds(found):
+    """Print mean and spread of the figures over the folds, and those of all their images as one."""
+    print(f"{'':<16}{'mean':>9}{'spread':>9}   each fold")
+    for key, label in FIGURES.items():
+        each = [fold["overall"][key] for fold in found if fold["overall"][key] is not None]
+        spread = statistics.stdev(each) if len(each) > 1 else None
+        print(f"{label:<16}{metrics.format_metric(metrics.mean(each)):>9}{metrics.format_metric(spread):>9}   "
+              f"{' '.join(map(metrics.format_metric, each))}")
+    confusion = sum(np.array(fold["confusion"]) for fold in found)
+    accuracy, iou, dice = (metrics.format_metric(value) for value in (
+        metrics.accuracy(confusion), metrics.mean(metrics.iou(confusion)), metrics.mean(metrics.dice(confusion))))
+    print(f"all of them as one: accuracy {accuracy}, mean IoU {iou}, mean Dice {dice}")
+    print(metrics.table(confusion, [entry["name"] for entry in found[0]["classes"]]))
+
+
+if __name__ == "__main__":
+    run_script(lambda both: crossvalidate(*both), ARGS, __file__, interrupted="interrupted; the same command goes on")

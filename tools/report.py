@@ -1,0 +1,294 @@
+"""A finished training as a report to hand in: report.md with its pictures, and the same as report.pdf.
+
+    python -m tools.report runs/name           tested on the images that it validated on
+    python -m tools.report runs/name --images DIR/images --masks DIR/masks --only DIR/test.txt --title "Plants"
+
+What it learned from, the network, its settings, the machine and the minutes, curves, figures of each class, the best,
+median and worst predictions, the speed. All of it is read from RUN_DIR or measured now.
+"""
+from support.arguments import run_script, train_arguments
+from tools.arguments import report_arguments
+
+if __name__ == "__main__":
+    ARGS = report_arguments(description=__doc__)     # before the imports that take seconds
+
+import csv
+import re
+import statistics
+import textwrap
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import metrics
+import train
+from patches import tiles, zoomed_size
+from segmenter import Segmenter
+from support.files import MARK, BadInput, check_writable, write_text, write_whole
+from support.images import foreground_index
+from support.machine import WORLD
+from tools.scoring import Examples, find_examples, score
+from tools.show import summary
+
+SPEED_IMAGES = 30                # images that the speed is measured on, at most
+VIEWS = {"none": 1, "mirror": 2, "all": 8}              # that --tta averages, by the flips of the training
+PICTURES = ["curves", "best", "median", "worst", "gallery"]
+
+
+# ---------------------------------------------------------------------------------------------------
+# What there is
+
+
+def read_history(path):
+    """Return the rows of history.csv as numbers; none if it is not there. Raises BadInput."""
+    if not path.exists():
+        return []
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        return [{name: float(row[name]) if row[name] else None for name in train.HISTORY} for row in rows]
+    except (ValueError, TypeError, KeyError, csv.Error) as error:
+        raise BadInput(f"{path} is no history of a training ({error!r}); expected what train.py writes") from None
+
+
+def own_examples(metadata, network):
+    """Return the images that the training validated on: (Examples, TrainingData). Raises BadInput if they changed."""
+    args = train_arguments([], **metadata["settings"])
+    if not args.data and not all(Path(path).exists() for path in (args.image, args.mask)):
+        raise BadInput(f"{args.image} and {args.mask} are not here")
+    data = train.load_data(args, network.halo, network.stride)
+    known = [[(entry["name"], entry["value"]) for entry in classes] for classes in (data.classes, metadata["classes"])]
+    if data.fingerprint != metadata["data"] or known[0] != known[1]:
+        raise BadInput(f"{args.data or args.image} has changed since the training")
+    whole = not data.held_out and data.validation[0][0] is data.training[0][0]
+    strip = f"{args.image}, the very pixels that it learned from, which flatters" if whole else (
+        f"a strip held out of {args.image}")
+    source = f"the {len(data.held_out)} images held out of {args.data}" if data.held_out else strip
+    return Examples(data.held_out or [args.image], lambda place: data.validation[place][:2], source), data
+
+
+# ---------------------------------------------------------------------------------------------------
+# The report as a list of blocks: ("heading", text), ("text", text), ("table", text), ("picture", path, caption)
+
+
+def about_data(metadata, data):
+    settings = metadata["settings"]
+    source = settings["data"] or f"{settings['image']} and {settings['mask']}"
+    lines = [f"Trained on {source}" + (f", {len(data.training)} images" if data and data.held_out else "") + "."]
+    if data:
+        shares = data.training.cumulative_counts[-1] / data.training.cumulative_counts[-1][-1]
+        lines.append("Pixels of each class in the training images: " + ", ".join(
+            f"{entry['name']} {share:.1%}" for entry, share in zip(data.classes, shares)) + ".")
+    if metadata["ignore"]:
+        lines.append(f"Mask values that are ignored: {', '.join(map(str, metadata['ignore']))}.")
+    return [("heading", "Data"), ("text", " ".join(lines))]
+
+
+def about_network(segment, rows):
+    table = [f"{'layer':<12}{'output':>16}{'parameters':>12}{'MFLOPs':>10}"]
+    table += [f"{name:<12}{'x'.join(map(str, shape)):>16}{parameters:>12,}{flops / 1e6:>10.1f}"
+              for name, shape, parameters, flops, _ in rows]
+    parameters, flops = sum(row[2] for row in rows), sum(row[3] for row in rows)
+    table.append(f"{'together':<28}{parameters:>12,}{flops / 1e6:>10.1f}")
+    at = "" if segment.zoom == 1 else f" It sees images at {segment.zoom:g} times their size."
+    kind = type(segment.network).__name__
+    return [("heading", "Network"),
+            ("text", f"{kind}, {parameters:,} parameters, {flops / 1e9:.2f} GFLOPs for a window of 256x256x3, the "
+                     "largest that it may see (a multiply-add is 2). What it says of a pixel depends on a square of "
+                     f"{rows[-1][4]} pixels at most.{at}"),
+            ("table", "\n".join(table))]
+
+
+def about_training(metadata, history, rows):
+    settings, blocks = metadata["settings"], [("heading", "Training")]
+    machine = ", ".join(f"{name} {value}" for name, value in metadata["versions"].items())
+    if history:
+        windows = len(history) * settings["steps"] * settings["batch"] * settings["patch"] ** 2 / 256**2
+        flops = 3 * windows * sum(row[3] for row in rows)
+        blocks.append(("text", f"{len(history)} epochs of {settings['steps']} steps, each of {settings['batch']} "
+                               f"patches of {settings['patch']}x{settings['patch']} pixels, in "
+                               f"{history[-1]['seconds'] / 60:.1f} minutes: at most {flops / 1e12:.3g} TFLOPs, where "
+                               "the backward pass counts twice."))
+    shown = " ".join(f"{name}={value}" for name, value in settings.items() if value is not None and value is not False)
+    return [*blocks, ("text", f"The machine: {machine}."), ("text", "All settings:"),
+            ("table", textwrap.fill(shown, 95, break_long_words=False, break_on_hyphens=False))]
+
+
+def about_results(examples, scores, classes, tta):
+    names = [entry["name"] for entry in classes]
+    overall = metrics.overall(scores.confusion, scores.ious)
+    index = foreground_index(classes)
+    of_what = "mean IoU" if index is None else f"IoU of {names[index]}"
+    existing = [iou for iou in scores.ious if iou is not None]
+    spread = f" (standard deviation {statistics.stdev(existing):.4f})" if len(existing) > 1 else ""
+    absent = [name for name, pixels in zip(names, scores.confusion.sum(axis=1)) if not pixels]
+    lines = [f"Tested on {examples.source}" + (", averaged over flips and turns." if tta else "."),
+             f"All pixels together: accuracy {metrics.format_metric(overall['accuracy'])}, mean IoU "
+             f"{metrics.format_metric(overall['mean_iou'])}, mean Dice {metrics.format_metric(overall['mean_f1'])}.",
+             f"Mean over the images of their {of_what}: {metrics.format_metric(overall['image_iou'])}{spread}."]
+    if absent:
+        lines.append(f"No true pixel is of {', '.join(absent)}.")
+    return [("heading", "Results"), ("text", " ".join(lines)), ("table", metrics.table(scores.confusion, names))]
+
+
+def about_speed(scores, segment, rows, views):
+    size = zoomed_size(scores.size, segment.zoom)
+    window_height, window_width, cover = tiles(*size, segment.halo, segment.network.stride)
+    flops = views * len(cover) * sum(row[3] for row in rows) * window_height * window_width / 256**2
+    timed = [1000 * second for second in scores.seconds[1:SPEED_IMAGES + 1] or scores.seconds]      # the first warms up
+    return [("heading", "Speed"),
+            ("text", f"An image takes {statistics.median(timed):.0f} ms (median of {len(timed)}, from {min(timed):.0f} "
+                     f"to {max(timed):.0f}) on {segment.device.type} with {torch.get_num_threads()} threads, decoding "
+                     f"apart. The first, of {scores.size[1]}x{scores.size[0]} pixels, is cut into {len(cover)} windows "
+                     f"of {window_width}x{window_height} with a halo of {segment.halo}" +
+                     (f", in {views} views" if views > 1 else "") + f": about {flops / 1e9:.1f} GFLOPs.")]
+
+
+# ---------------------------------------------------------------------------------------------------
+# Blocks → files
+
+
+def as_markdown(title, blocks):
+    def plain(text):             # a file's name may hold what Markdown takes for its own
+        return re.sub(r"([\\`*_<\[#])", r"\\\1", text)
+
+    text = [f"# {plain(title)}", f"<!-- {MARK}: report.py -->"]
+    for kind, *content in blocks:
+        if kind == "heading":
+            text.append(f"## {content[0]}")
+        elif kind == "text":
+            text.append(textwrap.fill(plain(content[0]), 118, break_long_words=False, break_on_hyphens=False))
+        elif kind == "table":
+            text.append(f"```\n{content[0]}\n```")
+        else:
+            text.append(f"![{content[1]}]({content[0].name})")
+    return "\n\n".join(text) + "\n"
+
+
+def write_pdf(path, title, blocks):
+    """Write the blocks one below the other on A4 pages."""
+    from matplotlib.backends.backend_pdf import PdfPages
+    from matplotlib.figure import Figure
+    from matplotlib.font_manager import FontProperties, findfont
+    from PIL import Image, ImageFont
+
+    width, height, margin = 8.27, 11.69, 0.8                          # inches
+    fonts = {"title": FontProperties(size=18, weight="bold"), "heading": FontProperties(size=13, weight="bold"),
+             "text": FontProperties(size=9.5), "table": FontProperties(size=8, family="monospace")}
+    y, pages = 0.0, []
+
+    def room(needed):            # on this page, or else on a new one
+        nonlocal y
+        if not pages or y - needed < margin:
+            pages.append(Figure(figsize=(width, height)))
+            y = height - margin
+
+    def broken(text, font):      # into lines that fit
+        measure = ImageFont.truetype(findfont(font), 100)
+        fits = lambda line: measure.getlength(line) * font.get_size() / 100 < 72 * (width - 2 * margin)
+        for paragraph in text.splitlines():
+            line = ""
+            for word in paragraph.split(" "):
+                longer = f"{line} {word}" if line else word
+                if line and not fits(longer):
+                    yield line
+                    longer = word
+                while not fits(longer) and len(longer) > 1:           # a single word that is too long
+                    part = next(count for count in range(len(longer), 0, -1) if fits(longer[:count]) or count == 1)
+                    yield longer[:part]
+                    longer = longer[part:]
+                line = longer
+            yield line
+
+    for kind, *content in [("title", title), *blocks]:
+        if kind == "picture":
+            picture = Image.open(content[0]).convert("RGB")
+            scale = min((width - 2 * margin) / picture.width, (height - 2 * margin - 0.2) / picture.height)
+            room(scale * picture.height + 0.2)
+            y -= scale * picture.height + 0.1
+            axes = pages[-1].add_axes([margin / width, y / height, scale * picture.width / width,
+                                       scale * picture.height / height])
+            axes.imshow(np.asarray(picture), interpolation="lanczos")
+            axes.set_axis_off()
+            y -= 0.1
+            continue
+        font = fonts[kind]
+        line = 1.35 * font.get_size() / 72
+        rows = content[0].splitlines() if kind == "table" else list(broken(content[0], font))
+        longest = max(map(len, rows))
+        size = font.get_size() * min(1, 100 / longest) if kind == "table" else font.get_size()       # 100 fit
+        room(line * min(len(rows), 3) + (0.8 if kind == "heading" else 0))           # a heading stays with what follows
+        for row in rows:
+            room(line)
+            y -= line
+            pages[-1].text(margin / width, y / height, row, size=size, weight=font.get_weight(),
+                           family=font.get_family(), parse_math=False)
+        y -= 0.12
+    with write_whole(path) as temporary:
+        with PdfPages(temporary, metadata={"Title": title, "Creator": MARK}) as pdf:
+            for place, page in enumerate(pages, start=1):
+                page.text(0.5, 0.4 / height, f"{place} of {len(pages)}", size=8, ha="center")
+                pdf.savefig(page, dpi=200)
+        with temporary.open("ab") as file:   # readers stop before; so it can be told that the file is ours
+            file.write(f"% {MARK}\n".encode())
+
+
+def report(args):
+    """Make the report that `args` ask for. Raises BadInput."""
+    if WORLD > 1:
+        raise BadInput("a report is made by one process; expected no torchrun")
+    run, out = Path(args.run), Path(args.out or args.run)
+    segment = Segmenter.load(run / "model.pt", args.device, args.halo, args.tta)
+    metadata = segment.metadata
+    metadata["settings"] = vars(train_arguments([], **metadata["settings"]))     # with knobs newer than it
+    history, classes = read_history(run / "history.csv"), metadata["classes"]
+    markdown, pdf = check_writable(out / "report.md"), check_writable(out / "report.pdf")
+    pictures = {name: check_writable(out / f"report_{name}.png") for name in PICTURES}
+    data = None
+    examples = find_examples(args.images, args.masks, metadata, only=args.only) if args.images else None
+    try:
+        own, data = own_examples(metadata, segment.network)
+        examples = examples or own
+    except BadInput as error:
+        if not examples:
+            raise BadInput(f"what the network was trained on cannot be read any more ({error}); expected it there, or "
+                           "--images and --masks to test on") from None
+    rows = summary(segment.network)
+    scores = score(examples, segment, classes)
+    from support.plots import (  # matplotlib takes half a second
+        best_median_worst,
+        draw_curves,
+        draw_gallery,
+        gallery_title,
+    )
+
+    blocks = [("text", f"Made on {date.today()} by report.py."), *about_data(metadata, data),
+              *about_network(segment, rows), *about_training(metadata, history, rows)]
+    if history:
+        draw_curves(history, metadata["metrics"], metadata["settings"]["loss"], pictures["curves"], with_metrics=True)
+        blocks.append(("picture", pictures["curves"], "Loss, IoU and accuracy against epochs"))
+    blocks += about_results(examples, scores, classes, args.tta)
+    ranked = sorted((iou, place) for place, iou in enumerate(scores.ious) if iou is not None)
+    chosen = best_median_worst(ranked, args.gallery)
+
+    def shown(kind):             # one after the other, since images may be large
+        for _, (iou, place) in (item for item in chosen if item[0] == kind):
+            image, truth = examples.read(place)
+            yield gallery_title(kind, examples.names[place], iou), image, truth, segment(image)
+
+    for kind in dict.fromkeys(kind for kind, _ in chosen):
+        picture = pictures[kind or "gallery"]
+        draw_gallery(shown(kind), classes, picture)
+        blocks.append(("picture", picture, f"{kind.capitalize() or 'All'}: image, truth, prediction, errors"))
+    views = VIEWS[metadata["settings"]["flips"]] if args.tta else 1
+    blocks += about_speed(scores, segment, rows, views)
+    title = args.title or run.resolve().name
+    write_text(markdown, as_markdown(title, blocks))
+    write_pdf(pdf, title, blocks)
+    print(f"see {markdown} and {pdf}")
+
+
+if __name__ == "__main__":
+    run_script(report, ARGS, __file__)

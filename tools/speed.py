@@ -1,0 +1,79 @@
+"""How long a network takes for each of these images, and how much memory: one network, in a process of its own.
+
+    python -m tools.speed model.pt IMAGE_DIR
+    python -m tools.speed model.onnx IMAGE_DIR --only DIR/test.txt
+
+Milliseconds from decoded pixels to class indices, after the first image was done once as a warm-up; the most memory
+that the whole process held, which for an .onnx file has no PyTorch in it. tools.export --benchmark runs this for each
+kind of network.
+"""
+from support.arguments import run_script
+from tools.arguments import speed_arguments
+
+if __name__ == "__main__":
+    ARGS = speed_arguments(description=__doc__)     # before the imports that take seconds
+
+import contextlib
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+
+from segmenter import Segmenter
+from support.files import MARK, BadInput, check_writable, write_image, write_text
+from support.images import named_images, read_image
+from support.machine import cores
+
+
+def open_segmenter(path, halo, bf16, threads):
+    """Return (Segmenter, context to call it in) of a .pt or .onnx file. Raises BadInput."""
+    if Path(path).suffix.lower() == ".onnx":
+        if bf16:
+            raise BadInput(f"{path}: --bf16 is for PyTorch's networks; expected a .pt file")
+        return Segmenter.load(path, halo=halo, threads=threads), contextlib.nullcontext()
+    import torch
+
+    torch.set_num_threads(threads)
+    return Segmenter.load(path, "cpu", halo), torch.autocast("cpu", torch.bfloat16, enabled=bf16)
+
+
+def peak_memory():
+    """Return the bytes that this process has held at most, or None where the system does not tell (Windows)."""
+    with contextlib.suppress(OSError, IndexError):       # Linux; what getrusage tells there may be the parent's
+        return 1024 * int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
+    with contextlib.suppress(ImportError):
+        import resource
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return None
+
+
+def measure(args):
+    """Time the network that `args` name on the images, and print and write the figures."""
+    report = check_writable(args.json, args.network, endings=[".json"]) if args.json else None
+    if args.indices and Path(args.indices).exists():
+        raise BadInput(f"{args.indices} is there already; expected the name of a new folder")
+    threads = args.threads or cores()
+    segment, precision = open_segmenter(args.network, args.halo, args.bf16, threads)
+    paths, seconds = named_images(args.images, args.only), []
+    with precision:
+        segment(read_image(next(iter(paths.values()))))
+        for name, path in paths.items():
+            image = read_image(path)
+            began = time.perf_counter()
+            indices = segment(image)
+            seconds.append(time.perf_counter() - began)
+            if args.indices:
+                write_image(check_writable(Path(args.indices) / f"{name}.png"), indices)
+    peak, size = peak_memory(), Path(args.network).stat().st_size
+    milliseconds = [1000 * second for second in seconds]
+    print(f"{args.network}: {statistics.median(milliseconds):.1f} ms an image (median of {len(milliseconds)}, from "
+          f"{min(milliseconds):.1f} to {max(milliseconds):.1f}) with {threads} threads, "
+          f"{f'{peak / 1e6:.0f} MB of memory' if peak else 'memory n/a'}, file {size / 1e6:.2f} MB")
+    if report:
+        write_text(report, json.dumps({"written by": MARK, "seconds": seconds, "threads": threads, "peak_bytes": peak,
+                                       "file_bytes": size}))
+
+
+if __name__ == "__main__":
+    run_script(measure, ARGS, __file__)
