@@ -74,7 +74,7 @@ class Dataset:
 
 
 class TrainingData(NamedTuple):
-    """What a training learns from and is validated on."""
+    """The data sets that a training learns from and is validated on."""
 
     training: Dataset
     validation: Dataset
@@ -199,7 +199,7 @@ def hold_out(image, mask, least, gap, share):
 
 
 class PairInfo(NamedTuple):
-    """What one pass over a pair collects before the training."""
+    """The facts about a pair that one pass over it collects before the training."""
 
     counts: np.ndarray           # pixels of each class, (classes,)
     area: int                    # pixels

@@ -122,11 +122,19 @@ def of_all(items):
 
 
 class Results:
-    """What became of the images: failures (lines of text), done (paths) and rejected (name, score)."""
+    """The outcome for all images: done (paths), rejected (name, score) and failures (lines of text)."""
 
     def __init__(self, bar):
-        self.failures, self.done, self.rejected, self.bar = [], [], [], bar
+        self.done, self.rejected, self.failures, self.bar = [], [], [], bar
         self.writing = deque()               # (image, future) of masks that threads are writing
+
+    def reject(self, image, score):
+        self.rejected.append((image.as_posix(), score))
+        self.bar.update()
+
+    def fail(self, error):
+        self.failures.append(str(error))
+        self.bar.update()
 
     def finish_writing(self, most=0):
         """Wait until at most so many masks are left to write."""
@@ -134,41 +142,43 @@ class Results:
             image, written = self.writing.popleft()
             try:
                 written.result()
-                self.done.append(image)
             except BadInput as error:
-                self.failures.append(str(error))
-            self.bar.update()
+                self.fail(error)
+            else:
+                self.done.append(image)
+                self.bar.update()
 
 
-def segment_image(args, segment, pixels, path):
-    """Return (class indices, None), or (None, score) of an image to reject, whose earlier mask is removed."""
+def segment_image(args, segment, pixels):
+    """Return the class indices of an image, and its score if that is too low to keep them, else None."""
     if args.reject is None:
         return segment(pixels), None
     indices, scores = segment.with_scores(pixels, [args.score])
-    if scores[args.score] < args.reject:
-        remove(path)
-        return None, scores[args.score]
-    return indices, None
+    score = scores[args.score]
+    return indices, score if score < args.reject else None
 
 
 def segment_all(args, segment, images, masks):
-    """Segment these images and write their masks {image: path}; returns the Results."""
+    """Segment these images and write their masks, {image: path}, while the next ones go on; returns the Results."""
     folder, output = Path(args.images), Path(args.output)
     bar = tqdm(total=len(images), unit="image", disable=RANK > 0 or None)        # None: where nobody looks on
     results = Results(bar)
+
+    def segment_one(image, pixels):
+        path = check_writable(output / masks[image], folder / image, args.onnx or args.checkpoint)
+        indices, too_low = segment_image(args, segment, pixels.result())
+        if too_low is None:
+            results.writing.append((image, pool.submit(write_mask, path, indices, segment.classes)))
+        else:
+            remove(path)                     # an earlier run may have kept it
+            results.reject(image, too_low)
+
     with ThreadPoolExecutor() as pool, bar:
         for image, pixels in decode_ahead(pool, folder, images):
             try:
-                path = check_writable(output / masks[image], folder / image, args.onnx or args.checkpoint)
-                indices, too_low = segment_image(args, segment, pixels.result(), path)
-                if indices is None:
-                    results.rejected.append((image.as_posix(), too_low))
-                    bar.update()
-                else:
-                    results.writing.append((image, pool.submit(write_mask, path, indices, segment.classes)))
+                segment_one(image, pixels)
             except BadInput as error:
-                results.failures.append(str(error))
-                bar.update()
+                results.fail(error)
             results.finish_writing(AHEAD)
         results.finish_writing()
     return results

@@ -87,24 +87,24 @@ class Validation(NamedTuple):
     shown: list                              # the first three as (image, mask, predicted class indices)
 
 
+@gpu_memory_as_bad_input()
 def train(args, last=None):
     """Run the training that `args` describe, or go on with the one in `last`, last.pt's metadata.
 
     Returns the row of history.csv of the best epoch. Raises BadInput.
     """
-    with gpu_memory_as_bad_input():
-        run = prepare(args)
-        if last:
-            restore(run, last)
-        begin_files(run)
-        batches = open_batches(run)
-        with progress_bar(run) as run.bar:
-            for epoch in range(len(run.history), args.epochs):
-                train_loss = None if is_over(run, epoch) else train_epoch(run, epoch, batches)
-                if train_loss is None:
-                    break
-                finish_epoch(run, epoch, train_loss, validate(run))
-        finish(run)
+    run = prepare(args)
+    if last:
+        restore(run, last)
+    begin_files(run)
+    batches = open_batches(run)
+    with progress_bar(run) as run.bar:
+        for epoch in range(len(run.history), args.epochs):
+            train_loss = None if is_over(run, epoch) else train_epoch(run, epoch, batches)
+            if train_loss is None:               # out of time or patience
+                break
+            finish_epoch(run, epoch, train_loss, validate(run))
+    finish(run)
     return run.best
 
 
@@ -151,7 +151,10 @@ def network_settings(args):
 
 
 def load_data(args, halo, stride):
-    """Return what `args` say to learn from, for a network that sees so far. No pixel of a validation strip is seen."""
+    """Return the TrainingData that `args` name, for a network of this halo and stride. Raises BadInput.
+
+    One image is cut so that the network sees no pixel of the validation strip from the part it learns from.
+    """
     if (args.image, args.mask) == SAMPLE:
         if RANK == 0:
             ensure_sample()

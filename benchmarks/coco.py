@@ -1,11 +1,12 @@
-"""What preparing a data set of COCO's full size takes: memory and time.
+"""Measure the memory and the time that preparing a data set of COCO's full size takes.
 
     python -m benchmarks.coco
     python -m benchmarks.coco --images 5000          smaller
 
-Writes an annotation file with as many images and outlines as instances_train2017.json (118,287 and 860,001, as many
-corners each), and one photograph under all those names, most of them links; then runs challenges.coco.prepare on it,
-in a process of its own, whose largest memory is told by the system. Needs about 2 GB of disk.
+Writes an annotation file with as many images and outlines as instances_train2017.json (118,287 and
+860,001, as many corners each), and one photograph under all those names, most of them links. Then
+runs challenges.coco.prepare on it in a process of its own, and prints that process's peak memory as
+the operating system reports it. Needs about 2 GB of disk.
 """
 import argparse
 import json
@@ -16,11 +17,11 @@ import tempfile
 import time
 from pathlib import Path
 
-OUTLINES, CORNERS = 860_001 / 118_287, 26        # an image; an outline, on average
-LINKS = 10_000                   # to one file: file systems have limits
+OUTLINES, CORNERS = 860_001 / 118_287, 26        # per image; per outline, on average
+LINKS = 10_000                   # to one file: file systems limit their number
 PREPARE = """
 from challenges.coco import prepare
-from speed import peak_memory
+from tools.speed import peak_memory
 prepare.prepare(prepare.parse_arguments())
 print(f"{(peak_memory() or 0) / 1e9:.2f} GB of memory at most")
 """
@@ -34,7 +35,7 @@ def parse_arguments():
 
 
 def write_file(folder, images):
-    """instances.json and photographs/ in a folder."""
+    """Write instances.json and photographs/ to a folder, and return the number of outlines."""
     import numpy as np
     from skimage import data
 

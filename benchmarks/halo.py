@@ -1,10 +1,10 @@
-"""What less context than a network can see costs, and what it saves: class disagreement and time against the halo.
+"""Measure class disagreement and time against the halo: what a smaller one costs and saves.
 
     python -m benchmarks.halo CHECKPOINT IMAGE_DIR
 
-Predicts images with the halo with which stitching is exact, then with smaller ones, and counts the pixels whose class
-changes. "Near seams" are those within 8 pixels of the border of a core, where the context is missing. Draws
-results/halo.png.
+Predicts images with the network's own halo, with which stitching is exact, then with smaller ones,
+and counts the pixels whose class changes. Pixels "near seams" are those within 8 pixels of the
+border of a core, where context is missing. Draws results/halo.png.
 """
 import argparse
 
@@ -34,7 +34,7 @@ NEAR = 8                         # pixels
 
 
 def near_seams(height, width, halo, stride):
-    """Where a border between two cores is at most NEAR pixels away: bool (height, width)."""
+    """Return where a border between two cores is at most NEAR pixels away: bool (height, width)."""
     near = np.zeros((height, width), bool)
     for tile in tiles(height, width, halo, stride)[2]:
         for edge in {tile.top, tile.bottom} - {0, height}:
@@ -45,7 +45,10 @@ def near_seams(height, width, halo, stride):
 
 
 def measure(model, metadata, images, halo, exact):
-    """(share of pixels of another class, the same near seams, times the pixels of the image, ms an image)."""
+    """Return (share of pixels of another class, the same near seams, work, ms an image).
+
+    The work is the pixels of all windows divided by those of the image.
+    """
     segment, wrong, wrong_near, near, work, seconds = Segmenter(model, metadata, halo=halo), 0, 0, 0, [], []
     for image, truth in zip(images, exact):
         began = time.perf_counter()

@@ -1,12 +1,13 @@
-"""The logo generator's composed warp beside the literal steps of its recipe: how alike, and how fast.
+"""Compare the logo generator's composed warp with the literal steps of its recipe.
 
     python -m benchmarks.logo
     python -m benchmarks.logo --save thin.png     writes the logo it uses, for prepare.py --logo
 
-The literal way mirrors, turns, swirls and shrinks one picture after another with scikit-image, all but the last of them
-large. challenges/logo/recipe.py looks at the logo once, only where a pixel of the image needs it. Both in turns, in
-one process, for a logo of 797x400 pixels of thin strokes and for scikit-image's; then whole data sets are made, by one
-thread and by one for each core.
+The literal way mirrors, rotates, swirls and scales one picture after another with scikit-image, all
+but the last of them large. challenges/logo/recipe.py samples the logo once, only where a pixel of
+the image needs it. The benchmark measures how alike the results are and how fast each way is. Both
+take turns in one process, for a logo of 797x400 pixels of thin strokes and for scikit-image's. Then
+whole data sets are made, by one thread and by one for each core.
 """
 import argparse
 
@@ -34,7 +35,10 @@ from support.files import BadInput, check_writable, write_image
 
 
 def thin_logo():
-    """A logo unlike scikit-image's: light, of thin strokes, on a transparent ground; uint8 RGBA (400, 797, 4)."""
+    """Return a logo unlike scikit-image's: uint8 RGBA (400, 797, 4).
+
+    It is light, of thin strokes, on a transparent ground.
+    """
     picture = Image.new("RGBA", (797, 400), (255, 255, 255, 0))
     draw = ImageDraw.Draw(picture)
     draw.polygon([(90, 350), (230, 50), (370, 350)], outline=(225, 240, 255, 255), width=11)
@@ -46,11 +50,12 @@ def thin_logo():
 
 
 def literal(pixels, placement, extent):
-    """The recipe step by step: uint8 RGBA (H, W, 4) → (rows, columns, 4) as recipe.transform gives it.
+    """Apply the recipe step by step to uint8 RGBA (H, W, 4): (rows, columns, 4).
 
-    Before it is turned, the picture is padded, so that no corner is lost, whatever the angle. The last step is what
-    skimage.transform.rescale does with anti-aliasing, a Gaussian and a linear interpolation, on the grid that
-    recipe.extent chose, so that both can be compared pixel by pixel.
+    The result is in the form of recipe.transform's. Before it is rotated, the picture is padded, so
+    that no corner is lost, whatever the angle. The last step is that of skimage.transform.rescale
+    with anti-aliasing, a Gaussian and a linear interpolation. It uses the grid that recipe.extent
+    chose, so that both can be compared pixel by pixel.
     """
     premultiplied = pixels * (pixels[:, :, 3:] / 255)
     premultiplied[:, :, 3] = pixels[:, :, 3]
@@ -72,7 +77,10 @@ def literal(pixels, placement, extent):
 
 
 def compare(pixels, count):
-    """Transform a logo both ways: (seconds literally, seconds composed, mean differences, IoUs of the masks)."""
+    """Transform a logo both ways and measure them.
+
+    Returns (seconds literally, seconds composed, mean differences, IoUs of the masks).
+    """
     logo, random, found = recipe.prepare_logo(pixels, (340, 512)), np.random.default_rng(0), []
     for placement in [recipe.draw_placements(random)[0] for _ in range(count)]:
         began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What every figure is measured on, as one line to stand above it."""
+"""The machine that figures are measured on, as one line to print above them."""
 import os
 import platform
 from datetime import date

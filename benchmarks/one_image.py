@@ -1,13 +1,18 @@
-"""How well a network trained on one image segments what it has not seen, beside a random forest.
+"""Compare a network trained on one image with a random forest, on pixels that neither has seen.
 
-    python -m benchmarks.one_image                the bundled sample: left part learnt, right part tested
-    python -m benchmarks.one_image --pairs DIR    and NNN_rgb.png, NNN_gt.png in DIR: first learnt, rest tested
-    python -m benchmarks.one_image -- --batchnorm the same with other settings of train.py
+    python -m benchmarks.one_image
+    python -m benchmarks.one_image --pairs DIR
+    python -m benchmarks.one_image -- --batchnorm
 
-Every figure is the foreground IoU on pixels that neither training nor validation saw, as mean ± standard
-deviation over seeds. "Relit" is the mean over four changed copies of the test images: 15 % brighter, 15 %
-darker, redder, and veiled. The forest (Breiman, 2001) has scikit-image's multi-scale features and learns from
-the same pixels as the network: those left when the validation strip is cut out.
+The first command learns from the left part of the bundled sample and tests on its right part. With
+--pairs, it also takes NNN_rgb.png and NNN_gt.png in DIR: the first pair is learnt, the rest tested.
+After -- come other settings of train.py.
+
+Every figure is the foreground IoU on pixels that neither training nor validation saw, as mean ±
+standard deviation over seeds. "Relit" is the mean over four changed copies of the test images: 15 %
+brighter, 15 % darker, redder, and veiled. The forest (Breiman, 2001) has scikit-image's multi-scale
+features. It learns from the same pixels as the network: those left when the validation strip is cut
+out.
 """
 import argparse
 
@@ -50,19 +55,25 @@ def relight(image, change):
 
 
 def foreground_iou(classify, pairs, classes):
-    """IoU on each pair (image, mask of class indices), as a list; classify maps an image to class indices."""
+    """Return the IoU on each pair (image, mask of class indices), as a list.
+
+    `classify` maps an image to class indices.
+    """
     confusions = [metrics.confusion_matrix(mask, classify(image), len(classes)) for image, mask in pairs]
     return [metrics.foreground_or_mean(metrics.iou(confusion), classes) for confusion in confusions]
 
 
 def score(classify, pairs, classes):
-    """(mean IoU as it is, mean IoU relit)."""
+    """Return (mean IoU on the images as they are, mean IoU on the relit images)."""
     relit = [(relight(image, change), mask) for image, mask in pairs for change in RELIT]
     return np.mean(foreground_iou(classify, pairs, classes)), np.mean(foreground_iou(classify, relit, classes))
 
 
 def network(image_path, mask_path, seed, flags):
-    """Train with train.py's own function; returns a function from an image to class indices, and the seconds."""
+    """Train with train.py's own function.
+
+    Returns a function from an image to class indices, and the seconds.
+    """
     with tempfile.TemporaryDirectory() as out, contextlib.redirect_stdout(io.StringIO()):
         began = time.perf_counter()
         pair = [str(image_path), str(mask_path)]
@@ -73,10 +84,11 @@ def network(image_path, mask_path, seed, flags):
 
 
 def forest(image_path, mask_path, seed):
-    """The same with scikit-learn's forest, in the best of the three settings that were tried.
+    """Train scikit-learn's random forest and return the same as `network`.
 
-    The others: scales up to 16; and that with 50 trees, 10 deep, from 5 % of the pixels each, as in
-    scikit-image's example of trainable segmentation.
+    Its settings are the best of the three that were tried. The others were scales up to 16; and
+    that with 50 trees, 10 deep, from 5 % of the pixels each, as in scikit-image's example of
+    trainable segmentation.
     """
     from skimage.feature import multiscale_basic_features
     from sklearn.ensemble import RandomForestClassifier
@@ -96,7 +108,11 @@ def forest(image_path, mask_path, seed):
 
 
 def tissue(folder):
-    """The sample's left 320 columns as a pair of files, and what lies right of them, a halo apart, to test on."""
+    """Return the sample as (image path, mask path, [pair to test on]).
+
+    The files, written to `folder`, hold its left 320 columns. The pair is what lies right of them,
+    a halo apart.
+    """
     image, mask = sample()
     for name, array in [("rgb.png", image), ("gt.png", mask)]:
         write_image(folder / name, np.ascontiguousarray(array[:, :320]))
@@ -105,7 +121,11 @@ def tissue(folder):
 
 
 def folder_of_pairs(folder):
-    """The first pair's files, and all others to test on."""
+    """Return (image path, mask path, [pair to test on, …]) of a folder.
+
+    The paths are the first pair's files; all other pairs are tested on. Raises SystemExit where
+    there are fewer than two pairs.
+    """
     images = sorted(Path(folder).glob("*_rgb.png"))
     files = [(path, path.with_name(path.name.replace("_rgb", "_gt"))) for path in images]
     if len(files) < 2:

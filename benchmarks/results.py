@@ -1,6 +1,8 @@
-"""Remake everything in results/ and checkpoints/: the default run on the bundled sample, and the README's pictures.
+"""Remake everything in results/ and checkpoints/.
 
     python -m benchmarks.results
+
+This is the default run on the bundled sample, and the README's pictures.
 """
 import argparse
 
@@ -40,7 +42,7 @@ def main():
         for name in ("loss_vs_epochs.png", "predictions.jpg", "history.csv"):
             shutil.copy(name, RESULTS)
         shutil.copy("model.pt", ROOT / "checkpoints" / "fcn.pt")
-        os.chdir(ROOT)           # Windows removes no folder that a program is in
+        os.chdir(ROOT)           # Windows cannot remove a process's current folder
 
 
 if __name__ == "__main__":

@@ -1,14 +1,16 @@
-"""What train.py costs beyond the arithmetic: its steps per second beside a bare loop's, in one process.
+"""Compare the steps per second of train.py with those of a bare loop, in one process.
 
     python -m benchmarks.train_step
 
-The bare loop feeds the same network random tensors of the same shape, made beforehand: forward, PyTorch's own
-loss, backward, AdamW. train.py draws, augments and normalizes patches, averages the weights and, each epoch,
-validates and writes its files. The two take turns; the medians over epochs are compared.
+The difference is the cost of train.py beyond arithmetic. The bare loop feeds the same network
+random tensors of the same shape, made beforehand: forward, PyTorch's own loss, backward, AdamW.
+train.py draws, augments and normalizes patches, averages the weights and, each epoch, validates and
+writes its files. The two take turns; the medians over epochs are compared.
 
-Three times: the one-image exercise, all of that counted; a U-Net on a folder of 40 photographs of 480×360, with random
-scales, held in memory; and with images decoded in every step by a worker. In the latter two, validation is not
-counted: how often it comes is a matter of --steps.
+There are three cases. The first is the one-image exercise, with all of that counted. The second is
+a U-Net on a folder of 40 photographs of 480×360, with random scales, held in memory. In the third,
+a worker decodes the images in every step. In the latter two, validation is not counted: its
+frequency is a matter of --steps.
 """
 import argparse
 
@@ -38,11 +40,11 @@ from support.files import write_image
 from support.machine import keep_freed_memory
 from support.sample import sample
 
-STEPS = 50                       # an epoch's
+STEPS = 50                       # per epoch
 
 
 def bare_loop(args):
-    """Seconds of each epoch."""
+    """Return the seconds of each epoch of the bare loop."""
     model = build(args.model, 2, width=args.width, depth=args.depth).to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.AdamW(model.parameters())
     batch = torch.randn(args.batch, 3, args.patch, args.patch).to(memory_format=torch.channels_last)
@@ -60,7 +62,10 @@ def bare_loop(args):
 
 
 def real_loop(args):
-    """Seconds of each epoch but the first, whose start is not the loop's, from the history that train.py writes."""
+    """Return the seconds of each epoch but the first, from the history that train.py writes.
+
+    The first is left out, as its start is not that of the loop.
+    """
     pauses, validate = [], train.validate
 
     def timed(*words):
@@ -80,7 +85,10 @@ def real_loop(args):
 
 
 def write_folder(folder):
-    """Parts of the bundled photograph, enlarged to 480×360, as a data set: JPEGs and their masks as PNGs."""
+    """Write parts of the bundled photograph, enlarged to 480×360, as a data set.
+
+    The images are JPEGs and their masks are PNGs.
+    """
     random, (image, mask) = np.random.default_rng(0), sample()
     for part in ("images", "masks"):
         (folder / part).mkdir(parents=True)

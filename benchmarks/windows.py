@@ -1,9 +1,10 @@
-"""How the side of the windows, and how many go through the network at once, decide the time of a prediction.
+"""Measure how the side of the windows, and their number at once, decide the time of a prediction.
 
     python -m benchmarks.windows
 
-Times all windows of an image of 1300×970 pixels, as `patches.tiles` lays them, one at a time at several sides
-and several at a time, which is over the default budget. All in one process, in turns.
+Times all windows of an image of 1300×970 pixels, as `patches.tiles` lays them: one at a time at
+several sides, and several at a time, which is over the default budget. All cases take turns in one
+process.
 """
 import argparse
 
@@ -28,7 +29,7 @@ MEAN, STD = [0.5] * 3, [0.25] * 3
 
 
 def in_batches(model, image, window, count):
-    """Seconds for all windows of an image, `count` at a time."""
+    """Return the seconds for all windows of an image, `count` at a time."""
     height, width, cover = tiles(*image.shape[:2], model.halo, model.stride, window)
     began = time.perf_counter()
     with torch.inference_mode():

@@ -1,1 +1,1 @@
-"""What the scripts at the top level stand on: files, command lines, devices, pictures. It need not be read first."""
+"""The parts that the scripts at the top level stand on: files, command lines, devices, pictures."""

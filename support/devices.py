@@ -59,7 +59,7 @@ def step_seconds(network, dtype):
 
 @contextlib.contextmanager
 def gpu_memory_as_bad_input():
-    """Inside `with gpu_memory_as_bad_input():` a full GPU becomes a BadInput that says what to lower."""
+    """Decorate a function so that a full GPU becomes a BadInput that says what to lower."""
     try:
         yield
     except torch.OutOfMemoryError:

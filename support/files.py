@@ -21,7 +21,7 @@ def is_jpeg(path):
 
 
 def is_ours(path, mark=MARK):
-    """Whether a file holds our mark, near its start or its end: other programs seldom copy it."""
+    """Return whether a file holds our mark, near its start or its end: other programs seldom copy it."""
     with open(path, "rb") as file:
         start = file.read(4096)
         file.seek(max(len(start), os.path.getsize(path) - 4096))
@@ -29,7 +29,7 @@ def is_ours(path, mark=MARK):
 
 
 def check_writable(path, *inputs, endings=None, mark=MARK):
-    """Check, before any work, that `path` may be written, and make its folder: returns it as a Path.
+    """Check, before any work, that `path` may be written, make its folder, and return it as a Path.
 
     Raises BadInput for a name without one of the `endings`, a file that is there and was not written by us (it
     lacks `mark`), one that is also an input, and a folder in which no file can be made.
@@ -60,9 +60,9 @@ def keep_apart(output, folder):
 
 
 def begin_folder(folder, metadata, anew=False):
-    """Make a folder for results that depend on these `facts`, or go on in one that was begun with the same.
+    """Make a folder for results that depend on these metadata, or go on in one that was begun with the same.
 
-    They stand in made_of.json there: names and what JSON can hold. `anew` allows other facts than it was begun with.
+    They stand in made_of.json there: names and what JSON can hold. `anew` allows others than it was begun with.
     Raises BadInput where the folder holds other things.
     """
     note = folder / "made_of.json"
@@ -75,39 +75,34 @@ def begin_folder(folder, metadata, anew=False):
             if before.get(name) != value and not anew:
                 raise BadInput(f"{folder} was begun with another {name}, {before.get(name)}, not {value}; expected a "
                                "new folder, as the two must not be mixed")
-    elif folder.exists() and (not folder.is_dir() or any(not one.name.startswith(".") for one in folder.iterdir())):
+    elif folder.exists() and (not folder.is_dir() or any(not entry.name.startswith(".") for entry in folder.iterdir())):
         raise BadInput(f"{folder} is there and holds other things; expected a new folder")
     write_text(check_writable(note), json.dumps({"written by": MARK, **metadata}, indent=1))
 
 
 def set_of_files(paths):
-    """Number of files and a digest of their names and sizes, as a short text: to know a set of them again."""
+    """Return the number of files and a digest of their names and sizes, as a short text, to recognize them by."""
     listing = "\n".join(f"{Path(path).name} {Path(path).stat().st_size}" for path in paths)
     return f"{len(paths)} {hashlib.sha256(listing.encode(errors='surrogateescape')).hexdigest()[:16]}"
 
 
 def temporary_name(path):
-    """Where a file is written until it is whole: in the same folder, so that renaming it is a single step."""
+    """Return where a file is written until it is whole: in the same folder, so that renaming is a single step."""
     return path.with_name(f".{path.name}.part")
 
 
 @contextlib.contextmanager
 def write_whole(path):
-    """`with write_whole(path) as temporary:` write there; `path` changes only when that went well.
+    """Let a file be written to another name first: `path` changes only when that went well.
+
+    Use it as `with write_whole(path) as temporary:` and write to `temporary`.
 
     Raises BadInput where the system refuses: no space, no permission, open in another program (Windows).
     """
     temporary = temporary_name(Path(path))
     try:
         yield temporary
-        for attempt in range(20):
-            try:
-                os.replace(temporary, path)
-                break
-            except PermissionError:          # on Windows, a virus scanner or a reader has it open for a moment
-                if os.name != "nt" or attempt == 19:
-                    raise
-                time.sleep(0.1)
+        rename(temporary, path)
     except OSError as error:
         raise BadInput(f"{path} cannot be written ({error.strerror or error}); make room for it, or close the program "
                        "that has it open") from error
@@ -115,7 +110,18 @@ def write_whole(path):
         temporary.unlink(missing_ok=True)
 
 
+def rename(source, target):
+    """Put a file in the place of another in a single step; on Windows, wait until nobody has that open."""
+    for _ in range(19 if os.name == "nt" else 0):
+        try:
+            return os.replace(source, target)
+        except PermissionError:                  # a virus scanner or a reader has it open for a moment
+            time.sleep(0.1)
+    os.replace(source, target)
+
+
 def write_text(path, text):
+    """Write a text file, whole or not at all."""
     with write_whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 

@@ -10,7 +10,7 @@ BLACK_AND_WHITE = [{"name": "background", "value": 0}, {"name": "foreground", "v
 
 
 def sample():
-    """A real photograph and its mask: uint8 (512, 512, 3) and (512, 512) of 0 and 255 (epithelium).
+    """Return a real photograph and its mask: uint8 (512, 512, 3) and (512, 512) of 0 and 255 (epithelium).
 
     scikit-image installs the photograph: human colon under the microscope, the glands' epithelium stained
     brown (DAB), all nuclei blue (`skimage.data.immunohistochemistry`). The mask is derived here, the same on
@@ -43,6 +43,7 @@ def ensure_sample():
 
 
 def write_sample():
+    """Write the bundled sample to the current folder, both files or neither."""
     paths = [check_writable(path) for path in SAMPLE]            # both or neither
     for path, array in zip(paths, sample()):
         write_image(path, array)

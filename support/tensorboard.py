@@ -6,7 +6,7 @@ from support.images import class_colours
 
 
 def open_board(folder, classes, epochs):
-    """A function of (row of history.csv, IoU of each class, [(image, mask, prediction), …]) that shows an epoch.
+    """Return a function of (row of history.csv, IoU of each class, [(image, mask, prediction), …]) that shows an epoch.
 
     What an interrupted run has shown beyond the `epochs` that are done is taken back. Raises BadInput where the
     package is missing, or the folder cannot be written.
@@ -26,9 +26,9 @@ def open_board(folder, classes, epochs):
         for name, value in row.items():
             if name != "epoch" and value is not None:
                 board.add_scalar(name.replace("train_", "train/").replace("val_", "val/"), value, epoch)
-        for one, value in zip(classes, iou):
+        for entry, value in zip(classes, iou):
             if value is not None:
-                board.add_scalar(f"iou/{one['name']}", value, epoch)
+                board.add_scalar(f"iou/{entry['name']}", value, epoch)
         for number, (image, mask, prediction) in enumerate(shown):    # side by side
             picture = np.concatenate([image, colours[mask], colours[prediction]], axis=1)
             board.add_image(f"validation/{number}", picture, epoch, dataformats="HWC")

@@ -22,10 +22,12 @@ ROOT = Path(__file__).parent.parent
 def command(*words, cwd, **options):
     """Run `python SCRIPT …` or `python -m MODULE …` in cwd; returns the finished process with its output as text."""
     script, *rest = map(str, words)
-    script = script if script == "-m" else ROOT / script
-    return subprocess.run(
-        [sys.executable, script, *rest], cwd=cwd, capture_output=True, text=True, timeout=300, **options
-    )
+    if script == "-m":  # found from any folder, as if one stood in the project's
+        environment = options.pop("env", os.environ)
+        search = os.pathsep.join(filter(None, [str(ROOT), environment.get("PYTHONPATH")]))
+        options["env"] = {**environment, "PYTHONPATH": search}
+    line = [sys.executable, script if script == "-m" else ROOT / script, *rest]
+    return subprocess.run(line, cwd=cwd, capture_output=True, text=True, timeout=300, **options)
 
 
 def inside(*words, cwd):

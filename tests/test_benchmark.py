@@ -11,6 +11,7 @@ from sklearn.metrics import f1_score
 from torch.utils.flop_counter import FlopCounterMode
 
 from challenges.cityscapes import benchmark
+from challenges.cityscapes.arguments import benchmark_arguments
 from challenges.cityscapes.corrupt import corrupt
 from model import FCN, UNet
 from segmenter import Segmenter
@@ -59,7 +60,7 @@ def words(street, out, *more):
 
 
 def run(*arguments):
-    return benchmark.benchmark(benchmark.parse_arguments(list(arguments)))
+    return benchmark.benchmark(benchmark_arguments(list(arguments)))
 
 
 def test_every_figure_is_what_it_says(street, tmp_path, capsys):

@@ -65,8 +65,8 @@ def test_cityscapes(cityscapes, tmp_path, capsys):
         mask = cityscapes / "gtFine" / split / city / f"{name}_gtFine_labelIds.png"
         assert (out / "images" / f"{name}.png").read_bytes() == image.read_bytes()
         assert (out / "masks" / f"{name}.png").read_bytes() == mask.read_bytes()
-    data = data.load(out, least=16)
-    assert len(data.training) == 16 and len(data.validation) == 4 and len(data.classes) == 19
+    found = data.load(out, least=16)
+    assert len(found.training) == 16 and len(found.validation) == 4 and len(found.classes) == 19
 
 
 def test_the_same_command_goes_on_and_another_is_refused(cityscapes, tmp_path):

@@ -225,9 +225,9 @@ def test_every_odd_case_is_counted_named_and_leaves_no_wrong_file(tmp_path, caps
     mask = np.asarray(Image.open(out / "masks" / "n4.png"))
     assert tuple(mask[30, 30]) == COLOURS[1] and tuple(mask[55, 55]) == COLOURS[1]  # the person lies on top
     assert tuple(mask[70, 90]) == GRAY and tuple(mask[5, 5]) == BLACK
-    data = data.load(out)
-    assert [one["name"] for one in data.classes] == ["background", "person", "bicycle", "car"]
-    assert data.ignore == [[128, 128, 128]]
+    found = data.load(out)
+    assert [one["name"] for one in found.classes] == ["background", "person", "bicycle", "car"]
+    assert found.ignore == [[128, 128, 128]]
     subset = coco.COCO(out / "annotations.json")
     assert len(subset.imgs) == len(subset.anns) == 4 and all(
         subset.annToMask(one).any() for one in subset.anns.values()
@@ -296,8 +296,8 @@ def test_the_split_has_its_shares_and_leaves_some_to_train_on(plain):
     parts = {part: (out / f"{part}.txt").read_text().splitlines()[1:] for part in ("train", "val", "test")}
     assert [len(parts[part]) for part in ("train", "val", "test")] == [12, 5, 3]
     assert len(set(sum(parts.values(), []))) == 20
-    data = data.load(out)
-    assert len(data.training) == 12 and sorted(data.held_out) == sorted(parts["val"])
+    found = data.load(out)
+    assert len(found.training) == 12 and sorted(found.held_out) == sorted(parts["val"])
     for count, shares in [(3, (0.01, 0.5, 0.49)), (1, (0.7, 0.2, 0.1)), (2, (0.1, 0, 0.9))]:
         names = [f"n{number}" for number in range(count)]
         split = prepare.split(names, shares, 0)

@@ -15,12 +15,13 @@ from segmenter import Segmenter
 from support.arguments import train_arguments
 from support.images import read_mask, read_pair, to_indices
 from tools import crossvalidate
+from tools.arguments import crossvalidate_arguments
 
 TINY = ["--batch", "4", "--patch", "32", "--steps", "4", "--epochs", "2"]
 
 
 def validated(*words):
-    crossvalidate.crossvalidate(*crossvalidate.parse_arguments([str(word) for word in words]))
+    crossvalidate.crossvalidate(*crossvalidate_arguments([str(word) for word in words]))
 
 
 def test_every_image_is_tested_once_by_a_network_that_has_not_seen_it(folder, tmp_path, capsys):
@@ -76,10 +77,10 @@ def test_interrupted_it_goes_on_and_does_not_mix_settings(folder, tmp_path, monk
     assert (out / "crossvalidation.json").read_bytes() == before  # the same seed, the same weights
     assert (out / "fold0" / "model.pt").stat().st_mtime_ns == weights
     other = [str(word) for word in [*words, "--seed", 1]]
-    fails_in_one_line(inside("crossvalidate.py", *other, cwd=tmp_path), "another arguments")
+    fails_in_one_line(inside("-m", "tools.crossvalidate", *other, cwd=tmp_path), "another arguments")
     (folder / "masks" / "n0.png").write_bytes((folder / "masks" / "n1.png").read_bytes())
     same = [str(word) for word in words]
-    fails_in_one_line(inside("crossvalidate.py", *same, cwd=tmp_path), "another set of files")
+    fails_in_one_line(inside("-m", "tools.crossvalidate", *same, cwd=tmp_path), "another set of files")
 
 
 def test_classes_and_threshold_are_those_of_the_training(folder, tmp_path):
@@ -108,9 +109,9 @@ def test_mistakes_are_told_in_one_line(folder, tmp_path):
         (["--folds", 2, "--lr", "much"], "--lr"),
         (["--folds", 2, "--test-data", tmp_path], "images"),
         (["--folds", 1], "--folds"),
-        (["--folds", 2, "--batch", 4, "--accumulate", 3], "--batch 4"),
+        (["--folds", 2, "--patch", 300], "over the budget"),
     ]:
-        run = inside("crossvalidate.py", "--out", tmp_path / "cv", "--data", folder, *words, cwd=tmp_path)
+        run = inside("-m", "tools.crossvalidate", "--out", tmp_path / "cv", "--data", folder, *words, cwd=tmp_path)
         fails_in_one_line(run, told)
     validated(
         "--folds", 2, "--first", 1, "--out", tmp_path / "cv", "--data", folder, *TINY
@@ -119,6 +120,6 @@ def test_mistakes_are_told_in_one_line(folder, tmp_path):
 
 def test_what_is_not_ours_stays(folder, tmp_path):
     (tmp_path / "cv" / "fold of mine").mkdir(parents=True)
-    run = inside("crossvalidate.py", "--out", "cv", "--data", folder, "--folds", 2, *TINY, cwd=tmp_path)
+    run = inside("-m", "tools.crossvalidate", "--out", "cv", "--data", folder, "--folds", 2, *TINY, cwd=tmp_path)
     fails_in_one_line(run, "holds other things")
     assert [path.name for path in (tmp_path / "cv").iterdir()] == ["fold of mine"]

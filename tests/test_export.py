@@ -12,14 +12,15 @@ import torch
 from conftest import ROOT, command, fails_in_one_line, inside, write_pair
 from PIL import Image
 
+import segmenter
 from model import FCN, BatchNorm, UNet, load_network
-from patches import choose_halo
-from segmenter import torch_forward
+from segmenter import Segmenter, onnx_forward, torch_forward
 from support import onnx_file
 from support.checkpoint import save_checkpoint
 from support.files import BadInput
 from support.images import read_image
 from tools import export, speed
+from tools.arguments import export_arguments
 
 SHIPPED = ROOT / "checkpoints" / "fcn.pt"
 METADATA = {
@@ -49,7 +50,7 @@ def network(kind, **arguments):
 
 
 def run(*words):
-    export.export(export.parse_arguments([str(word) for word in words]))
+    export.export(export_arguments([str(word) for word in words]))
 
 
 @pytest.fixture(scope="module")
@@ -85,13 +86,13 @@ def test_every_network_gives_the_same_logits_at_every_size(kind, arguments, tmp_
     model = network(kind, **arguments)
     save_checkpoint(tmp_path / "model.pt", model, **METADATA)
     run(tmp_path / "model.pt", "--out", tmp_path / "model.onnx")
-    opened, metadata = onnx_file.load_exported(tmp_path / "model.onnx")
+    opened, metadata = onnx_file.load_onnx(tmp_path / "model.onnx")
     assert (opened.halo, opened.stride) == (model.halo, model.stride)
     assert {name: metadata[name] for name in METADATA} == METADATA
     random = np.random.default_rng(1)
     ours, theirs = (
         torch_forward(model, metadata["mean"], metadata["std"]),
-        segmenter.onnx_forward(opened, metadata["mean"], metadata["std"]),
+        onnx_forward(opened, metadata["mean"], metadata["std"]),
     )
     for rows, columns in [(1, 1), (1, 3), (4, 2), (256 // model.stride, 1), (256 // model.stride,) * 2]:
         window = random.integers(0, 256, (rows * model.stride, columns * model.stride, 3), np.uint8)
@@ -103,12 +104,12 @@ def test_every_network_gives_the_same_logits_at_every_size(kind, arguments, tmp_
 @pytest.mark.parametrize("zoom", [1, 0.5])
 def test_whole_images_get_the_same_classes(unet, images, settings, zoom):
     model, metadata = load_network(unet / "model.pt")
-    opened, told = onnx_file.load_exported(unet / "model.onnx")
-    metadata["settings"]["zoom"] = told["settings"]["zoom"] = zoom
+    opened, exported = onnx_file.load_onnx(unet / "model.onnx")
+    metadata["settings"]["zoom"] = exported["settings"]["zoom"] = zoom
     for path in images.iterdir():
         image = read_image(path)
-        ours = segmenter.Segmenter(model, metadata, **settings)(image)
-        np.testing.assert_array_equal(segmenter.Segmenter(opened, told, **settings)(image), ours)
+        ours = Segmenter(model, metadata, **settings)(image)
+        np.testing.assert_array_equal(Segmenter(opened, exported, **settings)(image), ours)
     assert len(np.unique(ours)) > 1
 
 
@@ -137,7 +138,7 @@ def test_infer_runs_it_without_pytorch(unet, images, tmp_path):
 @pytest.mark.parametrize("package", ["onnx", "onnxscript", "onnxruntime"])
 def test_what_is_missing_is_named_where_it_is_needed(unet, images, tmp_path, package):
     environment = without(tmp_path, "export", package)
-    process = command("export.py", unet / "model.pt", "--out", "x.onnx", cwd=tmp_path, env=environment)
+    process = command("-m", "tools.export", unet / "model.pt", "--out", "x.onnx", cwd=tmp_path, env=environment)
     fails_in_one_line(process, f"pip install {package}")
     assert not (tmp_path / "x.onnx").exists()
     if package == "onnxruntime":
@@ -153,10 +154,10 @@ def test_a_file_that_differs_from_pytorch_is_not_written(unet, tmp_path, monkeyp
     real = segmenter.onnx_forward
     for wrong, told in (2e-4, "0.0002"), (np.nan, "nan"):
 
-        def torch_forward(*words, wrong=wrong):  # wrong for the last window only
+        def forward(*words, wrong=wrong):  # wrong for the last window only
             return lambda window: real(*words)(window) + (wrong if window.shape[:2] == (256, 256) else 0)
 
-        monkeypatch.setattr(exported, "predictor", torch_forward)
+        monkeypatch.setattr(segmenter, "onnx_forward", forward)
         with pytest.raises(BadInput, match=f"differ from PyTorch's by {told}; expected at most 0.0001; nothing was wr"):
             run(unet / "model.pt", "--out", tmp_path / "x.onnx")
         assert list(tmp_path.iterdir()) == []
@@ -176,7 +177,7 @@ def test_files_that_are_no_network_of_ours(unet, images, tmp_path):
         process = command("infer.py", images, tmp_path / "masks", "--onnx", tmp_path / name, cwd=tmp_path)
         fails_in_one_line(process, name, "expected")
     with pytest.raises(BadInput, match="export.py wrote"):
-        onnx_file.load_exported(tmp_path / "stranger.onnx")
+        onnx_file.load_onnx(tmp_path / "stranger.onnx")
 
 
 def test_it_overwrites_its_own_file_and_no_other(unet, tmp_path):
@@ -188,7 +189,7 @@ def test_it_overwrites_its_own_file_and_no_other(unet, tmp_path):
         run(unet / "model.pt", "--out", tmp_path / "model.pb")
     for words in ["--masks", "masks"], ["--halo", "3"], ["--int8-only", "train.txt"]:
         with pytest.raises(SystemExit):
-            export.parse_arguments(words)
+            export_arguments(words)
 
 
 def test_eight_bits_and_the_benchmark(tmp_path):
@@ -202,7 +203,7 @@ def test_eight_bits_and_the_benchmark(tmp_path):
     (tmp_path / "first.txt").write_text("n0\n")
     (tmp_path / "rest.txt").write_text("n1\nn2\n")
     process = command(
-        "export.py", SHIPPED, "--int8", "images", "--int8-only", "first.txt",
+        "-m", "tools.export", SHIPPED, "--int8", "images", "--int8-only", "first.txt",
         "--benchmark", "images", "--masks", "masks", "--only", "rest.txt", "--rounds", 1, cwd=tmp_path,
     )  # fmt: skip
     assert process.returncode == 0 and process.stderr == "", process.stderr
@@ -226,7 +227,7 @@ def test_eight_bits_and_the_benchmark(tmp_path):
 
     process = command("infer.py", "images", "out", "--onnx", "model.int8.onnx", cwd=tmp_path)
     assert process.returncode == 0, process.stderr
-    words = ["export.py", SHIPPED, "--out", "again.onnx", "--benchmark", "images"]
+    words = ["-m", "tools.export", SHIPPED, "--out", "again.onnx", "--benchmark", "images"]
     for more, told in [
         (["--masks", "nowhere"], "nowhere"),
         (["--only", "no.txt"], "no.txt"),
@@ -237,14 +238,15 @@ def test_eight_bits_and_the_benchmark(tmp_path):
 
 
 def test_windows_for_the_scales_come_from_all_images_and_all_places(images):
-    model, settings = network(UNet, width=2, depth=2), {"zoom": 1}
+    model = network(UNet, width=2, depth=2)
+    segment, half = (Segmenter(model, {**METADATA, "settings": {"zoom": zoom}}) for zoom in (1, 0.5))
     pictures = [read_image(path) for path in sorted(images.iterdir())]  # large, odd, small
-    assert choose_halo(model) == 24
-    windows = export.windows_of(pictures.__getitem__, 3, model, settings, 100)
+    assert segment.halo == 24
+    windows = export.choose_windows(pictures.__getitem__, 3, segment, 100)
     assert [window.shape for window in windows] == [(236, 176, 3)] * 4 + [(80, 132, 3), (12, 8, 3)]
-    assert len(export.windows_of(pictures.__getitem__, 3, model, {"zoom": 0.5}, 100)) == 3
-    assert [window.shape[0] for window in export.windows_of(pictures.__getitem__, 3, model, settings, 2)] == [236, 12]
-    same = export.windows_of(lambda place: pictures[0], 50, model, settings, 50)  # one of each: not always the same
+    assert len(export.choose_windows(pictures.__getitem__, 3, half, 100)) == 3
+    assert [window.shape[0] for window in export.choose_windows(pictures.__getitem__, 3, segment, 2)] == [236, 12]
+    same = export.choose_windows(lambda place: pictures[0], 50, segment, 50)  # one of each: not always the same
     assert len({window.tobytes() for window in same}) == 4
 
 
@@ -253,12 +255,12 @@ def test_speed(tmp_path):
         write_pair(tmp_path, name, len(name))
     save_checkpoint(tmp_path / "model.pt", network(FCN), **METADATA)
     words = ["model.pt", "images", "--threads", 1]
-    process = command("speed.py", *words, "--json", "speed.json", "--indices", "indices", cwd=tmp_path)
+    process = command("-m", "tools.speed", *words, "--json", "speed.json", "--indices", "indices", cwd=tmp_path)
     assert process.returncode == 0 and "median of 3" in process.stdout, process.stderr
     figures = json.loads((tmp_path / "speed.json").read_text())
     assert figures["file_bytes"] == (tmp_path / "model.pt").stat().st_size and figures["threads"] == 1
     assert len(figures["seconds"]) == 3 and min(figures["seconds"]) > 0
-    segment = segmenter.Segmenter(*load_network(tmp_path / "model.pt"))
+    segment = Segmenter(*load_network(tmp_path / "model.pt"))
     for name in "n0", "n1", "deep/er/n2":
         indices = np.asarray(Image.open(tmp_path / "indices" / f"{name}.png"))
         np.testing.assert_array_equal(indices, segment(read_image(tmp_path / "images" / f"{name}.png")))
@@ -269,14 +271,14 @@ def test_speed(tmp_path):
         (["--indices", "images"], "is there already; expected the name of a new folder"),
         (["--only", "missing.txt"], "missing.txt cannot be read"),
     ]:
-        fails_in_one_line(inside("speed.py", *words, *more, cwd=tmp_path), told)
-    fails_in_one_line(inside("speed.py", "model.pt", "nowhere", cwd=tmp_path), "nowhere")
+        fails_in_one_line(inside("-m", "tools.speed", *words, *more, cwd=tmp_path), told)
+    fails_in_one_line(inside("-m", "tools.speed", "model.pt", "nowhere", cwd=tmp_path), "nowhere")
     assert (tmp_path / "model.pt").read_bytes() == before
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="Linux tells the most memory")
 def test_the_memory_is_that_of_the_process():
-    code = "from speed import peak_memory; a = peak_memory(); b = b'x' * 300_000_000; del b; print(a, peak_memory())"
+    code = "from tools.speed import peak_memory as peak; a = peak(); b = b'x' * 300_000_000; del b; print(a, peak())"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     before, after = map(int, done.stdout.split())
     assert 1e7 < before < 3e8 and after - before == pytest.approx(3e8, rel=0.1)
@@ -284,8 +286,8 @@ def test_the_memory_is_that_of_the_process():
 
 def test_sixteen_bits_are_for_pytorch(unet):
     with pytest.raises(BadInput, match="expected a .pt file"):
-        speed.open_network(unet / "model.onnx", None, True, 1)
+        speed.open_segmenter(unet / "model.onnx", None, True, 1)
     threads = torch.get_num_threads()
-    segment, multiplying = speed.open_network(unet / "model.pt", None, True, threads)
-    with multiplying:
+    segment, precision = speed.open_segmenter(unet / "model.pt", None, True, threads)
+    with precision:
         assert segment(np.zeros((20, 30, 3), np.uint8)).shape == (20, 30)

@@ -235,7 +235,7 @@ def squares(folder, **columns):
 def test_faces_with_and_without_glasses_are_counted_apart(tmp_path, capsys):
     masks = squares(tmp_path / "masks", a=10, b=4, c=0, d=0, other=3)
     predictions = squares(tmp_path / "predictions", a=5, b=4, c=2, d=0)
-    analyse.main(analyse.parse_arguments([predictions, masks]))
+    analyse.analyse(analyse.parse_arguments([predictions, masks]))
     told = capsys.readouterr().out
     assert "4 faces: 2 with glasses, 2 without" in told
     pooled, mean = 2 * 9 / (9 + 14), (2 * 5 / 15 + 1) / 2
@@ -245,8 +245,8 @@ def test_faces_with_and_without_glasses_are_counted_apart(tmp_path, capsys):
     assert told.splitlines()[-3].split() == "any pixel 2 of 2 1 of 2".split()
 
     (tmp_path / "only.txt").write_text("c\nd\n")
-    analyse.main(analyse.parse_arguments([predictions, masks, "--only", str(tmp_path / "only.txt")]))
+    analyse.analyse(analyse.parse_arguments([predictions, masks, "--only", str(tmp_path / "only.txt")]))
     assert "2 faces: 0 with glasses" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="do not both have other"):
         (tmp_path / "only.txt").write_text("other\n")
-        analyse.main(analyse.parse_arguments([predictions, masks, "--only", str(tmp_path / "only.txt")]))
+        analyse.analyse(analyse.parse_arguments([predictions, masks, "--only", str(tmp_path / "only.txt")]))

@@ -18,6 +18,7 @@ import evaluate
 import infer
 from benchmarks.logo import compare, literal, thin_logo
 from challenges.logo import analyse, prepare, recipe
+from support.arguments import evaluate_arguments, infer_arguments
 
 SIZE = (340, 512)
 PLAIN = recipe.Placement(mirrored=False, angle=0.0, swirl=0.0, scale=0.2, alpha=0.3, down=0.5, right=0.5)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from model import FCN, BatchNorm, UNet, build, convolution, load_network, normalize
+from model import FCN, BatchNorm, UNet, build, convolution, load_network, normalize, reach
 from patches import choose_halo
 from segmenter import torch_forward
 from support.checkpoint import save_checkpoint
@@ -244,18 +244,22 @@ def test_batchnorm_alone_is_pytorchs():
     assert torch.equal(ours.eval()(x), theirs.eval()(x))
 
 
-def test_build_and_context():
+def test_build_and_halo():
     assert build("fcn", 3).arguments == FCN(3).arguments
     assert build("unet", 3, width=8, depth=2, separable=True).arguments == UNet(3, 8, 2, separable=True).arguments
     with pytest.raises(BadInput, match="--separable belongs to --model unet"):
         build("fcn", 3, separable=True)
     with pytest.raises(BadInput, match="--upsample transposed"):
-        build("fcn", 3, "transposed")
-    assert choose_halo(FCN()) == 8 and choose_halo(UNet()) == 48 and choose_halo(UNet(depth=4)) == 96
-    assert choose_halo(UNet(depth=5)) == 64  # it sees 192 pixels to each side: no window would have a core left
-    assert choose_halo(UNet(), 20) == 24 and choose_halo(UNet(), 0) == 0  # on the pooling grid
+        build("fcn", 3, upsample="transposed")
+    for name, settings in [("fcn", {}), ("unet", {}), ("unet", {"depth": 4}), ("unet", {"upsample": "bilinear"})]:
+        network = build(name, 2, **settings)
+        assert reach(name, **settings) == (network.halo, network.stride)  # known before anything is built
+    assert choose_halo(*reach("fcn")) == 8 and choose_halo(*reach("unet")) == 48
+    assert choose_halo(*reach("unet", depth=4)) == 96
+    assert choose_halo(*reach("unet", depth=5)) == 64  # it sees 192 pixels to each side: no window would have a core
+    assert choose_halo(48, 8, 20) == 24 and choose_halo(48, 8, 0) == 0  # on the pooling grid
     with pytest.raises(BadInput, match="--halo 127: expected 0 to 120"):
-        choose_halo(UNet(), 127)
+        choose_halo(48, 8, 127)
 
 
 def test_auto_precision_measures_and_trains_nothing(capsys):

@@ -69,18 +69,16 @@ def test_scores_of_logits_are_those_of_scipy():
 def test_each_pixel_counts_once_however_the_image_is_cut(network, size, zoom):
     metadata = {**METADATA, "settings": {"flips": "all", "zoom": zoom}}
     names = ["softmax", "logit", "energy", "entropy"]
-    seen, scores = ood.watch(names)
-    segment = Segmenter(network, metadata, halo=0, seen=seen)
+    segment = Segmenter(network, metadata, halo=0)
     image = picture(size, 1)
-    first, again = [(segment(image), scores())[1] for _ in range(2)]
+    (classes, first), (_, again) = [segment.with_scores(image, names) for _ in range(2)]
     assert first == again  # nothing is left from the image before
     planes = patches.stitch_at(
         1, lambda window: kept_logits(network, window), patches.resize(image, patches.zoomed_size(size, zoom)), 0, 4
     )
     for name in names:
         assert first[name] == pytest.approx(ood.OF_LOGITS[name](planes).mean(dtype=np.float64), rel=1e-5)
-    plain = Segmenter(network, metadata, halo=0)(image)
-    assert np.array_equal(plain, segment(image))  # watching changes nothing
+    assert np.array_equal(segment(image), classes)  # scoring changes nothing
 
 
 def kept_logits(network, window):
@@ -90,16 +88,15 @@ def kept_logits(network, window):
 
 
 def test_features_are_far_where_an_image_is_of_another_kind(network):
-    seen, scores = ood.watch(["features"], network)
-    segment = Segmenter(network, METADATA, seen=seen)
+    segment = Segmenter(network, METADATA)
     distance = {}
     for name, image in [
         ("same", picture((64, 64), 3)),
         ("bright", picture((64, 64), 3, level=200)),
         ("flat", picture((64, 64), 3, spread=2)),
     ]:
-        segment(image)
-        distance[name] = -scores()["features"]
+        _, scores = segment.with_scores(image, ["features"])
+        distance[name] = -scores["features"]
     assert 0 < distance["same"] < 0.4 * min(distance["bright"], distance["flat"])
 
 
@@ -107,15 +104,15 @@ def test_the_distance_of_features_is_the_formula(network):
     """One BatchNorm of known statistics: (difference of means)² + (difference of deviations)², in its own units."""
     layer = torch.nn.BatchNorm2d(2, eps=0).eval()
     layer.running_mean, layer.running_var = torch.tensor([1.0, -2.0]), torch.tensor([4.0, 9.0])
-    distance = ood.FeatureDistance(torch.nn.Sequential(layer))
     x = torch.tensor(np.random.default_rng(0).normal(3, 2, (1, 2, 50, 40)), dtype=torch.float32)
-    layer(x[:, :, :20])
-    layer(x[:, :, 20:])  # in two windows
     mean, deviation = x.mean(dim=(0, 2, 3)).numpy(), x.std(dim=(0, 2, 3), correction=0).numpy()
     expected = (((mean - [1, -2]) ** 2 + (deviation - [2, 3]) ** 2) / [4, 9]).mean()
-    assert distance() == pytest.approx(expected, rel=1e-5)
-    layer(x)
-    assert distance() == pytest.approx(expected, rel=1e-5)
+    with ood.FeatureDistance([layer]) as distance:
+        layer(x[:, :, :20])
+        layer(x[:, :, 20:])  # in two windows
+    assert distance.value() == pytest.approx(expected, rel=1e-5)
+    layer(x + 5)  # which nobody watches any more
+    assert distance.value() == pytest.approx(expected, rel=1e-5)
 
 
 def test_threshold_and_auroc():
@@ -146,7 +143,7 @@ def folders(network, tmp_path):
 
 
 def test_infer_rejects_what_is_below_the_threshold(folders, network):
-    done = command("ood.py", "known", "--against", "other", "--keep", 1, cwd=folders)
+    done = command("-m", "tools.thresholds", "known", "--against", "other", "--keep", 1, cwd=folders)
     assert done.returncode == 0 and "5 familiar images, 5 of another kind" in done.stdout, done.stderr
     line = next(line.split() for line in done.stdout.splitlines() if line.startswith("features"))
     assert line[-2:] == ["1.0000", "100.0%"]
@@ -196,12 +193,10 @@ def test_two_processes_reject_the_same(folders):
 def test_an_exported_network_rejects_the_same(folders, network):
     """By the same scores, as far as ONNX Runtime's logits are PyTorch's."""
     needs("onnx", "onnxscript", "onnxruntime")
-    assert inside("export.py", "model.pt", "--out", "model.onnx", cwd=folders).returncode == 0
-    seen, scores = ood.watch(["energy"])
-    segment, found = Segmenter(network, METADATA, seen=seen), {}
+    assert inside("-m", "tools.export", "model.pt", "--out", "model.onnx", cwd=folders).returncode == 0
+    segment, found = Segmenter(network, METADATA), {}
     for path in sorted((folders / "both").iterdir()):
-        segment(read_image(path))
-        found[path.name] = scores()["energy"]
+        found[path.name] = segment.with_scores(read_image(path), ["energy"])[1]["energy"]
     middle = sorted(found.values())
     middle = (middle[4] + middle[5]) / 2
     done = command("infer.py", "both", "masks", "--onnx", "model.onnx", "--reject", middle, cwd=folders)
@@ -220,9 +215,9 @@ def test_mistakes_are_told_in_one_line(folders):
     adapting = ["infer.py", "both", "masks", "--adapt", "0.5"]
     fails_in_one_line(inside(*adapting, "--checkpoint", "fcn.pt", cwd=folders), "no BatchNorm")
     fails_in_one_line(inside(*adapting, "--onnx", "model.onnx", cwd=folders), "only PyTorch can change")
-    fails_in_one_line(inside("ood.py", "none", cwd=folders), "none is no folder")
+    fails_in_one_line(inside("-m", "tools.thresholds", "none", cwd=folders), "none is no folder")
     with pytest.raises(BadInput, match="no BatchNorm"):
-        ood.watch(["features"], FCN(3))
+        Segmenter(FCN(3), METADATA).with_scores(picture((20, 20), 0), ["features"])
     (folders / "masks").mkdir()
     (folders / "masks" / "rejected.csv").write_text("mine\n")
     fails_in_one_line(inside(*words, cwd=folders), "rejected.csv exists and was not written by this program")

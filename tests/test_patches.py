@@ -13,15 +13,17 @@ from patches import (
     Sampling,
     choose_patch,
     class_rows,
+    core_logits,
     cut_batches,
     cut_patch,
+    decide,
     noise,
     photometric_jitter,
-    segment,
     stitch,
     stitch_at,
     tiles,
     within_budget,
+    zoom_image,
     zoomed_size,
 )
 from segmenter import average_views, torch_forward
@@ -214,7 +216,8 @@ def test_a_zoomed_image_is_stitched_at_its_own_size(height, width, zoom):
     assert set(seen) == {(window_height, window_width)}
     smooth = (slice(None), slice(8, min(height, 240)), slice(8, min(width, 240)))  # away from where the ramps jump
     assert np.abs(stitched - image.transpose(2, 0, 1))[smooth].max(initial=0) < (1e-6 if zoom == 1 else 4)
-    decided = segment(zoom, lambda window: window.astype(np.float32).transpose(2, 0, 1), image, 8, 2)
+    pieces = core_logits(forward, zoom_image(image, zoom), 8, 2)
+    decided = decide(pieces, (height, width), zoom)
     assert decided.dtype == np.uint8 and (decided == stitched.argmax(axis=0)).all()
 
 

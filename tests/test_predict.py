@@ -13,8 +13,7 @@ from PIL import Image
 import patches
 import predict
 from model import FCN, UNet, batchnorm_layers, load_network, normalize
-from predict import adapted
-from segmenter import Segmenter
+from segmenter import Segmenter, adapted_batchnorm
 from support.arguments import predict_arguments
 from support.checkpoint import save_checkpoint
 from support.images import read_image, read_mask
@@ -176,8 +175,8 @@ def test_a_default_image_that_is_missing_beside_a_mask_is_an_error(tmp_path):
 
 
 def test_a_mistake_comes_before_the_sample(tmp_path):
-    for script in ("predict.py", "data.py"):
-        fails_in_one_line(inside(script, "--out", "x.gif", cwd=tmp_path), "x.gif")
+    for words in (["predict.py"], ["-m", "tools.show", "patches"]):
+        fails_in_one_line(inside(*words, "--out", "x.gif", cwd=tmp_path), "x.gif")
         assert not list(tmp_path.iterdir())
 
 
@@ -253,12 +252,16 @@ def test_a_broken_look_leaves_the_network_as_it_was(experienced):
     model, _ = experienced
     before = copy.deepcopy(model.state_dict())
 
-    def interrupted(image):
-        model(torch.zeros(1, 3, 64, 64))
+    def interrupted():
+        yield model(torch.zeros(1, 3, 64, 64))
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt), torch.no_grad():
-        adapted(model, interrupted, interrupted, 0.5)(noisy(64, 64))
+    with (
+        pytest.raises(KeyboardInterrupt),
+        torch.no_grad(),
+        adapted_batchnorm(batchnorm_layers(model), interrupted(), 0.5),
+    ):
+        pass
     assert not any(layer.training or layer.momentum is None for layer in batchnorm_layers(model))
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
@@ -270,21 +273,23 @@ def test_only_batchnorm_adapts(tmp_path):
 
 
 def test_demonstrations_write_their_pictures(tmp_path):
-    for script, picture in [("patches.py", "windows.png"), ("data.py", "patches.png")]:
-        done = command(script, cwd=tmp_path)
+    show = ["-m", "tools.show"]
+    for kind, picture in [("windows", "windows.png"), ("patches", "patches.png")]:
+        done = command(*show, kind, cwd=tmp_path)
         assert done.returncode == 0 and picture in done.stdout, done.stderr
         assert read_image(tmp_path / picture).std() > 10
-    assert "10,514" in inside("model.py", cwd=tmp_path).stdout
-    fails_in_one_line(inside("patches.py", "missing.png", cwd=tmp_path), "missing.png")
-    fails_in_one_line(inside("patches.py", "--halo", 200, cwd=tmp_path), "halo")
-    fails_in_one_line(inside("patches.py", "--window", 0, cwd=tmp_path), "halo")
-    fails_in_one_line(inside("patches.py", "rgb.png", "--out", "rgb.png", cwd=tmp_path), "rgb.png is an input")
-    fails_in_one_line(inside("data.py", "--out", "gt.png", cwd=tmp_path), "gt.png is an input")
-    fails_in_one_line(inside("model.py", "--size", 258, cwd=tmp_path), "--size", "256")
-    assert "31,037,698" in inside("model.py", "--model", "unet", "--width", 64, "--depth", 4, cwd=tmp_path).stdout
+    assert "10,514" in inside(*show, "network", cwd=tmp_path).stdout
+    fails_in_one_line(inside(*show, "windows", "missing.png", cwd=tmp_path), "missing.png")
+    fails_in_one_line(inside(*show, "windows", "--halo", 200, cwd=tmp_path), "halo")
+    fails_in_one_line(inside(*show, "windows", "--window", 0, cwd=tmp_path), "halo")
+    fails_in_one_line(inside(*show, "windows", "rgb.png", "--out", "rgb.png", cwd=tmp_path), "rgb.png is an input")
+    fails_in_one_line(inside(*show, "patches", "--out", "gt.png", cwd=tmp_path), "gt.png is an input")
+    fails_in_one_line(inside(*show, "network", "--size", 258, cwd=tmp_path), "--size", "256")
+    textbook = ["--model", "unet", "--width", 64, "--depth", 4]
+    assert "31,037,698" in inside(*show, "network", *textbook, cwd=tmp_path).stdout
     (tmp_path / "rgb.png").unlink()
     Image.new("L", (9, 9)).save(tmp_path / "gt.png")
-    fails_in_one_line(inside("data.py", cwd=tmp_path), "gt.png", "not written by this program")
+    fails_in_one_line(inside(*show, "patches", cwd=tmp_path), "gt.png", "not written by this program")
     assert not (tmp_path / "rgb.png").exists()  # no half of a pair
 
 

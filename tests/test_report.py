@@ -16,6 +16,7 @@ from model import load_network
 from segmenter import Segmenter
 from support.arguments import evaluate_arguments, infer_arguments, train_arguments
 from tools import report
+from tools.arguments import report_arguments
 
 
 def trained(*words):
@@ -23,7 +24,7 @@ def trained(*words):
 
 
 def reported(*words):
-    report.report(report.parse_arguments([str(word) for word in words]))
+    report.report(report_arguments([str(word) for word in words]))
 
 
 def pages(path):
@@ -51,7 +52,7 @@ def test_of_one_pair_it_tests_on_the_strip_held_out(pair):
     assert 2 <= pages(out / "report.pdf") <= 5
     reported(out)  # again: its own files may be replaced
     (out / "report.md").write_text("my own")
-    fails_in_one_line(inside("report.py", "run", cwd=folder), "report.md", "not written by this program")
+    fails_in_one_line(inside("-m", "tools.report", "run", cwd=folder), "report.md", "not written by this program")
 
 
 def test_of_a_folder_its_figures_are_evaluates(folder, tmp_path):
@@ -86,7 +87,7 @@ def test_of_a_run_without_history_on_one_image_without_one_class(folder, tmp_pat
     mask[mask == 7] = 0  # no bar
     Image.fromarray(mask).save(tmp_path / "one" / "masks" / "x.png")
     folder.rename(tmp_path / "elsewhere")
-    fails_in_one_line(inside("report.py", "run", cwd=tmp_path), "cannot be read any more", "--images")
+    fails_in_one_line(inside("-m", "tools.report", "run", cwd=tmp_path), "cannot be read any more", "--images")
     assert not (out / "report.md").exists()
     reported(out, "--images", tmp_path / "one" / "images", "--masks", tmp_path / "one" / "masks")
     text = " ".join((out / "report.md").read_text(encoding="utf-8").split())
@@ -119,7 +120,7 @@ def test_a_training_image_too_small_for_a_strip_is_not_called_held_out(tmp_path)
     reported(tmp_path / "run")
     assert "flatters" in (tmp_path / "run" / "report.md").read_text(encoding="utf-8")
     Image.fromarray(np.full((20, 20, 3), 9, np.uint8)).save(tmp_path / "a.png")
-    fails_in_one_line(inside("report.py", "run", cwd=tmp_path), "has changed since the training")
+    fails_in_one_line(inside("-m", "tools.report", "run", cwd=tmp_path), "has changed since the training")
 
 
 @pytest.mark.parametrize(
@@ -131,5 +132,5 @@ def test_a_training_image_too_small_for_a_strip_is_not_called_held_out(tmp_path)
     ],
 )
 def test_mistakes_are_told_in_one_line(tmp_path, words, told):
-    fails_in_one_line(inside("report.py", *words, cwd=tmp_path), *told)
+    fails_in_one_line(inside("-m", "tools.report", *words, cwd=tmp_path), *told)
     assert not list(tmp_path.iterdir())

@@ -140,8 +140,8 @@ def digest_training(name, words, out):
     say(f"train.py, {name}: the last weights and the optimizer", digest_of_tensors(resume))
     with open(Path(out, "history.csv"), newline="") as file:
         say(f"train.py, {name}: its history", [list(row.values())[:-1] for row in csv.DictReader(file)])
-    facts = {part: best[part] for part in ("classes", "ignore", "mean", "std", "arguments", "network")}
-    say(f"train.py, {name}: what else stands in the checkpoint", facts)
+    metadata = {part: best[part] for part in ("classes", "ignore", "mean", "std", "arguments", "network")}
+    say(f"train.py, {name}: what else stands in the checkpoint", metadata)
 
 
 def digest_files(name, folder):

@@ -13,7 +13,7 @@ from support.images import first_few, images_by_name, read_names, read_pair
 
 
 class Examples(NamedTuple):
-    """What a network is tested on."""
+    """The images and masks that a network is tested on."""
 
     names: list
     read: Callable[[int], tuple]     # place in the list → (image uint8 (H, W, 3), class indices uint8 (H, W))

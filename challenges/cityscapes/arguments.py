@@ -1,9 +1,9 @@
-"""The command line of benchmark.py; nothing but the standard library is imported."""
+"""The command line of benchmark.py. Nothing but the standard library is imported."""
 from support.arguments import Parser, number
 
 
 def benchmark_arguments(argv=None, description=None):
-    """Parse the command line of benchmark.py."""
+    """Parse the command line of benchmark.py and return its arguments."""
     parser = Parser("benchmark.py", description)
     add = parser.add_argument
     add("data", metavar="DATA", help="the data set, see prepare.py")

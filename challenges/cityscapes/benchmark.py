@@ -1,22 +1,24 @@
-"""Street scenes, four benchmarks: how right, how right in bad weather, for how much work, and whether a network knows
-what it does not know.
+"""Benchmark networks on street scenes: accuracy, robustness, efficiency, out-of-distribution.
 
-    python -m challenges.cityscapes.benchmark DATA --baseline runs/baseline/model.pt --recipe runs/recipe/model.pt
-        --networks runs/*/model.pt --adapt 1 --far PHOTOGRAPHS --out runs/benchmark
+    python -m challenges.cityscapes.benchmark DATA --baseline runs/baseline/model.pt
+        --recipe runs/recipe/model.pt --networks runs/*/model.pt --adapt 1 --far PHOTOGRAPHS
+        --out runs/benchmark
 
-DATA is what prepare.py wrote. Figures are those on the images of test.txt, or of --list; thresholds are chosen on those
-of val.txt.
-Writes benchmark.json, efficiency.png, robustness.png and rejection.png, and prints four tables:
+DATA is the data set that prepare.py wrote. Figures are computed on the images of test.txt, or of
+--list; thresholds are chosen on those of val.txt. Writes benchmark.json, efficiency.png,
+robustness.png and rejection.png, and prints four tables:
 
-  1. Peak: mean Dice and mean IoU over the classes, all images together as one.
-  2. Robustness: the same on corrupted images (see corrupt.py), and the share that is left of the clean Dice as trained.
+  1. Peak: mean Dice and mean IoU over the classes, with all images pooled into one.
+  2. Robustness: the same on corrupted images (see corrupt.py), and the share that remains of the
+     clean Dice as trained.
   3. Efficiency: Dice per GFLOP, which is 0 below 0.8 of the baseline's Dice.
-  4. Out-of-distribution: the mean Dice of the images that a network keeps, where a kept image of another kind counts 0,
-     and a rejected one of this kind, too. Near: corrupted images of the highest severity, and --near; far: --far.
+  4. Out-of-distribution: the mean Dice of the images that a network keeps. A kept image of another
+     kind counts 0, and so does a rejected image of this kind. Near: corrupted images of the highest
+     severity, and --near. Far: --far.
 
-In brackets are the 2.5th and 97.5th percentile of 1,000 bootstraps over the images, drawn one by one: as frames of one
-drive are alike, they are too narrow for other drives. What was computed is kept in OUT: the same command, or one with
-more networks, goes on from there.
+Brackets hold the 2.5th and 97.5th percentile of 1,000 bootstraps over the images, drawn one by one.
+Frames of one drive are alike, so these intervals are too narrow for other drives. Results are kept
+in OUT: the same command, or one with more networks, continues from there.
 """
 from challenges.cityscapes.arguments import benchmark_arguments
 from support.arguments import run_script
@@ -46,7 +48,7 @@ from support.images import evenly_spaced, images_by_name, named_images, read_ima
 from support.machine import WORLD
 from tools.scoring import find_examples
 
-# What train.py can do to its patches, and the kinds of damage that resemble it.
+# The augmentations of train.py, and the kinds of corruption that resemble them.
 LIKE = {"jitter": ("contrast", "night"), "noise": ("gaussian_noise", "shot_noise")}
 LEAST = 0.8                      # share of the baseline's Dice below which efficiency counts 0
 
@@ -58,12 +60,15 @@ LEAST = 0.8                      # share of the baseline's Dice below which effi
 class Network(NamedTuple):
     name: str
     trained: str                 # the name of the network without adaptation
-    key: str                     # name, digest of its file and how it looks: what is kept of it stays its own
+    key: str                     # name, file digest and adaptation: the folder of its results
     segment: Segmenter
     bf16: bool
 
     def look(self, image):
-        """Return class indices (H, W) and scores of an image; none if adapted, when it finds less unfamiliar."""
+        """Return (class indices (H, W), {name: score}) of an image uint8 (H, W, 3).
+
+        There are no scores with adaptation: an adapted network finds less unfamiliar.
+        """
         with torch.autocast(self.segment.device.type, torch.bfloat16, enabled=self.bf16):
             if self.segment.adapt:
                 return self.segment(image), {}
@@ -79,14 +84,17 @@ class Network(NamedTuple):
 
 
 class Image(NamedTuple):
-    """What one network made of one image."""
+    """The result of one network for one image."""
 
     confusion: np.ndarray | None         # int64 (classes, classes); None without a mask
     scores: dict
 
 
 def open_network(path, halo, bf16, adapt=0.0):
-    """Return the Network in a checkpoint; its halo is at most what it sees, as more would be wasted."""
+    """Return the Network in a checkpoint.
+
+    Its halo is at most the network's own, since a larger one would be wasted.
+    """
     name = Path(path).resolve().parent.name if Path(path).name == "model.pt" else Path(path).stem
     key, trained = f"{name} {hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]}", name
     if adapt:
@@ -97,7 +105,10 @@ def open_network(path, halo, bf16, adapt=0.0):
 
 
 def examples_of(folder, metadata, listed, count):
-    """{name: function that reads (image, truth)} of at most `count` names in a list of a data set."""
+    """Return {name: function that reads (image, truth)} for at most `count` names of a list.
+
+    The list is a file of the data set in `folder`.
+    """
     folder = Path(folder)
     found = find_examples(folder / "images", folder / "masks", metadata, only=folder / listed)
     places = evenly_spaced(len(found.names), count or len(found.names))
@@ -105,7 +116,7 @@ def examples_of(folder, metadata, listed, count):
 
 
 def look_at_folder(network, folder, count, out):
-    """[Image, …] that a network makes of at most `count` images in a folder, without truths."""
+    """Return [Image, …] of a network for at most `count` images in a folder, without truths."""
     paths = list(named_images(folder).values())
     chosen = [paths[place] for place in evenly_spaced(len(paths), count or len(paths))]
     examples = {path.name: lambda path=path: (read_image(path), None) for path in chosen}
@@ -113,7 +124,10 @@ def look_at_folder(network, folder, count, out):
 
 
 def look(network, examples, condition, out, damage=None):
-    """[Image, …] that a network makes of examples, perhaps damaged first: (kind, severity). Kept in a file."""
+    """Return [Image, …] of a network for examples, and keep them in a file.
+
+    With `damage`, (kind, severity), each image is corrupted first.
+    """
     path = check_writable(out / network.key / f"{condition}.json")
     rows = json.loads(path.read_text(encoding="utf-8"))["images"] if path.exists() else None
     if rows is None or [row["name"] for row in rows] != list(examples):
@@ -125,14 +139,18 @@ def look(network, examples, condition, out, damage=None):
             indices, scores = network.look(image)
             confusion = None
             if truth is not None:
-                confusion = metrics.confusion_matrix(truth, indices, len(network.facts["classes"])).tolist()
+                confusion = metrics.confusion_matrix(truth, indices, len(network.segment.classes)).tolist()
             rows.append({"name": name, "confusion": confusion, "scores": scores})
         write_text(path, json.dumps({"written by": MARK, "images": rows}))
     return [Image(row["confusion"] and np.array(row["confusion"]), row["scores"]) for row in rows]
 
 
 def flops(network, image):
-    """GFLOPs for an image of 256×256 pixels, and for this one in the windows it is cut into; 2 for a multiply-add."""
+    """Return the GFLOPs for an image of 256×256 pixels and for this one, in windows.
+
+    A multiply-add counts as two operations. The windows are those into which prediction cuts the
+    image.
+    """
     counts = []
     for picture in (np.zeros((256, 256, 3), np.uint8), image):
         with FlopCounterMode(display=False) as counter:
@@ -146,7 +164,10 @@ def flops(network, image):
 
 
 def mean_dice(confusions):
-    """Confusion matrices (..., classes, classes) → mean Dice over the classes that occur (...,)."""
+    """Return the mean Dice over the classes that occur, (...,).
+
+    `confusions` are confusion matrices (..., classes, classes).
+    """
     hits = np.diagonal(confusions, axis1=-2, axis2=-1)
     occurring = confusions.sum(axis=-1) + confusions.sum(axis=-2)
     with np.errstate(invalid="ignore"):
@@ -154,12 +175,18 @@ def mean_dice(confusions):
 
 
 def draws(count, repeats=1000):
-    """How often each of `count` images is drawn in each bootstrap, (repeats, count), the same for all networks."""
+    """Return how often each bootstrap draws each of `count` images, (repeats, count).
+
+    The draws are the same for all networks.
+    """
     return np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=repeats)
 
 
 def summed(images, times=None):
-    """Confusion matrices of images, together: (classes, classes); or of each bootstrap: (repeats, classes, classes)."""
+    """Return the sum of the confusion matrices of images: (classes, classes).
+
+    With `times`, from draws, return that of each bootstrap: (repeats, classes, classes).
+    """
     confusions = np.array([image.confusion for image in images])
     return confusions.sum(axis=0) if times is None else np.tensordot(times, confusions, 1)
 
@@ -169,7 +196,7 @@ def interval(values):
 
 
 def peak(networks, clean):
-    """First table. Returns {name: figures}."""
+    """Print the first table and return {name: figures}."""
     print("\n1. Peak: all images as one, over the classes")
     print(f"{'':<24}{'parameters':>12}{'mean Dice':>11}{'':<16}{'mean IoU':>10}{'accuracy':>10}{'Dice an image':>15}")
     found = {}
@@ -187,20 +214,23 @@ def peak(networks, clean):
 
 
 def of_image(image):
-    """Mean Dice over the classes that occur in one image, or in its prediction."""
+    """Return the mean Dice over the classes that occur in one image or in its prediction."""
     return metrics.mean(metrics.dice(image.confusion)) or 0.0
 
 
 def robustness(networks, clean, corrupted, kinds, severities):
-    """Second table. `corrupted`: {(network, kind, severity): images}. Returns {name: {condition: figures}}."""
+    """Print the second table and return {name: {condition: figures}}.
+
+    `corrupted` is {(network, kind, severity): images}.
+    """
     print("\n2. Robustness: mean Dice, the share that is left of the clean Dice as trained, and what adapting added")
     groups = {kind: (kind,) for kind in kinds}
     groups |= {"fog and rain": ("fog", "rain"), "all of these": tuple(kinds),
                "without light and noise": tuple(kind for kind in kinds if kind not in sum(LIKE.values(), ()))}
     groups = {label: group for label, group in groups.items() if group and set(group) <= set(kinds)}
-    found, repeated = {}, {}                 # repeated: of each network and condition, the Dice in each bootstrap
+    found, repeated = {}, {}                 # repeated: Dice by network, condition and bootstrap
     for network in networks:
-        learned = " and ".join(f"--{name} {network.facts['settings'].get(name, 0):g}" for name in LIKE)
+        learned = " and ".join(f"--{name} {network.settings.get(name, 0):g}" for name in LIKE)
         print(f"{network.name}, which has learned with {learned}, without weather")
         times = draws(len(clean[network.name]))
         parts = {"clean": clean[network.name]}
@@ -228,7 +258,7 @@ def robustness(networks, clean, corrupted, kinds, severities):
 
 
 def efficiency(networks, baseline, figures, image):
-    """Third table. Returns {name: figures}."""
+    """Print the third table and return {name: figures}."""
     print(f"\n3. Efficiency, for an image of {image.shape[1]}x{image.shape[0]} pixels in windows; a multiply-add is 2 "
           f"FLOPs; Dice per GFLOP is 0 below {LEAST} of the baseline's Dice")
     print(f"{'':<24}{'GFLOPs, 256x256':>16}{'GFLOPs, image':>15}{'of baseline':>13}{'mean Dice':>11}{'of baseline':>13}"
@@ -246,7 +276,10 @@ def efficiency(networks, baseline, figures, image):
 
 
 def rejection(network, clean, chosen_by, near, far, keep):
-    """Fourth table: each score with a threshold that keeps this share of `chosen_by`. Returns {name: figures}."""
+    """Print the fourth table, a row for each score, and return {name: figures}.
+
+    The threshold of a score keeps the share `keep` of the images `chosen_by`.
+    """
     print(f"\n4. Out-of-distribution: {network.name}, {len(clean)} images, {len(near)} near, {len(far)} far; "
           f"thresholds keep {100 * keep:g}% of {len(chosen_by)} others")
     print(f"{'score':<10}{'threshold':>11}{'AUROC near':>12}{'AUROC far':>11}{'kept':>8}{'near out':>10}{'far out':>9}"
@@ -276,7 +309,10 @@ def rejection(network, clean, chosen_by, near, far, keep):
 
 
 def draw_efficiency(figures, baseline, path):
-    """Dice against GFLOPs of an image; a line along those that no other network beats in both."""
+    """Draw Dice against the GFLOPs of an image.
+
+    A line connects the Pareto front: the networks that no other beats in both.
+    """
     from matplotlib.figure import Figure
 
     from support.plots import BLUE, ORANGE, save
@@ -289,7 +325,7 @@ def draw_efficiency(figures, baseline, path):
     colours = [BLUE if point in best else ORANGE for point in points.values()]
     axes.scatter(*zip(*points.values()), color=colours, zorder=3)
     for name, point in points.items():
-        # Names of adapted networks go elsewhere, or they would stand on others.
+        # Names of adapted networks are placed elsewhere, so that they do not overlap with others.
         place, side = ((0, 7), "center") if ", adapted" in name else ((5, -11), "left")
         axes.annotate(name, point, xytext=place, textcoords="offset points", horizontalalignment=side, fontsize=9)
     axes.axhline(LEAST * points[baseline][1], color="0.5", linestyle="--", linewidth=1,
@@ -302,7 +338,10 @@ def draw_efficiency(figures, baseline, path):
 
 
 def draw_robustness(figures, networks, kinds, severity, path):
-    """The share of the clean Dice that each kind leaves: a mark for each network, filled where it is adapted."""
+    """Draw the share of the clean Dice that remains under each kind of corruption.
+
+    Each network has a mark, which is filled where the network is adapted.
+    """
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
@@ -336,7 +375,7 @@ def draw_robustness(figures, networks, kinds, severity, path):
 
 
 def draw_rejection(clean, near, far, figures, path):
-    """For each score, how the images of the three kinds are spread, and the threshold."""
+    """Draw a histogram of each score for the three kinds of images, and its threshold."""
     from matplotlib.figure import Figure
 
     from support.plots import BLUE, ORANGE, SKY, save
@@ -363,7 +402,10 @@ def draw_rejection(clean, near, far, figures, path):
 
 
 def benchmark(args):
-    """Compute, print and draw the four benchmarks that `args` ask for; returns all figures. Raises BadInput."""
+    """Compute, print and draw the four benchmarks that `args` ask for, and return all figures.
+
+    Raises BadInput.
+    """
     if WORLD > 1:
         raise BadInput("all images go through one process; expected no torchrun")
     out, kinds = Path(args.out), list(dict.fromkeys(args.kinds or KINDS))
@@ -376,23 +418,24 @@ def benchmark(args):
     if len(set(names)) < len(names):
         raise BadInput(f"two networks are called {max(names, key=names.count)}; expected model.pt in folders of "
                        "different names")
-    classes = [([one["value"] for one in network.facts["classes"]], network.facts["ignore"]) for network in networks]
+    classes = [([entry["value"] for entry in network.segment.classes], network.segment.ignore) for network in networks]
     for path, known in zip(paths, classes):
         if known != classes[0]:
             raise BadInput(f"{path} knows other classes than {paths[0]}; expected networks of the same data")
-    for folder in (*args.near, *args.far):   # said now, not after an hour
+    for folder in (*args.near, *args.far):   # fails now, not after an hour
         named_images(folder)
     folders = [Path(args.data) / part for part in ("images", "masks")]
     files = [path for folder in folders for path in images_by_name(folder).values()]
     by_path = dict(zip(paths, networks))
     baseline, recipe, compared = networks[0], by_path[args.recipe[0]], [networks[0]]
     for path in dict.fromkeys(args.recipe):
-        if by_path[path] is not baseline:    # a recipe may be it
+        if by_path[path] is not baseline:    # a recipe may be the baseline itself
             compared.append(by_path[path])
         if args.adapt:
             compared.append(open_network(path, args.halo, args.bf16, args.adapt))
     networks = compared + [network for network in networks if network not in compared]
-    test, val = (examples_of(args.data, recipe.facts, listed, args.images) for listed in (args.list, "val.txt"))
+    test, val = (examples_of(args.data, recipe.segment.metadata, listed, args.images)
+                 for listed in (args.list, "val.txt"))
     scores, worst = out / "scores", SEVERITIES[-1]
     begin_folder(out, {"set of files": set_of_files(files),
                        **{name: getattr(args, name) for name in ("list", "halo", "bf16", "images")}})

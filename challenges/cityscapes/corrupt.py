@@ -1,18 +1,23 @@
-"""Corrupt photographs as weather, night, cameras and compression do, to measure what a network loses by it.
+"""Corrupt photographs as weather, night, cameras and compression do, to measure robustness.
 
     python -m challenges.cityscapes.corrupt IMAGE_DIR OUT_DIR --kind fog --severity 3
-    python -m challenges.cityscapes.corrupt IMAGE --sheet corruptions.jpg      every kind at every severity, to look at
+    python -m challenges.cityscapes.corrupt IMAGE --sheet corruptions.jpg
 
-After Hendrycks & Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations" (ICLR
-2019). The severities of noise, contrast and JPEG are those of their code. But their images have 224x224 pixels, ours
-any size: blur, streaks and flakes are given in pixels at a height of 360 and grow with the image; grain and JPEG's
-blocks do not, a pixel is a pixel to them. Our blurs are weaker, as a street is full of small things; our fog thickens
-with distance, our snow has flakes of several sizes; rain and night they do not have. So scores compare with each other,
-not with those on ImageNet-C or Cityscapes-C (Michaelis et al., 2019). Nothing moves: the masks stay valid.
+The second command draws every kind at every severity.
 
-OUT_DIR gets, for each image, a PNG of the same relative name. Its pixels depend on those of the image, its name, kind,
-severity and seed, nothing else; a higher severity has the same cloud, and more of the same drops. Interrupted, the same
-command goes on. What cannot be read is named at the end.
+The corruptions follow Hendrycks & Dietterich, "Benchmarking Neural Network Robustness to Common
+Corruptions and Perturbations" (ICLR 2019). The severities of noise, contrast and JPEG are those of
+their code. Their images have 224x224 pixels, while ours have any size. Therefore blur, streaks and
+flakes are given in pixels at a height of 360 and scale with the image. Grain and JPEG's blocks do
+not scale: their unit is the pixel. Our blurs are weaker, as a street is full of small objects. Our
+fog thickens with distance, and our snow has flakes of several sizes. Rain and night are not among
+their kinds. So scores are comparable with each other, but not with those on ImageNet-C or
+Cityscapes-C (Michaelis et al., 2019). No object moves, so the masks remain valid.
+
+OUT_DIR receives, for each image, a PNG of the same relative name. Its pixels depend only on those
+of the image, its name, the kind, the severity and the seed. A higher severity has the same cloud,
+and more of the same drops. After an interruption, the same command continues. Images that cannot be
+read are named at the end.
 """
 import functools
 import io
@@ -28,29 +33,32 @@ from support.files import PICTURES, BadInput, begin_folder, check_writable, keep
 from support.images import hash_to_unit, images_by_name, in_threads, name_of, print_left_out, read_image
 
 SEVERITIES = range(1, 6)
-HEIGHT = 360                     # of the images in which the lengths below are pixels: CamVid's, as it is used most
+HEIGHT = 360                     # image height in pixels for the lengths below: CamVid's usual one
 LEAST = 0.6                      # pixels: smaller discs and lines would vanish between the pixels of small images
 HORIZON = 0.5                    # share of the rows that lie above it, if the camera looks straight ahead
 FARTHEST = 4.0                   # the distance of the sky; that of the lowest row is about 0.8
-SOFT = 0.2                       # share of the road's rows over which the horizon is smeared: no edge runs through fog
-GAMMA = 2.2                      # light = value ** GAMMA, nearly, in most files
-MOST = 4000                      # particles whose places are drawn: not less than any severity shows
+SOFT = 0.2                       # share of road rows over which the horizon blurs: fog has no edge
+GAMMA = 2.2                      # light ≈ value ** GAMMA in most files
+MOST = 4000                      # positions drawn for particles: at least as many as shown
 
 
 # ---------------------------------------------------------------------------------------------------
-# What several kinds are made of
+# Building blocks of several kinds
 
 
 def pixels(length, image):
-    """A length at a height of HEIGHT → pixels of this image. To it LEAST is added, as blurs add up: in squares."""
+    """Convert a length at a height of HEIGHT into pixels of this image.
+
+    LEAST is added in quadrature, as the widths of successive blurs add up.
+    """
     return float(np.hypot(length * len(image) / HEIGHT, LEAST))
 
 
 def stroke(length, width, angle=0.0, edge=1.0):
-    """A line with round ends, or a disc where its length is 0: float32 (K, K), 0 to 1, K odd.
+    """Return a line with round ends, or a disc if its length is 0: float32 (K, K), 0 to 1.
 
-    The length between the centres of its ends, the width, and the edge over which it fades are pixels; the angle is in
-    degrees, counter-clockwise from the horizontal.
+    K is odd. The length between the centres of its ends, the width, and the edge over which it
+    fades are in pixels. The angle is in degrees, counter-clockwise from the horizontal.
     """
     reach = int((length + width + edge) / 2)
     y, x = np.mgrid[reach:-reach - 1:-1, -reach:reach + 1]
@@ -61,13 +69,14 @@ def stroke(length, width, angle=0.0, edge=1.0):
 
 
 def convolve(image, kernel):
-    """An image float (H, W) or (H, W, C), mirrored at its border, convolved with a kernel (K, K): float32, its shape.
+    """Convolve an image with a kernel (K, K); the image is mirrored at its border.
 
-    By the Fourier transform: that takes as long for a large kernel as for a small one.
+    The image is float (H, W) or (H, W, C), the result float32 of the same shape. The Fourier
+    transform is used, which takes as long for a large kernel as for a small one.
     """
     (height, width), reach = image.shape[:2], len(kernel) // 2
-    # The transform goes round, what leaves on one side comes in on the other; but not further than this padding.
-    # Lengths of small factors are transformed fastest.
+    # The discrete transform is periodic: what leaves on one side enters on the other, but not
+    # further than this padding. Lengths with small prime factors are transformed fastest.
     padding = [(reach, reach + -(size + 2 * reach) % 32) for size in (height, width)]
     padded = np.pad(image, padding + [(0, 0)] * (image.ndim - 2), mode="symmetric")
     shape, axes = padded.shape[:2], (0, 1)
@@ -77,15 +86,17 @@ def convolve(image, kernel):
 
 
 def blur(image, kernel):
-    """An image convolved with a kernel that is first scaled to the sum 1, so that the brightness stays."""
+    """Convolve an image with a kernel scaled to the sum 1, which preserves the brightness."""
     return convolve(image, kernel / kernel.sum())
 
 
 def plasma(height, width, random):
-    """Fractal noise, float32 (H, W), of mean 0 and standard deviation 1, twice as wide as high in all its features.
+    """Return fractal noise, float32 (H, W), of mean 0 and standard deviation 1.
 
-    Fourier filtering (Saupe, "Algorithms for random fractals", in The Science of Fractal Images, 1988), which does for
-    any size what the diamond-square algorithm does for 2^n + 1: white noise whose amplitudes fall by frequency.
+    All its features are twice as wide as high. Fourier filtering generates it (Saupe, "Algorithms
+    for random fractals", in The Science of Fractal Images, 1988): white noise whose amplitudes
+    decrease with frequency. This does for any size what the diamond-square algorithm does for
+    2^n + 1.
     """
     spectrum = np.fft.rfft2(random.standard_normal((height, width), np.float32))
     frequency = np.hypot(np.fft.fftfreq(height)[:, None] * height, 2 * np.fft.rfftfreq(width) * height)
@@ -95,10 +106,11 @@ def plasma(height, width, random):
 
 
 def distance(height):
-    """How far away what each row shows is, float32 (H, 1, 1), from below 1 to FARTHEST: a guess, for want of depth.
+    """Return the distance of what each row shows, float32 (H, 1, 1), from below 1 to FARTHEST.
 
-    The distance of a flat road, which goes as 1 / (rows below the horizon), bounded. All that is above the horizon is
-    taken for far; of houses and trees it may be near.
+    The distance is a guess, for want of a depth map. It is that of a flat road, proportional to
+    1 / (rows below the horizon), bounded. All that is above the horizon is taken for far, although
+    houses and trees may be near.
     """
     below = ((np.arange(height) + 0.5) / height - HORIZON) / (1 - HORIZON)
     below = (below + np.hypot(below, SOFT)) / 2              # a smooth max(below, 0)
@@ -106,15 +118,19 @@ def distance(height):
 
 
 def veil(image, transmittance, light):
-    """What is seen through air that lets this share through and scatters `light` of its own (Koschmieder's law)."""
+    """Return an image as seen through air (Koschmieder's law).
+
+    The air has this transmittance and scatters `light` of its own.
+    """
     return light + (image - light) * transmittance
 
 
 def particles(image, layers, count, random):
-    """How much drops or flakes cover of each pixel of an image (H, W, 3): float32 (H, W, 1), 0 to 1.
+    """Return the share of each pixel that drops or flakes cover: float32 (H, W, 1), 0 to 1.
 
-    A layer (share, opacity, stroke) strews that share of `count` strokes over each square as high as the image; each
-    covers up to `opacity`. A higher count keeps those of a lower one.
+    The image is (H, W, 3). A layer (share, opacity, stroke) scatters that share of `count` strokes
+    over each square as high as the image. Each stroke covers up to `opacity`. A higher count keeps
+    the strokes of a lower one.
     """
     height, width = image.shape[:2]
     cover = np.zeros((height, width), np.float32)
@@ -129,16 +145,16 @@ def particles(image, layers, count, random):
 
 
 # ---------------------------------------------------------------------------------------------------
-# The kinds: an image float32 (H, W, 3), 0 to 1, its severity, 1 to 5, and a generator → the same, not yet clipped
+# The kinds: image float32 (H, W, 3), 0 to 1, severity, 1 to 5, generator → image, not yet clipped
 
 
 HAZE = np.array([0.80, 0.82, 0.84], np.float32)              # the colour of fog by day
 
-FOG = [0.12, 0.20, 0.30, 0.43, 0.60]                         # extinction by a distance of 1
+FOG = [0.12, 0.20, 0.30, 0.43, 0.60]                         # extinction over a distance of 1
 
 
 def fog(image, severity, random):
-    """Haze in clouds, which hides what is far."""
+    """Add haze in clouds, which hides distant objects."""
     density = np.exp(0.3 * plasma(*image.shape[:2], random))[:, :, None]
     return veil(image, np.exp(-FOG[severity - 1] * density * distance(len(image))), HAZE)
 
@@ -154,11 +170,11 @@ DROPS = [(0.70, 0.15, 16, 1.0),  # share of all, opacity, length and width of th
 
 
 def rain(image, severity, random):
-    """Bright streaks, a little tilted; less light; haze."""
+    """Add bright streaks, a little tilted, and haze, and reduce the light."""
     count, left, extinction = RAIN[severity - 1]
     layers, tilt = [], random.uniform(-12, 12)
     for share, opacity, length, width in DROPS:
-        for _ in range(2):                                   # no two drops fall quite alike
+        for _ in range(2):                                   # drops differ in length and angle
             length_now, angle = length * random.uniform(0.7, 1.3), 90 + tilt + random.uniform(-3, 3)
             layers.append((share / 2, opacity, stroke(pixels(length_now, image), pixels(width, image), angle)))
     dim = veil(left * image, np.exp(-extinction * distance(len(image))), 0.75 * HAZE)
@@ -170,13 +186,16 @@ SNOW = [(300, 0.9, 0.04),        # flakes in a square as high as the image, shar
         (1400, 0.7, 0.10),
         (2500, 0.6, 0.14),
         (4000, 0.5, 0.18)]
-FLAKES = [(0.84, 0.7, 2, 1.5, 1),     # share of all, opacity, way while the shutter is open, width, soft edge: from far
-          (0.13, 0.8, 5, 3.5, 2),     # ones to those so near that they are out of focus
-          (0.03, 0.7, 10, 9, 6)]
+FLAKES = [(0.84, 0.7, 2, 1.5, 1),     # share of all, opacity, motion while the shutter is open,
+          (0.13, 0.8, 5, 3.5, 2),     # width, soft edge: from far ones to those so near that
+          (0.03, 0.7, 10, 9, 6)]      # they are out of focus
 
 
 def snow(image, severity, random):
-    """Flakes of three sizes, blurred a little as they fall; pale colours and white air."""
+    """Add flakes of three sizes, blurred a little by their fall.
+
+    The colours become pale and the air white.
+    """
     count, colour, extinction = SNOW[severity - 1]
     layers, fall = [], random.uniform(45, 135)
     for share, opacity, length, width, edge in FLAKES:
@@ -193,17 +212,18 @@ NIGHT = [(0.40, 2000, 0.002),    # share of the daylight that is left, photons t
          (0.15, 800, 0.004),
          (0.09, 500, 0.005),
          (0.05, 300, 0.006)]
-BLUE = np.array([0.75, 0.90, 1.25], np.float32)              # what is left, by channel: as eyes see moonlight
+BLUE = np.array([0.75, 0.90, 1.25], np.float32)              # channel gains, as eyes see moonlight
 HEADLIGHTS = 0.2                 # of the own car, at a distance of 1, as a share of the daylight
 
 
 def night(image, severity, random):
-    """Little light, bluish, more in front of the car; lamps shine on, with a glow; the noise of few photons.
+    """Reduce the light, make it bluish, and add the glow of lamps and the noise of few photons.
 
-    A lamp is what is bright, small, and in a dark place, a white stripe perhaps; what is bright and large is the sky,
-    or a wall, and does not shine.
+    More light remains in front of the car. Lamps shine on. A lamp is what is bright, small, and in
+    a dark place, perhaps a white stripe. What is bright and large is the sky or a wall, and does
+    not shine.
     """
-    from skimage.morphology import white_tophat  # only now: it takes its time
+    from skimage.morphology import white_tophat  # only here, as its import is slow
 
     left, photons, readout = NIGHT[severity - 1]
     light, brightness = image ** GAMMA, image.max(axis=2)
@@ -214,8 +234,9 @@ def night(image, severity, random):
     shining = light * lamp[:, :, None]
     glow = 0.5 * blur(shining, stroke(0, 1, edge=pixels(24, image)))
     seen = np.maximum(light * (left * BLUE + HEADLIGHTS / distance(len(image)) ** 2), shining) + glow
-    # Poisson's noise and that of the read-out, as one normal distribution with the sum of their variances: Foi et al.,
-    # "Practical Poissonian-Gaussian noise modeling and fitting for single-image raw-data", IEEE TIP 2008.
+    # Poisson noise and read-out noise as one normal distribution with the sum of their variances:
+    # Foi et al., "Practical Poissonian-Gaussian noise modeling and fitting for single-image
+    # raw-data", IEEE TIP 2008.
     seen += np.sqrt(seen / photons + readout ** 2) * random.standard_normal(image.shape, np.float32)
     return seen.clip(0) ** (1 / GAMMA)
 
@@ -224,7 +245,7 @@ GAUSSIAN_NOISE = [0.08, 0.12, 0.18, 0.26, 0.38]              # standard deviatio
 
 
 def gaussian_noise(image, severity, random):
-    """The noise of electronics: the same everywhere."""
+    """Add the noise of electronics, which is the same everywhere."""
     return image + GAUSSIAN_NOISE[severity - 1] * random.standard_normal(image.shape, np.float32)
 
 
@@ -232,7 +253,7 @@ SHOT_NOISE = [60, 25, 12, 5, 3]                              # photons that whit
 
 
 def shot_noise(image, severity, random):
-    """The noise of counting photons: Poisson's, of a variance in proportion to the brightness."""
+    """Add the noise of photon counting: Poisson noise, with variance proportional to brightness."""
     photons = SHOT_NOISE[severity - 1]
     return random.poisson(image * photons).astype(np.float32) / photons
 
@@ -241,7 +262,7 @@ DEFOCUS_BLUR = [1.5, 2.5, 4, 6, 8]                           # radius
 
 
 def defocus_blur(image, severity, random):
-    """A point becomes a disc."""
+    """Turn each point into a disc, as when the lens is out of focus."""
     return blur(image, stroke(0, 2 * pixels(DEFOCUS_BLUR[severity - 1], image)))
 
 
@@ -249,7 +270,7 @@ MOTION_BLUR = [6, 10, 15, 22, 32]                            # length
 
 
 def motion_blur(image, severity, random):
-    """A point becomes a line, at a random angle: the camera shakes."""
+    """Turn each point into a line at a random angle, as when the camera shakes."""
     return blur(image, stroke(pixels(MOTION_BLUR[severity - 1], image), 1, random.uniform(0, 180)))
 
 
@@ -257,7 +278,7 @@ CONTRAST = [0.4, 0.3, 0.2, 0.1, 0.05]                        # share that is lef
 
 
 def contrast(image, severity, random):
-    """Each channel moves towards its mean."""
+    """Move each channel towards its mean."""
     mean = image.mean(axis=(0, 1), dtype=float).astype(np.float32)       # float32 cannot sum up millions of them
     return mean + CONTRAST[severity - 1] * (image - mean)
 
@@ -266,7 +287,7 @@ JPEG = [25, 18, 15, 10, 7]                                   # quality, as libjp
 
 
 def jpeg(image, severity, random):
-    """Written as JPEG and read again."""
+    """Write the image as JPEG and read it again."""
     file = io.BytesIO()
     Image.fromarray(to_bytes(image)).save(file, "JPEG", quality=JPEG[severity - 1])
     return np.asarray(Image.open(file), np.float32) / 255
@@ -277,15 +298,19 @@ KINDS = {kind.__name__: kind for kind in (fog, rain, snow, night, gaussian_noise
 
 
 def to_bytes(image):
-    """Floats from 0 to 1 → uint8; what lies outside is clipped."""
+    """Convert floats from 0 to 1 to uint8, and clip values outside of that range."""
     return np.rint(image.clip(0, 1) * 255).astype(np.uint8)
 
 
 def corrupt(image, kind, severity, seed=0):
-    """An image uint8 (H, W, 3), corrupted: the same. The seed may be a text; severities share its random numbers."""
+    """Return an image uint8 (H, W, 3) corrupted, in the same shape and dtype.
+
+    The seed may be a text. All severities share its random numbers. Raises ValueError for an
+    unknown kind or severity.
+    """
     if kind not in KINDS or severity not in SEVERITIES:
         raise ValueError(f"{kind} {severity} is no corruption; expected one of {', '.join(KINDS)}, 1 to 5")
-    key = int(hash_to_unit(f"{seed} {kind}") * 2**32)                 # as many keys as there are such hashes
+    key = int(hash_to_unit(f"{seed} {kind}") * 2**32)                 # a key for each possible hash
     random = np.random.default_rng(key)
     return to_bytes(KINDS[kind](image / np.float32(255), severity, random))
 
@@ -314,7 +339,10 @@ def parse_arguments(argv=None):
 
 
 def make(out, kind, severity, seed, named):
-    """Write the corrupted image of one (name, path), unless it is there: what is wrong with it, a text, or None."""
+    """Write the corrupted image of one (name, path), unless it exists.
+
+    Returns a text that says what is wrong with the image, or None.
+    """
     name, path = named
     target = out / f"{name}.png"
     if target.exists():
@@ -329,7 +357,10 @@ def make(out, kind, severity, seed, named):
 
 
 def corrupt_folder(args):
-    """Write all images that --kind, --severity and --seed ask for. Raises BadInput, too where none can be read."""
+    """Write all images that --kind, --severity and --seed ask for.
+
+    Raises BadInput, also where no image can be read.
+    """
     source, out = Path(args.source), Path(args.out)
     keep_apart(out, source)
     images = images_by_name(source)
@@ -346,15 +377,19 @@ def corrupt_folder(args):
 
 
 def draw_sheet(image, path, seed=0, workers=None):
-    """A picture, 900 pixels wide, of an image uint8 (H, W, 3) in every kind, a row each, at every severity."""
-    from matplotlib.figure import Figure  # only now: it takes its time
+    """Draw an image uint8 (H, W, 3) in every kind, a row each, at every severity.
+
+    The picture is 900 pixels wide.
+    """
+    from matplotlib.figure import Figure  # only here, as its import is slow
 
     from support.plots import save
 
     def panel(cell):
         kind, severity = cell
         shown = corrupt(image, kind, severity, seed) if severity else image
-        return Image.fromarray(shown).reduce(max(1, max(shown.shape) // 300))        # all are held
+        # All panels are held in memory, so each is reduced.
+        return Image.fromarray(shown).reduce(max(1, max(shown.shape) // 300))
 
     columns = {0: "clean", **{severity: str(severity) for severity in SEVERITIES}}
     cells = [(kind, severity) for kind in KINDS for severity in columns]
@@ -374,7 +409,7 @@ def draw_sheet(image, path, seed=0, workers=None):
 
 
 def main(args):
-    """Damage a folder, or draw the sheet of all kinds."""
+    """Corrupt a folder, or draw the sheet of all kinds."""
     if not args.sheet:
         return corrupt_folder(args)
     source, sheet = Path(args.source), check_writable(args.sheet, args.source, endings=PICTURES)

@@ -1,17 +1,19 @@
-"""Make a data set of street scenes, as train.py --data reads it, from Cityscapes' folders or CamVid's.
+"""Make a data set of street scenes for train.py --data, from Cityscapes' folders or CamVid's.
 
     python -m challenges.cityscapes.prepare cityscapes --layout cityscapes --out DATA
     python -m challenges.cityscapes.prepare camvid --layout camvid --out DATA
 
-Cityscapes holds leftImg8bit/SPLIT/CITY/*_leftImg8bit.png and gtFine/SPLIT/CITY/*_gtFine_labelIds.png; CamVid holds, as
-SegNet's authors made it, SPLIT/ and SPLITannot/, or SPLIT/images/ and SPLIT/masks/. Images and masks are taken as they
-are (linked, where the system can, so that they take no room). So Cityscapes' masks keep its labelIds, of which
-classes.json names the 19 that are evaluated; the others are ignored. What infer.py makes of inference/ has labelIds,
-too, and can be submitted as it is.
+Cityscapes holds leftImg8bit/SPLIT/CITY/*_leftImg8bit.png and
+gtFine/SPLIT/CITY/*_gtFine_labelIds.png. CamVid holds, as SegNet's authors made it, SPLIT/ and
+SPLITannot/, or SPLIT/images/ and SPLIT/masks/. Images and masks are taken unchanged. They are
+linked, where the system can, so that they take no space. So Cityscapes' masks keep its labelIds.
+classes.json names the 19 of these that are evaluated; the others are ignored. The masks that
+infer.py predicts for inference/ have labelIds, too, and can be submitted unchanged.
 
-The epoch is not chosen by what is reported. With labels for three splits, these are train.txt, val.txt and test.txt.
-Where test has none, test.txt is the split val; where nothing is left for val.txt, it gets the last frames of each city
-or drive in train. Images without labels go to inference/. Interrupted, the same command goes on.
+The epoch is not chosen on the images that are reported. With labels for three splits, these are
+train.txt, val.txt and test.txt. Where test has no labels, test.txt is the split val. Where nothing
+is left for val.txt, it gets the last frames of each city or drive in train. Images without labels
+go to inference/. After an interruption, the same command continues.
 """
 import os
 import shutil
@@ -61,7 +63,7 @@ class Scene(NamedTuple):
 
 
 def cityscapes_scenes(folder):
-    """[Scene, …] of Cityscapes' folders, in order."""
+    """Return [Scene, …] of Cityscapes' folders, in order."""
     scenes = []
     for image in sorted(folder.glob("leftImg8bit/*/*/*_leftImg8bit.png")):
         split, city, name = *image.parts[-3:-1], image.name.removesuffix("_leftImg8bit.png")
@@ -71,7 +73,7 @@ def cityscapes_scenes(folder):
 
 
 def camvid_scenes(folder):
-    """[Scene, …] of CamVid's folders, in order."""
+    """Return [Scene, …] of CamVid's folders, in order."""
     scenes = []
     for split in SPLITS:
         images, masks = folder / split / "images", folder / split / "masks"
@@ -84,7 +86,7 @@ def camvid_scenes(folder):
 
 
 def check(scene, classes, ignore):
-    """Whether a scene has a pixel to learn from; or what is wrong with it, a text."""
+    """Return whether a scene has a pixel to learn from, or a text that says what is wrong."""
     try:
         size = image_size(scene.image)
         if scene.mask is None:
@@ -97,20 +99,23 @@ def check(scene, classes, ignore):
 
 
 def take(source, target):
-    """The same file at another place: a link, where the system can, else a copy."""
+    """Link a file to another place where the system can, else copy it, unless the target exists."""
     if target.exists():
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     with write_whole(target) as temporary:
-        temporary.unlink(missing_ok=True)    # of a kill
+        temporary.unlink(missing_ok=True)    # left by a killed process
         try:
             os.link(source.resolve(), temporary)         # resolved, as a link to a relative link would point nowhere
-        except OSError:          # another disk, or a file system that knows no links
+        except OSError:          # another disk, or a file system without links
             shutil.copyfile(source, temporary)
 
 
 def last_of_each(scenes, share):
-    """Names of the last `share` of each drive's frames: of several one at least, if it is not 0, and never all."""
+    """Return the names of the last `share` of each drive's frames.
+
+    Of several frames at least one is named, unless the share is 0, and never all.
+    """
     drives = defaultdict(list)
     for scene in scenes:
         drives[scene.drive].append(scene.name)

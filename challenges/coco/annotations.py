@@ -1,11 +1,12 @@
-"""COCO's annotation files: what they say, whatever else they hold, and their outlines as pixels.
+"""Read COCO's annotation files, whatever else they hold, and draw their outlines as pixels.
 
     {"images": [{"id", "file_name", "height", "width"}, ...],
      "annotations": [{"id", "image_id", "category_id", "segmentation", "bbox"}, ...],
      "categories": [{"id", "name"}, ...]}
 
-A segmentation is a list of polygons, [x, y, x, y, ...] each, or run lengths, {"size": [height, width], "counts": ...}:
-how many pixels, column by column, are outside, inside, outside, ...; as a list, or compressed into text.
+A segmentation is a list of polygons, [x, y, x, y, ...] each, or run lengths,
+{"size": [height, width], "counts": ...}. The counts are the numbers of pixels, column by column,
+that are outside, inside, outside, ...; they are a list, or compressed into text.
 """
 import json
 from collections import Counter, defaultdict
@@ -18,7 +19,10 @@ EXPECTED = 'a COCO file: {"images": [...], "annotations": [...], "categories": [
 
 
 def read(path):
-    """An annotation file as a dict that holds the lists "images", "annotations" and "categories". Raises BadInput."""
+    """Return an annotation file as a dict with lists "images", "annotations" and "categories".
+
+    Raises BadInput.
+    """
     try:
         with open(path, encoding="utf-8-sig") as file:
             table = json.load(file, parse_constant=lambda name: None)         # NaN and Infinity are no JSON
@@ -33,7 +37,7 @@ def read(path):
 
 
 def whole(value):
-    """A whole number, even where it is written as 40.0 or "40"; None for anything else."""
+    """Return a whole number, even where it is written as 40.0 or "40"; None for anything else."""
     try:
         return int(value) if not isinstance(value, bool) and float(value) == int(value) else None
     except (TypeError, ValueError, OverflowError):
@@ -41,7 +45,10 @@ def whole(value):
 
 
 def sound(entries, numbers):
-    """(the entries that have these whole numbers, their ids all different; how many have not)."""
+    """Return (the valid entries, how many are not valid).
+
+    A valid entry has a whole number for each name in `numbers`, and an id that no other entry has.
+    """
     kept = []
     for entry in entries:
         found = {name: whole(entry.get(name)) for name in numbers} if isinstance(entry, dict) else {"": None}
@@ -54,7 +61,10 @@ def sound(entries, numbers):
 
 
 def find_categories(categories, names, path):
-    """{category id: class index} of the classes of these names, from 1, in `sound` categories. Raises BadInput."""
+    """Return {category id: class index} of the classes of these names, from 1.
+
+    `categories` are those that `sound` returned as valid. Raises BadInput for an unknown name.
+    """
     ids = defaultdict(list)
     for category in categories:
         ids[str(category.get("name"))].append(category["id"])
@@ -66,7 +76,10 @@ def find_categories(categories, names, path):
 
 
 def outline(annotation):
-    """An annotation's segmentation: a list of polygons or a dict of run lengths; None where there is neither."""
+    """Return an annotation's segmentation: a list of polygons or a dict of run lengths.
+
+    Returns None where there is neither.
+    """
     shape = annotation.get("segmentation")
     if isinstance(shape, list):
         return [polygon for polygon in shape if isinstance(polygon, list) and len(polygon) >= 6] or None
@@ -74,10 +87,10 @@ def outline(annotation):
 
 
 def draw(shape, height, width):
-    """An outline as bool (H, W), just as pycocotools draws it. Raises ValueError for a damaged one.
+    """Draw an outline as bool (H, W), just as pycocotools does.
 
-    pycocotools is fast C that trusts its input: it would draw from uninitialised memory, or crash. So nothing gets
-    there unchecked.
+    Raises ValueError for a damaged outline. pycocotools is fast C that trusts its input: it would
+    draw from uninitialised memory, or crash. So all input is checked first.
     """
     from pycocotools import mask as coco
 
@@ -96,10 +109,11 @@ def draw(shape, height, width):
 
 
 def decompress(text):
-    """Run lengths from COCO's compressed text.
+    """Return the run lengths in COCO's compressed text. Raises ValueError for a damaged one.
 
-    Each is a number in two's complement, five bits a character from the lowest on; a sixth bit says that more follow.
-    From the fourth on, they are differences to the one before the last.
+    Each is a number in two's complement, five bits a character from the lowest on; a sixth bit says
+    that more follow. From the fourth number on, each is stored as the difference from the number
+    two places before.
     """
     counts, value, shift = [], 0, 0
     for character in text:
@@ -120,7 +134,10 @@ def decompress(text):
 
 
 def box(annotation):
-    """An annotation's bounding box as (top, left, bottom, right), in pixels; None where it is none."""
+    """Return an annotation's bounding box as (top, left, bottom, right), in pixels.
+
+    Returns None where it is not valid.
+    """
     try:
         left, top, width, height = (float(side) for side in annotation["bbox"])
     except (KeyError, TypeError, ValueError):

@@ -1,13 +1,15 @@
-"""Make a data set of a COCO annotation file: some classes, so many images of each, masks in colour.
+"""Make a data set of a COCO annotation file: some classes, N images of each, masks in colour.
 
     python -m challenges.coco.prepare --annotations instances_train2017.json --images train2017 --out DIR
     python -m challenges.coco.prepare ... --classes cat dog --per-class 500 --seed 1
 
-Writes what train.py --data reads: images/, the files as they are; masks/*.png, RGBA: black, then red, green, blue, ...
-for the classes in the order given; classes.json; train.txt, val.txt and test.txt; and annotations.json, the same images
-and outlines in COCO's own format. Where instances overlap, a class that is named later lies on top (--order). Below all
-of them, what has a category id that the file does not name is gray, and ignored in training. Killed, the same command
-goes on where it was. It takes several times the annotation file's size as memory, however many images there are.
+Writes the input of train.py --data: images/, the files unchanged; masks/*.png, RGBA: black, then
+red, green, blue, ... for the classes in the order given; classes.json; train.txt, val.txt and
+test.txt. Also writes annotations.json, the same images and outlines in COCO's own format. Where
+instances overlap, a class that is named later lies on top (--order). An object whose category id
+the file does not name lies below all of them; it is gray, and ignored in training. If it is killed,
+the same command continues. It needs several times the annotation file's size as memory, however
+many images there are.
 """
 import colorsys
 import functools
@@ -76,7 +78,10 @@ def parse_arguments(argv=None):
 
 
 def palette(classes):
-    """Colours by class index, uint8 (256, 4): black, then as many as there are `classes`, red, green, blue first."""
+    """Return the colours by class index, uint8 (256, 4): black, then `classes` others.
+
+    Red, green and blue come first.
+    """
     colours = np.full((256, 4), UNKNOWN, np.uint8)
     colours[0] = BACKGROUND
     for index in range(classes):             # twelve hues, those far apart first; then darker and paler ones, turned
@@ -93,7 +98,10 @@ def palette(classes):
 
 
 def find_images(entries, folder):
-    """({id: entry} of the images whose file can be part of a data set, [(problem, file name), …])."""
+    """Return ({id: entry} of the usable images, [(problem, file name), …]).
+
+    An image is usable if its file can be part of a data set.
+    """
     found, problems, taken = {}, [], set()
     for entry in entries:
         name = entry.get("file_name")
@@ -118,9 +126,10 @@ def find_images(entries, folder):
 
 
 def choose(annotations, wanted, classes, per_class, seed, images):
-    """{image id} to take: for each class of its own, up to `per_class` of the `images` that show it, drawn evenly.
+    """Return ({image id} to take, how many images show any of the classes).
 
-    An image drawn for two classes is taken once. Also how many images show any.
+    For each class on its own, up to `per_class` of the `images` that show it are drawn evenly. An
+    image drawn for two classes is taken once.
     """
     showing = defaultdict(set)
     for annotation in annotations:
@@ -138,7 +147,7 @@ def choose(annotations, wanted, classes, per_class, seed, images):
 
 
 class Plan(NamedTuple):
-    """What all images of a data set share."""
+    """The settings that all images of a data set share."""
 
     images: Path                 # the folder they come from
     out: Path
@@ -149,7 +158,7 @@ class Plan(NamedTuple):
 
 
 class Made(NamedTuple):
-    """What became of an image."""
+    """The outcome for an image."""
 
     shown: list                  # class indices in its mask; empty if it is not in the data set
     annotations: list            # those that were drawn
@@ -157,9 +166,10 @@ class Made(NamedTuple):
 
 
 def paint(annotations, plan, size, boxed):
-    """A mask of class indices uint8 (H, W), the annotations drawn in it, and [(problem, annotation id), …].
+    """Return (mask, the annotations drawn in it, [(problem, annotation id), …]).
 
-    `boxed`: the background outside of all boxes is ignored.
+    The mask holds class indices, uint8 (H, W). With `boxed`, the background outside of all boxes is
+    ignored.
     """
     mask, outside = np.zeros(size, np.uint8), np.ones(size, bool)
     drawn, problems = [], []
@@ -188,18 +198,24 @@ def paint(annotations, plan, size, boxed):
 
 
 def extent(where):
-    """The box around what is true in (H, W): (top, left, bottom, right), the latter two exclusive."""
+    """Return the box around the true pixels of (H, W): (top, left, bottom, right).
+
+    The latter two are exclusive.
+    """
     rows, columns = np.flatnonzero(where.any(axis=1)), np.flatnonzero(where.any(axis=0))
     return rows[0], columns[0], rows[-1] + 1, columns[-1] + 1
 
 
 def check_image(path, size):
-    """What is wrong with an image file that should be of this size (height, width), or None."""
+    """Return what is wrong with an image file that should be of this size, or None.
+
+    The size is (height, width).
+    """
     try:
         with decoding(path), Image.open(path) as image:
             if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
                 return "images that their EXIF turns, so that the annotations may not fit"
-        found = read_image(path).shape[:2]   # all of it: half a file has a whole header
+        found = read_image(path).shape[:2]   # reads all: a truncated file has a whole header
     except BadInput:
         return "images that cannot be read"
     if found != size:
@@ -208,7 +224,10 @@ def check_image(path, size):
 
 
 def make(plan, job):
-    """Write one image and its mask, unless they are there: Made. A job is (image, its annotations, whether boxed)."""
+    """Write one image and its mask, unless they exist, and return Made.
+
+    A job is (image, its annotations, whether boxed).
+    """
     image, annotations, boxed = job
     name, size = image["file_name"], (image["height"], image["width"])
     problem = check_image(plan.images / name, size)
@@ -233,7 +252,7 @@ def make(plan, job):
 
 
 class Chosen(NamedTuple):
-    """What an annotation file has to offer for the wanted classes."""
+    """The images and outlines that an annotation file has for the wanted classes."""
 
     images: list                 # its entries of the images to take, by file name
     outlines: dict               # {image id: annotations to draw in it}
@@ -243,9 +262,9 @@ class Chosen(NamedTuple):
 
 
 def gather(args, folder):
-    """Read the annotation file and choose: Chosen. Raises BadInput.
+    """Read the annotation file, choose images and return Chosen. Raises BadInput.
 
-    Of millions of outlines, only those in chosen images are held from then on.
+    Of millions of outlines, only those in chosen images are held in memory from then on.
     """
     table = read(args.annotations)
     table["categories"], _ = sound(table["categories"], ["id"])
@@ -315,7 +334,10 @@ def prepare(args):
 
 
 def write_tables(out, names, colours, chosen, kept, parts):
-    """classes.json, annotations.json and the lists, of what became part of the data set: {file name: Made}."""
+    """Write classes.json, annotations.json and the lists.
+
+    They describe the images that became part of the data set; `kept` is {file name: Made}.
+    """
     values = colours[:len(names) + 1, :3].tolist()
     classes = [{"name": name, "value": value} for name, value in zip(["background", *names], values)]
     write_text(out / "classes.json", json.dumps({"classes": classes, "ignore": [list(UNKNOWN[:3])]}, indent=1))

@@ -1,11 +1,12 @@
-"""Glasses found on faces that wear some, and seen on faces that wear none: apart, since one figure would mix them.
+"""Measure how well glasses are found on faces that wear some, and false alarms on the others.
 
     python -m challenges.eyeglasses.analyse PREDICTED_DIR DATA/masks [--only DATA/test.txt]
 
-Predictions are what infer.py or crossvalidate.py writes. Dice is counted on the faces with glasses alone: over all of
-their pixels together, and as the mean of the faces, with the interval that holds 95 % of its bootstraps over faces. The
-table below counts faces by the area that was taken for glasses: on faces with glasses, those found; on faces without,
-false alarms.
+The two are kept apart, since one figure would mix them. Predictions are the masks that infer.py or
+tools/crossvalidate.py writes. Dice is computed on the faces with glasses alone: over all of their
+pixels together, and as the mean of the faces. The mean comes with the interval that holds 95 % of
+its bootstraps over faces. The table below counts faces by the area that was predicted as glasses:
+on faces with glasses, those found; on faces without, false alarms.
 """
 
 import numpy as np
@@ -17,7 +18,7 @@ from support.files import BadInput
 from support.images import first_few, images_by_name, in_threads, read_names, same_size
 
 NAMES = [one["name"] for one in CLASSES["classes"]]
-AREAS = 0, 0.001, 0.01           # of the picture; the smallest glasses on a face cover about 0.01
+AREAS = 0, 0.001, 0.01           # shares of the picture; the smallest glasses cover about 0.01
 
 
 def parse_arguments(argv=None):
@@ -29,20 +30,26 @@ def parse_arguments(argv=None):
 
 
 def count(pair):
-    """(path of the prediction, path of the truth) → confusion matrix int64 (2, 2): row true, column predicted."""
+    """Return the confusion matrix of a pair, int64 (2, 2): row true, column predicted.
+
+    The pair is (path of the prediction, path of the truth).
+    """
     prediction, truth = map(read_glasses, pair)
     same_size(pair[0], prediction.shape, pair[1], truth.shape)
     return metrics.confusion_matrix(truth // 255, prediction // 255, 2)
 
 
 def interval(figures, draws=2000):
-    """The 2.5th and 97.5th percentile of the means of figures drawn again, with replacement, float (2,)."""
+    """Return the 2.5th and 97.5th percentile of the bootstrapped mean of figures, float (2,).
+
+    Each bootstrap draws the figures again, with replacement.
+    """
     drawn = np.random.default_rng(0).integers(len(figures), size=(draws, len(figures)))
     return np.percentile(np.asarray(figures)[drawn].mean(axis=1), [2.5, 97.5])
 
 
 def analyse(args):
-    """Print both parts."""
+    """Print both parts of the analysis."""
     predictions, masks = images_by_name(args.predictions), images_by_name(args.masks)
     names = read_names(args.only, masks) if args.only else list(predictions)
     missing = [name for name in names if name not in predictions or name not in masks]

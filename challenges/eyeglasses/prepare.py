@@ -1,12 +1,14 @@
-"""Make a data set of faces and masks of their glasses, from the two shapes that such data comes in.
+"""Make a data set of faces and masks of their glasses, from either layout of such data.
 
-    python -m challenges.eyeglasses.prepare DIR --out DATA           DIR holds images/ and masks/ of the same names
-    python -m challenges.eyeglasses.prepare CelebAMask-HQ --out DATA             as it is unpacked
+    python -m challenges.eyeglasses.prepare DIR --out DATA
+    python -m challenges.eyeglasses.prepare CelebAMask-HQ --out DATA
 
-CelebAMask-HQ holds CelebA-HQ-img/N.jpg, 1024x1024, and half as large CelebAMask-HQ-mask-anno/K/NNNNN_eye_g.png, where a
-face wears glasses. Writes what train.py --data reads: images/, masks/*.png (0 and 255), classes.json; and train.txt,
-val.txt and test.txt, each with its share of the faces with glasses. (Several photographs may show the same person, as
-in CelebAMask-HQ; they are not kept together.) Interrupted, the same command goes on.
+DIR holds images/ and masks/ of the same names. CelebAMask-HQ is taken as it is unpacked: it holds
+CelebA-HQ-img/N.jpg, 1024x1024, and half as large CelebAMask-HQ-mask-anno/K/NNNNN_eye_g.png, where a
+face wears glasses. Writes the input of train.py --data: images/, masks/*.png (0 and 255),
+classes.json; and train.txt, val.txt and test.txt, each with its share of the faces with glasses.
+Several photographs may show the same person, as in CelebAMask-HQ; they are not kept together. After
+an interruption, the same command continues.
 """
 import functools
 import json
@@ -66,7 +68,7 @@ class Face(NamedTuple):
 
 
 def find_faces(folder, part):
-    """([Face, …], [(problem, which), …]) in a folder of either shape. Raises BadInput."""
+    """Return ([Face, …], [(problem, which), …]) of a folder in either layout. Raises BadInput."""
     problems = []
     if (folder / PHOTOGRAPHS).is_dir():
         if not (folder / PARTS).is_dir():
@@ -75,7 +77,7 @@ def find_faces(folder, part):
         for path in (folder / PARTS).rglob("*.png"):
             digits, _, part_of_it = path.stem.partition("_")
             if digits.isdecimal():
-                known.add(int(digits))       # its annotator was there, with or without glasses
+                known.add(int(digits))       # it was annotated, with or without glasses
                 if part_of_it == part:
                     masks[int(digits)] = path
         if not masks:
@@ -99,13 +101,16 @@ def find_faces(folder, part):
 
 
 def read_glasses(path):
-    """A mask uint8 (H, W), 255 where there are glasses: whatever is not black; of a JPEG, what is nearer to white."""
+    """Return a mask uint8 (H, W), 255 where there are glasses and 0 elsewhere.
+
+    Glasses are whatever is not black; in a JPEG, what is nearer to white.
+    """
     mask = read_mask(path, threshold=128 if is_jpeg(path) else None)
     return np.where(mask if mask.ndim == 2 else mask.any(axis=2), 255, 0).astype(np.uint8)
 
 
 def wears(face):
-    """Whether a face has glasses, by its mask; or what is wrong with that, a text."""
+    """Return whether a face has glasses, by its mask, or a text that says what is wrong."""
     try:
         return face.mask is not None and bool(read_glasses(face.mask).any())
     except BadInput as error:
@@ -113,7 +118,10 @@ def wears(face):
 
 
 def choose(wearing, without, seed):
-    """Names to take, of {name: whether there are glasses}: all with, and `without` times as many others at most."""
+    """Return the names to take, of {name: whether there are glasses}.
+
+    These are all with glasses, and `without` times as many others at most.
+    """
     others = sorted((name for name in wearing if not wearing[name]), key=lambda name: hash_to_unit(f"{seed} {name}"))
     if without is not None:
         others = others[:round(without * sum(wearing.values()))]
@@ -121,7 +129,10 @@ def choose(wearing, without, seed):
 
 
 def read_face(face, size):
-    """Image uint8 (H, W, 3) and mask uint8 (H, W), 0 and 255, no side longer than `size`. Raises BadInput."""
+    """Return an image uint8 (H, W, 3) and its mask uint8 (H, W), 0 and 255. Raises BadInput.
+
+    No side is longer than `size`.
+    """
     image = read_image(face.image)
     height, width = image.shape[:2]
     mask = read_glasses(face.mask) if face.mask else np.zeros((height, width), np.uint8)
@@ -134,13 +145,16 @@ def read_face(face, size):
         raise BadInput(f"{face.image} would have {wanted[1]}x{wanted[0]} pixels; expected at least {SMALLEST} a side")
     if image.shape[:2] != wanted:
         image = resize(image, wanted)
-    if mask.shape != wanted:     # a class is never averaged
+    if mask.shape != wanted:     # class indices are never averaged
         mask = np.asarray(Image.fromarray(mask).resize(wanted[::-1], Image.Resampling.NEAREST))
     return image, mask
 
 
 def make(out, size, face):
-    """Write one face and its mask, unless they are there: what is wrong with them, a text, or None."""
+    """Write one face and its mask, unless they exist.
+
+    Returns a text that says what is wrong with them, or None.
+    """
     image_path, mask_path = out / "images" / f"{face.name}.jpg", out / "masks" / f"{face.name}.png"
     if image_path.exists() and mask_path.exists():
         return None

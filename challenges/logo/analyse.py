@@ -1,10 +1,11 @@
-"""What makes a logo hard to find: IoU against its alpha, scale, rotation and swirl.
+"""Measure what makes a logo hard to find: IoU against its alpha, scale, rotation and swirl.
 
     python evaluate.py PREDICTED DIR/masks --json scores.json
     python -m challenges.logo.analyse scores.json DIR/placements.csv --out logo_iou.png
 
-An image has one IoU, so these are counted on images that hold one logo. Every mean comes with the interval that holds
-95 % of its bootstraps over photographs: images on the same photograph are alike, so whole photographs are drawn again.
+An image has one IoU, so these are measured on images that hold one logo. Every mean comes with the
+interval that holds 95 % of its bootstraps over photographs. Images on the same photograph are
+alike, so whole photographs are drawn again.
 """
 import csv
 import json
@@ -17,7 +18,7 @@ import numpy as np
 from support.arguments import Parser, run_script
 from support.files import PICTURES, BadInput, check_writable
 
-PARTS = 5                        # of equally many images, along each axis
+PARTS = 5                        # groups of equally many images along each axis
 AXES = {"alpha": ("alpha", 1), "scale": ("scale", 1), "angle": ("rotation (degrees)", 180 / np.pi),
         "swirl": ("swirl (radians at the centre)", 1)}                # column of the table: (label, factor to its unit)
 
@@ -39,7 +40,7 @@ def parse_arguments(argv=None):
 
 
 def read(scores, placements):
-    """[Scored, …]. Raises BadInput."""
+    """Return the list of Scored images. Raises BadInput."""
     logos, photographs = defaultdict(list), {}
     try:
         images = json.loads(Path(scores).read_text(encoding="utf-8"))["images"]
@@ -63,7 +64,10 @@ def read(scores, placements):
 
 
 def mean_and_interval(images, draws=2000):
-    """The mean IoU of some images, the 2.5th and 97.5th percentile of its bootstraps, and of how many photographs."""
+    """Return (mean IoU, 2.5th percentile, 97.5th percentile, number of photographs) of some images.
+
+    The percentiles are those of the mean's bootstraps over photographs.
+    """
     groups = defaultdict(list)
     for image in images:
         groups[image.photograph].append(image.iou)
@@ -112,7 +116,10 @@ def analyse(args):
 
 
 def draw(panels, path):
-    """For each (label, [(value, IoU), …] of images, [(value, mean IoU, low, high), …] of parts) a panel."""
+    """Draw a panel for each (label, points of images, points of parts).
+
+    The former are [(value, IoU), …], the latter [(value, mean IoU, low, high), …].
+    """
     from matplotlib.figure import Figure
 
     from support.plots import BLUE, SKY, save

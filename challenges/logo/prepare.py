@@ -1,12 +1,14 @@
-"""Make a data set: photographs with a logo blended in, faint, turned, swirled, small, and masks of where it is.
+"""Make a data set of photographs with a logo blended in, and masks of where it is.
 
-    python -m challenges.logo.prepare --count 200 --out DIR          of scikit-image's photographs and logo
+    python -m challenges.logo.prepare --count 200 --out DIR
     python -m challenges.logo.prepare --images PHOTOGRAPHS --logo LOGO.png --count 20000 --out DIR
 
-Writes what train.py --data reads: images/*.jpg, masks/*.bmp (0 and 255), classes.json and, where there are several
-photographs, val.txt: the images to validate on, which show other photographs than the rest. And placements.csv: how
-each logo lies. Of the same photographs, logo and size, image k depends on nothing but the seed and k: an interrupted
-run goes on where it was, and a larger --count adds to what is there.
+The logo is faint, rotated, swirled and small. The first command takes scikit-image's photographs
+and logo. Writes the input of train.py --data: images/*.jpg, masks/*.bmp (0 and 255), classes.json
+and, where there are several photographs, val.txt. This lists the images to validate on, which show
+other photographs than the rest. Also writes placements.csv: how each logo lies. For the same
+photographs, logo and size, image k depends only on the seed and k. So an interrupted run continues
+where it was, and a larger --count adds to the images that exist.
 """
 import csv
 import functools
@@ -36,13 +38,13 @@ from support.images import (
     write_names,
 )
 
-INSTALLED = Path(skimage.__file__).parent / "data"     # some of it; the rest scikit-image would download
+INSTALLED = Path(skimage.__file__).parent / "data"     # a part; scikit-image downloads the rest
 LOGO = INSTALLED / "logo.png"
 PHOTOGRAPHS = ("astronaut.png", "brick.png", "camera.png", "chelsea.png", "coffee.png", "coins.png", "grass.png",
                "gravel.png", "hubble_deep_field.jpg", "ihc.png", "moon.png", "motorcycle_left.png", "page.png",
                "retina.jpg", "rocket.jpg", "text.png")
 TEST, VALIDATION = 0.25, 0.1     # shares of the photographs: of all, and of those that are used
-QUALITY = (75, 95)               # of the JPEGs, drawn evenly: from what programs write by default to a camera's
+QUALITY = (75, 95)               # of the JPEGs, drawn evenly: from programs' defaults to a camera's
 CLASSES = {"classes": [{"name": "background", "value": 0}, {"name": "logo", "value": 255}]}
 COLUMNS = ["image", "photograph", "quality", "logo", "mirrored", "angle", "swirl", "scale", "alpha", "top", "left",
            "height", "width", "area"]
@@ -67,7 +69,7 @@ def parse_arguments(argv=None):
 
 
 class Ingredients(NamedTuple):
-    """What all images of a data set share."""
+    """The settings that all images of a data set share."""
 
     seed: int
     size: tuple                  # height, width
@@ -77,7 +79,10 @@ class Ingredients(NamedTuple):
 
 
 def read_logo(path, size):
-    """A logo for images of this size (height, width). Prints what is odd about it. Raises BadInput."""
+    """Return a logo for images of this size (height, width). Raises BadInput.
+
+    Prints what is unusual about it.
+    """
     image = open_image(path)
     if not image.has_transparency_data:
         raise BadInput(f"{path} has no transparency (its mode is {image.mode}); expected a picture, a PNG say, that is "
@@ -97,7 +102,7 @@ def read_logo(path, size):
 
 
 def find_photographs(folder, part):
-    """(their folder, paths of the photographs to use), in order. Raises BadInput."""
+    """Return (their folder, paths of the photographs to use), in order. Raises BadInput."""
     if folder is None:
         folder, found = INSTALLED, [INSTALLED / name for name in PHOTOGRAPHS if (INSTALLED / name).exists()]
         if not found:
@@ -113,9 +118,10 @@ def find_photographs(folder, part):
 
 
 def first_readable(paths, start):
-    """The first photograph from number `start` on, round the end, that can be read. Raises BadInput if there is none.
+    """Return the first photograph that can be read, from number `start` on and round the end.
 
-    (its path, pixels uint8 (H, W, 3), [paths that cannot be read])
+    Returns (its path, pixels uint8 (H, W, 3), [paths that cannot be read]). Raises BadInput if
+    there is none.
     """
     unreadable = []
     for path in paths[start:] + paths[:start]:
@@ -124,13 +130,16 @@ def first_readable(paths, start):
         except BadInput as error:
             cause = error.__cause__
             if isinstance(cause, MemoryError) or getattr(cause, "errno", None):
-                raise            # no fault of the file: another time it can be read, and the image would be another
+                raise            # not the file's fault: it may be readable next time
             problem, unreadable = error, [*unreadable, path]
     raise BadInput(f"none of the {len(paths)} photographs can be read; the last: {problem}")
 
 
 def make(ingredients, out, k):
-    """Write image k and its mask: (a row of placements.csv for each logo, [photographs that cannot be read])."""
+    """Write image k and its mask.
+
+    Returns (a row of placements.csv for each logo, [photographs that cannot be read]).
+    """
     random = np.random.default_rng((ingredients.seed, k))
     start = int(random.integers(len(ingredients.photographs)))
     path, photograph, unreadable = first_readable(ingredients.photographs, start)
@@ -148,7 +157,10 @@ def make(ingredients, out, k):
 
 
 def shown(path, folder):
-    """A photograph's path below the folder as text, for the table: a file's name need not be text."""
+    """Return a photograph's path below the folder as text, for the table.
+
+    A file's name need not be text.
+    """
     return path.relative_to(folder).as_posix().encode(errors="backslashreplace").decode()
 
 
@@ -159,7 +171,10 @@ def as_csv(rows):
 
 
 def read_rows(path):
-    """The rows of placements.csv, but for those of the last image: its writing may have been interrupted."""
+    """Return the rows of placements.csv, except those of the last image.
+
+    The writing of that image may have been interrupted.
+    """
     if not path.exists():
         return []
     whole = path.read_bytes()
@@ -174,7 +189,7 @@ def prepare(args):
     keep_apart(out, folder)
     logo_path = Path(args.logo or LOGO)
     ingredients = Ingredients(args.seed, size, folder, photographs, read_logo(logo_path, size))
-    first_readable(photographs, 0)           # or there is nothing to do
+    first_readable(photographs, 0)           # raises BadInput if there is none
     names = {shown(path, folder): path for path in photographs}
     listing = hashlib.sha256(b"".join(name.encode() + head_and_length(path) for name, path in names.items()))
     rules = [recipe.LOGOS, recipe.SWIRL, recipe.RADIUS, *recipe.SCALE, *recipe.ALPHA, recipe.SAMPLES, *QUALITY]
@@ -191,7 +206,7 @@ def prepare(args):
 
     # A tenth of the photographs is for validation, at least one, by another hash than --part's.
     apart = sorted(names, key=hash_to_unit)[-max(1, round(VALIDATION * len(names))):] if len(names) > 1 else []
-    (out / "val.txt").unlink(missing_ok=True)           # until it is true again
+    (out / "val.txt").unlink(missing_ok=True)           # removed until it is valid again
 
     table, unreadable = check_writable(out / "placements.csv", mark=",".join(COLUMNS)), set()
     rows = read_rows(table)
@@ -202,7 +217,7 @@ def prepare(args):
                 in_threads(functools.partial(make, ingredients, out), range(done, args.count), args.workers),
                 initial=done, total=args.count, unit="image", disable=None):
             file.write(as_csv(found))
-            file.flush()         # after the image itself, so that what the table names is there
+            file.flush()         # after the image, so that all images in the table exist
             rows += found
             unreadable.update(skipped)
 

@@ -1,8 +1,9 @@
-"""How a logo gets into a photograph: the recipe, as arrays. prepare.py makes files of it.
+"""The recipe by which a logo is blended into a photograph, as arrays; prepare.py makes the files.
 
-Up to three times in an image the logo is mirrored, turned, swirled, shrunk, put somewhere and blended in, faintly. One
-would do that step by step, each step on a large picture (benchmarks/logo.py does). Here the steps are composed: for
-each pixel of the image it is worked out which point of the logo it shows, and only there the logo is looked at.
+Up to three times in an image the logo is mirrored, rotated, swirled, scaled down, placed and
+blended in, faintly. The literal way does that step by step, each step on a large picture (see
+benchmarks/logo.py). Here the steps are composed: each pixel of the image is mapped back to the
+point of the logo that it shows, and only there the logo is sampled.
 """
 from typing import NamedTuple
 
@@ -14,11 +15,11 @@ SWIRL = 5.0                      # strongest swirl, in radians at its centre, ei
 RADIUS = 500 / 5 * np.log(2)     # pixels of the logo over which it falls to 1/e: skimage.transform.swirl(radius=500)
 SCALE = (0.1, 0.38)              # of the logo's own size
 ALPHA = (0.1, 0.4)               # its weight in the blend
-SAMPLES = 2                      # looks at the logo along each side of a pixel: averaged, they keep thin strokes
+SAMPLES = 2                      # samples along each side of a pixel: their mean keeps thin strokes
 
 
 class Logo(NamedTuple):
-    """A logo, ready to be looked at."""
+    """A logo, ready to be sampled."""
 
     levels: list                 # itself, then averaged over 2×2, 3×3, … pixels: float32 (H, W, 4), 0 to 255
     size: tuple                  # height, width
@@ -27,22 +28,23 @@ class Logo(NamedTuple):
 
 
 class Placement(NamedTuple):
-    """How one logo lies in an image."""
+    """The position and transformation of one logo in an image."""
 
     mirrored: bool
-    angle: float                 # radians; 0 where it was not turned
+    angle: float                 # radians; 0 where it was not rotated
     swirl: float                 # radians at the centre; 0 where it was not swirled
     scale: float
     alpha: float
-    down: float                  # where, from 0, the logo at the image's upper edge, to 1, at its lower one
+    down: float                  # from 0 (the logo at the image's upper edge) to 1 (lower edge)
     right: float
 
 
 def prepare_logo(pixels, size):
-    """uint8 RGBA (H, W, 4) → Logo, for images of `size` (height, width). Raises ValueError.
+    """Return the Logo of pixels uint8 RGBA (H, W, 4), for images of `size` (height, width).
 
-    Colours are multiplied by their own alpha (premultiplied), so that the colour of a transparent pixel weighs nothing
-    in an average. Around each level lies a border of transparent pixels.
+    Colours are multiplied by their own alpha (premultiplied), so that the colour of a transparent
+    pixel weighs nothing in an average. Each level has a border of transparent pixels. Raises
+    ValueError.
     """
     height, width = pixels.shape[:2]
     if (pixels[:, :, 3] < 128).all():
@@ -65,7 +67,10 @@ def prepare_logo(pixels, size):
 
 
 def draw_placements(random, largest=SCALE[1]):
-    """[Placement, …] of one image: one to three, scaled by at most `largest`, from a NumPy generator."""
+    """Return [Placement, …] of one image, drawn from a NumPy generator.
+
+    There are one to three, scaled by at most `largest`.
+    """
     def between(least, most, dice):
         return float(least + (most - least) * dice)
 
@@ -78,9 +83,10 @@ def draw_placements(random, largest=SCALE[1]):
 
 
 def extent(logo, placement):
-    """What room the transformed logo takes: (top, left, rows, columns).
+    """Return the extent of the transformed logo: (top, left, rows, columns).
 
-    Top and left are offsets from its centre in pixels of the logo, rows and columns are pixels of the image.
+    Top and left are offsets from its centre in pixels of the logo. Rows and columns are pixels of
+    the image.
     """
     (height, width), (top, bottom, left, right) = logo.size, logo.visible
     along = np.linspace(0, 1, 200)           # along each side of the visible part: no point inside comes further out
@@ -88,14 +94,17 @@ def extent(logo, placement):
     y = np.concatenate([np.full(200, top), np.full(200, bottom), down, down]) - height / 2
     x = np.concatenate([across, across, np.full(200, left), np.full(200, right)]) - width / 2
     x *= -1 if placement.mirrored else 1
-    cos, sin = direction(y, x, placement)    # turns keep the distance to the centre: the way there is the way back
+    cos, sin = direction(y, x, placement)    # the inverse has the same angle: the radius is kept
     y, x = cos * y - sin * x, sin * y + cos * x
     rows, columns = (max(1, int(np.ceil(np.ptp(axis) * placement.scale - 0.001))) for axis in (y, x))  # 40.00001 is 40
     return y.min(), x.min(), rows, columns
 
 
 def direction(y, x, placement):
-    """(cos, sin) of the angle by which what lies at this offset from the centre was turned; in pixels of the logo."""
+    """Return (cos, sin) of the angle by which the point at this offset from the centre was rotated.
+
+    The offset is in pixels of the logo.
+    """
     if not placement.swirl:
         return np.float32(np.cos(placement.angle)), np.float32(np.sin(placement.angle))
     angle = placement.angle + placement.swirl * np.exp(np.hypot(y, x) * np.float32(-1 / RADIUS))
@@ -103,12 +112,13 @@ def direction(y, x, placement):
 
 
 def transform(logo, placement):
-    """The logo as it lies in the image: float32 (rows, columns, 4), 0 to 255, colours times alpha.
+    """Return the logo as it lies in the image: float32 (rows, columns, 4), 0 to 255.
 
-    That is, it was mirrored, turned counter-clockwise, swirled as skimage.transform.swirl does, and scaled, all around
-    its centre.
+    Colours are multiplied by alpha. The logo is mirrored, rotated counter-clockwise, swirled as
+    skimage.transform.swirl does, and scaled, all around its centre.
     """
-    # Where each sample lies: first as an offset from the centre of the transformed logo, then of the logo itself.
+    # The position of each sample: first as an offset from the centre of the transformed logo, then
+    # from that of the logo itself.
     top, left, rows, columns = extent(logo, placement)
     spacing = np.float32(1 / (placement.scale * SAMPLES))             # in pixels of the logo
     y = (np.arange(rows * SAMPLES, dtype=np.float32)[:, None] + 0.5) * spacing + np.float32(top)
@@ -125,7 +135,10 @@ def transform(logo, placement):
 
 
 def bilinear(image, y, x):
-    """Values of image (H, W, C) at fractional indices y and x, (h, w): (h, w, C). Outside, those of its edge."""
+    """Interpolate an image (H, W, C) bilinearly at fractional indices y and x, (h, w): (h, w, C).
+
+    Outside of the image, the values are those of its edge.
+    """
     height, width = image.shape[:2]
     y, x = y.clip(0, height - 1), x.clip(0, width - 1)
     above, before = np.minimum(y.astype(np.intp), height - 2), np.minimum(x.astype(np.intp), width - 2)
@@ -141,7 +154,10 @@ def bilinear(image, y, x):
 
 
 def background(photograph, size, random):
-    """A part of a photograph uint8 (H, W, 3), scaled so that it just covers `size`: uint8 (*size, 3)."""
+    """Return a part of a photograph uint8 (H, W, 3), scaled to `size`: uint8 (*size, 3).
+
+    The photograph is scaled so that it just covers `size`. The place of the part is random.
+    """
     (height, width), (rows, columns) = photograph.shape[:2], size
     shrink = min(height / rows, width / columns)
     tall, wide = min(rows * shrink, height), min(columns * shrink, width)      # rounding must not lead out of it
@@ -151,10 +167,13 @@ def background(photograph, size, random):
 
 
 def compose(image, logo, placements):
-    """Blend the logo into an image uint8 (H, W, 3): (image uint8, mask bool (H, W), [(top, left, h, w, area), …]).
+    """Blend the logo into an image uint8 (H, W, 3).
 
-    (1 − α·a)·image + α·a·logo, a being the logo's own alpha from 0 to 1; the mask is where a is at least one half, the
-    area its pixels.
+    Returns (image uint8, mask bool (H, W), [(top, left, h, w, area), …]).
+
+    The image becomes (1 − α·a)·image + α·a·logo, where α is the placement's alpha and a the logo's
+    own, from 0 to 1. The mask is true where a is at least one half, and the area is the number of
+    these pixels.
     """
     blended, mask, boxes = image.astype(np.float32), np.zeros(image.shape[:2], bool), []
     for placement in placements:

@@ -1,0 +1,142 @@
+"""The layout: what may import what, how long and how deep a function may be, where renamed commands have gone."""
+
+import ast
+import graphlib
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import ROOT, command, fails_in_one_line
+
+SIGNPOSTS = {"crossvalidate", "export", "ood", "report", "speed"}  # one line each, which names the new command
+RUN = {"train", "predict", "infer", "evaluate"}
+READ = {"data", "patches", "model", "losses", "metrics", "segmenter"}
+LONGEST, DEEPEST = 50, 3  # of a function at the top level: lines, and blocks in each other
+
+
+def modules():
+    """{dotted name: syntax tree} of the top level, support/ and tools/."""
+    paths = [path for folder in (".", "support", "tools") for path in sorted((ROOT / folder).glob("*.py"))]
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in paths]
+    return {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in zip(names, paths)}
+
+
+MODULES = modules()
+
+
+def imports(name):
+    """The project's modules that a module imports, at its top or in a function."""
+    found = set()
+    for node in ast.walk(MODULES[name]):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found & set(MODULES)
+
+
+def functions(tree):
+    return [node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
+
+
+def depth(node, level=0):
+    """How many loops, conditions, with and try blocks of a function lie in each other; elif is no deeper than if."""
+    deepest = level
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            continue  # counted by itself
+        block = isinstance(child, (ast.For, ast.While, ast.If, ast.With, ast.Try))
+        is_elif = isinstance(node, ast.If) and isinstance(child, ast.If) and node.orelse == [child]
+        deepest = max(deepest, depth(child, level + (block and not is_elif)))
+    return deepest
+
+
+def test_the_top_level_holds_what_one_runs_and_reads_and_nothing_else():
+    top = {name for name in MODULES if "." not in name} - {"support", "tools"}
+    assert top - SIGNPOSTS == RUN | READ
+
+
+@pytest.mark.parametrize("name", sorted(RUN | READ))
+def test_the_top_level_imports_nothing_of_tools(name):
+    assert not {other for other in imports(name) if other.startswith("tools")}
+
+
+@pytest.mark.parametrize("name", sorted(name for name in MODULES if name.startswith("support")))
+def test_support_imports_nothing_from_above(name):
+    assert {other.split(".")[0] for other in imports(name)} <= {"support"}
+
+
+def test_no_library_module_parses_arguments():
+    allowed = {"support.arguments", "tools.arguments"}
+    for name, tree in MODULES.items():
+        for node in ast.walk(tree):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) else []
+            parses = any(word in ast.dump(node) for word in ("add_argument", "parse_args"))
+            imports_it = "argparse" in names and [alias.name for alias in node.names] != ["Namespace"]
+            assert name in allowed or not (parses or imports_it), name
+
+
+def test_no_circle_of_imports():
+    tuple(graphlib.TopologicalSorter({name: imports(name) - {name} for name in MODULES}).static_order())
+
+
+def test_functions_at_the_top_level_are_short_and_flat():
+    for name in RUN | READ:
+        for function in functions(MODULES[name]):
+            where = f"{name}.{function.name}"
+            assert function.end_lineno - function.lineno < LONGEST, where
+            assert depth(function) <= DEEPEST, where
+
+
+def test_depth_is_counted():
+    tree = ast.parse("def f():\n for x in y:\n  if x:\n   pass\n  elif y:\n   with z:\n    pass\n  else:\n   pass")
+    assert depth(tree.body[0]) == 3
+
+
+def test_docstrings_are_sentences():
+    """None begins with one of these; a function is described by a verb."""
+    for name, tree in MODULES.items():
+        for node in [tree, *ast.walk(tree)]:
+            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and (text := ast.get_docstring(node)):
+                assert not re.match(r"(Of|What|Whose|Do what)\b", text), (name, text)
+
+
+@pytest.mark.parametrize("name", sorted(SIGNPOSTS))
+def test_a_renamed_command_names_the_new_one(name, tmp_path):
+    process = command(f"{name}.py", "some", "--arguments", cwd=tmp_path)
+    fails_in_one_line(process, f"{name}.py", "python -m tools.")
+    module = re.search(r"python -m ([\w.]+)", process.stderr).group(1)
+    assert module in MODULES
+
+
+@pytest.mark.parametrize("name", ["data", "patches", "model"])
+def test_a_library_module_says_where_its_picture_is(name, tmp_path):
+    fails_in_one_line(command(f"{name}.py", cwd=tmp_path), f"python {name}.py has moved: python -m tools.show")
+
+
+SCRIPTS = [[f"{name}.py"] for name in sorted(RUN)]
+SCRIPTS += [["-m", f"tools.{name}"] for name in ("crossvalidate", "export", "report", "show", "speed", "thresholds")]
+SCRIPTS += [["-m", "challenges.cityscapes.benchmark"], ["-m", "benchmarks.one_image"]]
+
+
+@pytest.mark.parametrize("words", SCRIPTS, ids=lambda words: words[-1])
+def test_help_answers_at_once(words):
+    seconds = []
+    for _ in range(5):  # the fastest of five: another program may disturb the others
+        began = time.perf_counter()
+        done = subprocess.run([sys.executable, *words, "--help"], cwd=ROOT, capture_output=True, text=True)
+        seconds.append(time.perf_counter() - began)
+        assert done.returncode == 0 and "usage:" in done.stdout
+    assert min(seconds) < 0.3
+
+
+def test_help_shows_what_a_beginner_touches_and_help_all_the_rest():
+    short, full = (command("train.py", flag, cwd=ROOT).stdout for flag in ("--help", "--help-all"))
+    options = lambda text: set(re.findall(r"--[a-z][a-z-]+", text.split("options:")[1]))
+    assert options(short) < options(full)
+    assert len(options(short)) <= 16 and {"--model", "--epochs", "--help-all"} <= options(short)
+    assert {"--jitter", "--ema", "--val-images"} <= options(full) - options(short)
