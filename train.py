@@ -183,10 +183,9 @@ def check_settings(args, classes, stride):
 
 def micro_batch_size(args):
     """Return how many patches of this process go through the network at once: as few parts as fit into the budget."""
-    share = args.batch // WORLD
     fitting = max(1, args.budget * MAX_SIDE**2 // args.patch**2)
-    parts = math.ceil(share / fitting)
-    return math.ceil(share / parts)
+    parts = math.ceil(args.batch / fitting)      # as many as a single process needs: several do as it does
+    return math.ceil(args.batch / WORLD / parts)
 
 
 def check_outputs(args):

@@ -300,7 +300,7 @@ def test_the_split_has_its_shares_and_leaves_some_to_train_on(plain):
     assert len(found.training) == 12 and sorted(found.held_out) == sorted(parts["val"])
     for count, shares in [(3, (0.01, 0.5, 0.49)), (1, (0.7, 0.2, 0.1)), (2, (0.1, 0, 0.9))]:
         names = [f"n{number}" for number in range(count)]
-        split = prepare.split(names, shares, 0)
+        split = prepare.split_by_hash(names, shares, 0)
         assert split["train"] and sorted(sum(split.values(), [])) == names
 
 

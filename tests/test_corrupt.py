@@ -10,6 +10,7 @@ from PIL import Image
 from scipy import ndimage
 
 from challenges.cityscapes import corrupt
+from support.arguments import run_script
 from support.files import BadInput
 
 RANDOM = ["fog", "rain", "snow", "night", "gaussian_noise", "shot_noise", "motion_blur"]
@@ -346,7 +347,7 @@ def test_mistakes_are_told_in_one_line(streets, tmp_path):
         ([streets, "--sheet", tmp_path / "sheet.png"], "; expected an? "),
     ]:
         with pytest.raises(SystemExit, match=told) as stopped:
-            corrupt.main(corrupt.parse_arguments([str(word) for word in words]))
+            run_script(corrupt.main, corrupt.parse_arguments([str(word) for word in words]), "corrupt.py")
         assert str(stopped.value).startswith("corrupt.py: ") and "\n" not in str(stopped.value)
     assert not (tmp_path / "out").exists() and not (tmp_path / "sheet.png").exists()
     fails_in_one_line(run(streets, streets / "out", *fog), "corrupt.py:", "is inside")

@@ -229,9 +229,9 @@ def test_the_fingerprint_knows_the_data_again(folder):
 
 
 def test_colour_statistics_are_numpys(folder):
-    data = load(str(folder), memory=0)
-    colours = np.concatenate([data.training[n][0].reshape(-1, 3) for n in range(len(data.training))]) / 255
-    mean, std = data.colour_statistics(data.training)
+    found = load(str(folder), memory=0)
+    colours = np.concatenate([found.training[n][0].reshape(-1, 3) for n in range(len(found.training))]) / 255
+    mean, std = data.colour_statistics(found.training)
     np.testing.assert_allclose(mean, colours.mean(axis=0), rtol=1e-9)
     np.testing.assert_allclose(std, colours.std(axis=0), rtol=1e-9)
 

@@ -450,6 +450,7 @@ def test_nothing_is_imported_that_is_not_needed(tmp_path):
         save(np.uint8([[0, 1]]), tmp_path / folder / "a.png")
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); import evaluate\n"
+        "from support.arguments import evaluate_arguments\n"
         "evaluate.evaluate(evaluate_arguments(['pred', 'data/masks']))\n"
         "print([name for name in ('torch', 'matplotlib', 'skimage', 'scipy', 'sklearn') if name in sys.modules])"
     )

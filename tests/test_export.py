@@ -28,7 +28,7 @@ METADATA = {
     "ignore": [9],
     "mean": [0.4, 0.5, 0.6],
     "std": [0.2, 0.25, 0.3],
-    "settings": {"flips": "mirror", "zoom": 1},
+    "settings": {"flips": "mirror", "zoom": 1, "threshold": None, "noise": 0.0},
 }
 
 
@@ -176,7 +176,7 @@ def test_files_that_are_no_network_of_ours(unet, images, tmp_path):
     for name in ["stranger.onnx", "half.onnx", "text.onnx", "missing.onnx"]:
         process = command("infer.py", images, tmp_path / "masks", "--onnx", tmp_path / name, cwd=tmp_path)
         fails_in_one_line(process, name, "expected")
-    with pytest.raises(BadInput, match="export.py wrote"):
+    with pytest.raises(BadInput, match="tools.export wrote"):
         onnx_file.load_onnx(tmp_path / "stranger.onnx")
 
 

@@ -247,6 +247,6 @@ def test_faces_with_and_without_glasses_are_counted_apart(tmp_path, capsys):
     (tmp_path / "only.txt").write_text("c\nd\n")
     analyse.analyse(analyse.parse_arguments([predictions, masks, "--only", str(tmp_path / "only.txt")]))
     assert "2 faces: 0 with glasses" in capsys.readouterr().out
-    with pytest.raises(SystemExit, match="do not both have other"):
+    with pytest.raises(BadInput, match="do not both have other"):
         (tmp_path / "only.txt").write_text("other\n")
         analyse.analyse(analyse.parse_arguments([predictions, masks, "--only", str(tmp_path / "only.txt")]))

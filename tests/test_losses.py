@@ -140,7 +140,7 @@ def test_sums():
     logits, target = example()
     expected = cross_entropy(logits, target, WEIGHTS) + soft_dice(logits, target, WEIGHTS)
     torch.testing.assert_close(loss_function("ce+dice", WEIGHTS)(logits, target), expected)
-    torch.testing.assert_close(loss_function("focal", gamma=1.0)(logits, target), focal(logits, target, gamma=1.0))
+    torch.testing.assert_close(loss_function("focal")(logits, target), focal(logits, target, gamma=2.0))
 
 
 def test_class_weights():

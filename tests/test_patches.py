@@ -383,7 +383,7 @@ def test_pasted_objects_come_whole_with_their_class_and_nothing_else_changes(reu
     samples = Dataset.in_memory(coloured_pairs(), 3)
     plain = Sampling(seed=0, size=16, batch=60, balance=0.0, reuse=reuse)
     before = cut_batches(samples, plain, epoch=1, first=3, steps=reuse, slots=range(60))
-    after = cut_batches(samples, plain._replace(paste=0.5, ground=0), 1, 3, reuse, range(60))
+    after = cut_batches(samples, plain._replace(paste=0.5, background=0), 1, 3, reuse, range(60))
     changed = []
     for (images, masks), (with_objects, truths) in zip(before, after):
         pasted = (images != with_objects).any(axis=3)
@@ -395,14 +395,14 @@ def test_pasted_objects_come_whole_with_their_class_and_nothing_else_changes(reu
     assert 0.3 < np.mean(changed) < 0.6
     if reuse > 1:  # from the same images in all of these steps
         assert all(changed[0][n] or not changed[1][n] for n in range(60))
-    alone = cut_batches(samples, plain._replace(paste=0.5, ground=0), 1, 3, reuse, [7, 3])
+    alone = cut_batches(samples, plain._replace(paste=0.5, background=0), 1, 3, reuse, [7, 3])
     assert np.array_equal(alone[0][0], after[0][0][[7, 3]]) and np.array_equal(alone[0][1], after[0][1][[7, 3]])
 
 
 def test_without_any_object_nothing_is_pasted():
     samples = Dataset.in_memory(coloured_pairs()[5:], 3)
     drawing = Sampling(seed=0, size=16, batch=4, balance=0.5)
-    [(images, masks)] = cut_batches(samples, drawing._replace(paste=1.0, ground=0), 0, 0, 1, range(4))
+    [(images, masks)] = cut_batches(samples, drawing._replace(paste=1.0, background=0), 0, 0, 1, range(4))
     [(same, _)] = cut_batches(samples, drawing, 0, 0, 1, range(4))
     assert np.array_equal(images, same) and not masks.any()
 

@@ -124,6 +124,7 @@ def test_nothing_is_imported_that_is_not_needed(tmp_path):
     Image.new("RGB", (50, 40)).save(tmp_path / "rgb.png")
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); import predict\n"
+        "from support.arguments import predict_arguments\n"
         "predict.predict(predict_arguments([]))\n"
         "print([name for name in ('matplotlib', 'skimage', 'scipy', 'sklearn') if name in sys.modules])"
     )
@@ -194,7 +195,7 @@ def experienced():
     model = UNet(3, 4, 2)
     for _ in range(20):
         model.train()(torch.randn(4, 3, 64, 64))
-    metadata = {"mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2], "settings": {"zoom": 1.0}}
+    metadata = {"classes": CLASSES, "ignore": [], "mean": [0.5] * 3, "std": [0.2] * 3, "settings": {"zoom": 1.0}}
     return model.eval(), metadata
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from conftest import ROOT, command
 
-PARTS = ["--patch", 128, "--batch", 16, "--budget", 2]  # of each process 8 patches: one part; alone 16: two
+PARTS = ["--patch", 128, "--batch", 8, "--budget", 1]  # two parts of four patches
 SMALL = ["--patch", 32, "--batch", 4, "--steps", 4, "--epochs", 2, "--device", "cpu"]
 
 

@@ -95,11 +95,11 @@ def open_network(path, halo, bf16, adapt=0.0):
 
     Its halo is at most the network's own, since a larger one would be wasted.
     """
+    network, metadata = load_network(path)
     name = Path(path).resolve().parent.name if Path(path).name == "model.pt" else Path(path).stem
     key, trained = f"{name} {hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]}", name
     if adapt:
         name, key = f"{name}, adapted {adapt:g}", f"{key} {adapt:g}"
-    network, metadata = load_network(path)
     segment = Segmenter(network, metadata, pick_device("auto"), min(halo, network.halo), adapt=adapt)
     return Network(name, trained, key, segment, bf16)
 
