@@ -63,6 +63,7 @@ def run(*arguments):
     return benchmark.benchmark(benchmark_arguments(list(arguments)))
 
 
+@pytest.mark.slow
 def test_every_figure_is_what_it_says(street, tmp_path, capsys):
     figures = run(*words(street, tmp_path / "out", "--keep", "0.75", "--adapt", "0.5"))
     told = capsys.readouterr().out
@@ -134,6 +135,7 @@ def test_the_rule_counts_what_is_kept_and_what_is_rejected(street, tmp_path):
     assert figures["nothing"]["rule"] == pytest.approx(figures["perfect"]["rule"] * 8 / (8 + len(others)))
 
 
+@pytest.mark.slow
 def test_the_same_command_computes_nothing_again_and_new_weights_are_not_mixed_with_old(street, tmp_path):
     out = tmp_path / "out"
     first = run(*words(street, out))

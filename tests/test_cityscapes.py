@@ -126,6 +126,7 @@ def test_the_class_tables():
     assert [one["value"] for one in classes] == list(range(11)) and ignore == [11]
 
 
+@pytest.mark.slow
 def test_masks_keep_the_label_ids_all_the_way_to_a_submission(cityscapes, tmp_path):
     """Train a moment, infer what has no labels: values that the evaluation server knows, in the image's size."""
     out, words = tmp_path / "data", ["--patch", 16, "--batch", 2, "--steps", 2, "--epochs", 1]

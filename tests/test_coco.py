@@ -304,6 +304,7 @@ def test_the_split_has_its_shares_and_leaves_some_to_train_on(plain):
         assert split["train"] and sorted(sum(split.values(), [])) == names
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_with_other_workers_it_writes_the_same_bytes(plain):
     table = json.loads((plain / "instances.json").read_text())
     for copy in range(1, 20):  # 400 images

@@ -72,6 +72,7 @@ def images(tmp_path):
     return tmp_path / "images"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind, arguments",
     [
@@ -100,6 +101,7 @@ def test_every_network_gives_the_same_logits_at_every_size(kind, arguments, tmp_
         np.testing.assert_allclose(theirs(window), ours(window), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{"halo": None}, {"halo": 4}, {"tta": True}], ids=str)
 @pytest.mark.parametrize("zoom", [1, 0.5])
 def test_whole_images_get_the_same_classes(unet, images, settings, zoom):
@@ -122,6 +124,7 @@ def without(tmp_path, name, *packages):
     return {**os.environ, "PYTHONPATH": str(folder)}
 
 
+@pytest.mark.slow
 def test_infer_runs_it_without_pytorch(unet, images, tmp_path):
     for out, words, missing in [
         ("ours", ["--checkpoint", unet / "model.pt"], ["onnxruntime"]),
@@ -135,6 +138,7 @@ def test_infer_runs_it_without_pytorch(unet, images, tmp_path):
         assert (tmp_path / "ours" / path.name).read_bytes() == (tmp_path / "theirs" / path.name).read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", ["onnx", "onnxscript", "onnxruntime"])
 def test_what_is_missing_is_named_where_it_is_needed(unet, images, tmp_path, package):
     environment = without(tmp_path, "export", package)
@@ -150,6 +154,7 @@ def test_what_is_missing_is_named_where_it_is_needed(unet, images, tmp_path, pac
         assert process.returncode == 0, process.stderr
 
 
+@pytest.mark.slow
 def test_a_file_that_differs_from_pytorch_is_not_written(unet, tmp_path, monkeypatch):
     real = segmenter.onnx_forward
     for wrong, told in (2e-4, "0.0002"), (np.nan, "nan"):
@@ -180,6 +185,7 @@ def test_files_that_are_no_network_of_ours(unet, images, tmp_path):
         onnx_file.load_onnx(tmp_path / "stranger.onnx")
 
 
+@pytest.mark.slow
 def test_it_overwrites_its_own_file_and_no_other(unet, tmp_path):
     run(unet / "model.pt", "--out", unet / "model.onnx")
     (tmp_path / "mine.onnx").write_bytes(b"precious")
@@ -192,6 +198,7 @@ def test_it_overwrites_its_own_file_and_no_other(unet, tmp_path):
             export_arguments(words)
 
 
+@pytest.mark.slow
 def test_eight_bits_and_the_benchmark(tmp_path):
     """The shipped network on pictures like those that it learned from: smaller, and nearly the same."""
     command("predict.py", cwd=tmp_path)  # writes rgb.png and gt.png
@@ -250,6 +257,7 @@ def test_windows_for_the_scales_come_from_all_images_and_all_places(images):
     assert len({window.tobytes() for window in same}) == 4
 
 
+@pytest.mark.slow
 def test_speed(tmp_path):
     for name in "n0", "n1", "deep/er/n2":
         write_pair(tmp_path, name, len(name))

@@ -113,6 +113,7 @@ def test_a_renamed_command_names_the_new_one(name, tmp_path):
     assert module in MODULES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["data", "patches", "model"])
 def test_a_library_module_says_where_its_picture_is(name, tmp_path):
     fails_in_one_line(command(f"{name}.py", cwd=tmp_path), f"python {name}.py has moved: python -m tools.show")
@@ -123,6 +124,7 @@ SCRIPTS += [["-m", f"tools.{name}"] for name in ("crossvalidate", "export", "rep
 SCRIPTS += [["-m", "challenges.cityscapes.benchmark"], ["-m", "benchmarks.one_image"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", SCRIPTS, ids=lambda words: words[-1])
 def test_help_answers_at_once(words):
     seconds = []

@@ -59,6 +59,7 @@ def files(folder):
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
+@pytest.mark.slow
 def test_every_image_gets_a_mask_of_the_same_name_and_size(images, tmp_path):
     model = checkpoint(tmp_path / "model.pt", network(), [0, 255])
     (images / "notes.txt").write_text("not an image")
@@ -119,6 +120,7 @@ def test_all_as_png(images, tmp_path):
     fails_in_one_line(inside(*words, cwd=tmp_path), "d.jpg and d.png would both become d.png")
 
 
+@pytest.mark.slow
 def test_resume_leaves_out_what_is_done_and_nothing_else(images, tmp_path):
     checkpoint(tmp_path / "model.pt", network(), [0, 255])
     assert inside("infer.py", "images", "out", cwd=tmp_path).returncode == 0
@@ -133,6 +135,7 @@ def test_resume_leaves_out_what_is_done_and_nothing_else(images, tmp_path):
     assert again.returncode == 0 and f"{len(NAMES)} masks" in again.stdout
 
 
+@pytest.mark.slow
 def test_resume_does_not_take_a_strangers_file_for_a_mask(images, tmp_path):
     checkpoint(tmp_path / "model.pt", network(), [0, 255])
     (tmp_path / "out").mkdir()
@@ -141,6 +144,7 @@ def test_resume_does_not_take_a_strangers_file_for_a_mask(images, tmp_path):
     assert done.returncode == 1 and "d.png exists and was not written by this program" in done.stderr
 
 
+@pytest.mark.slow
 def test_names_that_a_console_cannot_show(images, tmp_path):
     checkpoint(tmp_path / "model.pt", network(), [0, 255])
     environment = {**os.environ, "PYTHONIOENCODING": "cp1252"}
@@ -197,6 +201,7 @@ def test_mistakes(images, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_work(images, tmp_path):
     checkpoint(tmp_path / "model.pt", network(), [0, 255])
     assert command("infer.py", "images", "one", cwd=tmp_path).returncode == 0
@@ -224,6 +229,7 @@ def test_names_of_masks():
         infer.mask_paths([Path("a.jpg"), Path("a.png")], "auto", classes)
 
 
+@pytest.mark.slow
 def test_what_training_writes_infer_reads(folder, tmp_path):
     write_pair(tmp_path / "new", "x", 99)
     words = ["--data", folder, "--model", "unet", "--width", 4, "--depth", 2, "--epochs", 1, "--steps", 3]

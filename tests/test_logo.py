@@ -45,6 +45,7 @@ def contents(folder):
 # One logo
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pixels, worst", [(thin_logo(), 0.93), (solid_logo(), 0.99)], ids=["thin", "solid"])
 def test_the_composed_warp_agrees_with_the_literal_steps(pixels, worst):
     _, _, differences, ious = compare(pixels, 12)
@@ -84,6 +85,7 @@ def test_the_swirl_is_scikit_images_with_a_radius_of_500():
         assert ((ours & shown).sum() / (ours | shown).sum() > 0.97) == close
 
 
+@pytest.mark.slow
 def test_nothing_of_a_logo_is_cut_off_at_any_angle_and_swirl():
     """The literal steps on a canvas with room to spare show nothing outside of the extent, and all that is inside."""
     random = np.random.default_rng(3)
@@ -209,6 +211,7 @@ def test_the_data_set_is_a_pure_function_of_seed_and_number(tmp_path):
     assert not any(first[name] == second[name] for name in first if name.startswith("images"))
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_it_writes_the_same_bytes(tmp_path):
     words = ["-m", "challenges.logo.prepare", "--count", "60", "--workers", "2", "--out"]
     made("--count", 60, "--out", tmp_path / "whole")
@@ -354,6 +357,7 @@ def test_data_sets_are_never_mixed(tmp_path):
 # From the generator to the analysis
 
 
+@pytest.mark.slow
 def test_from_a_thin_light_logo_to_the_analysis(tmp_path, capsys):
     """The commands of the README, on a small scale, with a logo that is not the one the settings were chosen for."""
     Image.fromarray(thin_logo()).save(tmp_path / "thin.png")

@@ -189,6 +189,7 @@ def test_the_unet_takes_any_size(height, width, depth):
     assert model(torch.randn(2, 3, height, width)).shape == (2, 4, height, width)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth, separable", [(1, False), (2, False), (2, True)])
 @pytest.mark.parametrize("upsample", ["transposed", "bilinear", "nearest"])
 def test_the_halo_of_the_unet_is_what_the_gradient_says(depth, upsample, separable):

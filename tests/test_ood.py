@@ -142,6 +142,7 @@ def folders(network, tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_infer_rejects_what_is_below_the_threshold(folders, network):
     done = command("-m", "tools.thresholds", "known", "--against", "other", "--keep", 1, cwd=folders)
     assert done.returncode == 0 and "5 familiar images, 5 of another kind" in done.stdout, done.stderr
@@ -179,6 +180,7 @@ def test_infer_rejects_what_is_below_the_threshold(folders, network):
     assert len(list((folders / "masks").iterdir())) == 10
 
 
+@pytest.mark.slow
 def test_two_processes_reject_the_same(folders):
     """Each half of the images; one list of all that were rejected."""
     line = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -190,6 +192,7 @@ def test_two_processes_reject_the_same(folders):
     assert len((folders / "masks" / "rejected.csv").read_text().splitlines()) == 11
 
 
+@pytest.mark.slow
 def test_an_exported_network_rejects_the_same(folders, network):
     """By the same scores, as far as ONNX Runtime's logits are PyTorch's."""
     needs("onnx", "onnxscript", "onnxruntime")

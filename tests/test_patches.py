@@ -157,6 +157,7 @@ def test_a_smaller_halo_would_be_wrong_for_a_unet(depth, halo):
     assert np.abs(stitched - whole).max() > 1e-4 * np.abs(whole).max()
 
 
+@pytest.mark.slow
 def test_stitched_is_the_whole_image_pass_on_a_large_photograph_sized_image():
     model, image = random_network(), random_image(2050, 3011)
     stitched = stitch(torch_forward(model, MEAN, STD), image, model.halo, model.stride)

@@ -36,6 +36,7 @@ def oracle(path, image):
         return model(normalize(image[None], metadata["mean"], metadata["std"]))[0].argmax(0).numpy()
 
 
+@pytest.mark.slow
 def test_a_new_image_of_any_size_in_windows_equals_the_whole_pass(tmp_path):
     checkpoint(tmp_path / "model.pt")
     random = np.random.default_rng(0)
@@ -49,6 +50,7 @@ def test_a_new_image_of_any_size_in_windows_equals_the_whole_pass(tmp_path):
         assert np.array_equal(read_mask(tmp_path / "predictions.jpg", threshold=128), expected)
 
 
+@pytest.mark.slow
 def test_right_after_cloning_the_shipped_checkpoint_segments_the_sample(tmp_path):
     done = command("predict.py", "rgb.png", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -273,6 +275,7 @@ def test_only_batchnorm_adapts(tmp_path):
     assert not list(tmp_path.glob("predictions*"))
 
 
+@pytest.mark.slow
 def test_demonstrations_write_their_pictures(tmp_path):
     show = ["-m", "tools.show"]
     for kind, picture in [("windows", "windows.png"), ("patches", "patches.png")]:

@@ -27,6 +27,7 @@ def losses(folder):
         ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [
@@ -51,6 +52,7 @@ def test_two_processes_follow_the_single_one(folder, tmp_path, settings):
         torch.testing.assert_close(weight, files[1]["resume"]["weights"][name], rtol=2e-3, atol=2e-4)
 
 
+@pytest.mark.slow
 def test_two_processes_resume_what_one_began(folder, tmp_path):
     settings = ["--data", folder, *SMALL, "--steps", 40]
     assert command("train.py", *settings, "--out", "one", cwd=tmp_path).returncode == 0
@@ -68,6 +70,7 @@ def test_two_processes_resume_what_one_began(folder, tmp_path):
     assert losses(tmp_path / "one")[-1] == pytest.approx(losses(tmp_path / "two")[-1], rel=5e-3)
 
 
+@pytest.mark.slow
 def test_what_depends_on_a_clock_is_the_same_for_both(folder, tmp_path):
     words = ["--data", folder, *SMALL, "--model", "unet", "--width", 4, "--amp", "auto", "--time-limit", 0.1]
     done = torchrun(*words, "--epochs", 1000, cwd=tmp_path)
@@ -75,11 +78,13 @@ def test_what_depends_on_a_clock_is_the_same_for_both(folder, tmp_path):
     assert 0 < len(losses(tmp_path)) < 1000
 
 
+@pytest.mark.slow
 def test_a_batch_that_cannot_be_shared_is_refused(folder, tmp_path):
     done = torchrun("--data", folder, *SMALL, "--batch", 5, cwd=tmp_path)
     assert done.returncode != 0 and "--batch 5: expected a multiple of 2" in done.stderr
 
 
+@pytest.mark.slow
 def test_when_one_process_is_killed_the_other_ends_with_an_error(folder, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -115,6 +120,7 @@ def test_when_one_process_is_killed_the_other_ends_with_an_error(folder, tmp_pat
             process.communicate()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts threads in /proc")
 def test_no_thread_of_the_group_outlives_it(tmp_path):
     """Or it may abort the process when the interpreter ends: exit code -6 after a training that went well."""

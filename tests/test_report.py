@@ -31,6 +31,7 @@ def pages(path):
     return len(re.findall(rb"/Type /Page\b", path.read_bytes()))
 
 
+@pytest.mark.slow
 def test_of_one_pair_it_tests_on_the_strip_held_out(pair):
     folder, image, mask = pair
     out = folder / "run"
@@ -55,6 +56,7 @@ def test_of_one_pair_it_tests_on_the_strip_held_out(pair):
     fails_in_one_line(inside("-m", "tools.report", "run", cwd=folder), "report.md", "not written by this program")
 
 
+@pytest.mark.slow
 def test_of_a_folder_its_figures_are_evaluates(folder, tmp_path):
     out = tmp_path / "run"
     trained("--data", folder, "--model", "unet", "--width", 4, "--depth", 1, "--patch", 32, "--batch", 4,
@@ -95,6 +97,7 @@ def test_of_a_run_without_history_on_one_image_without_one_class(folder, tmp_pat
     assert pages(out / "report.pdf") >= 2
 
 
+@pytest.mark.slow
 def test_of_whatever_names_and_settings(folder, tmp_path):
     """Names that Markdown and TeX would take for their own, a title with every letter, zoom, turns."""
     table = json.loads((folder / "classes.json").read_text())

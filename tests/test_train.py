@@ -43,6 +43,7 @@ def same_weights(*files):
     return all(torch.equal(states[0][name], other[name]) for other in states[1:] for name in states[0])
 
 
+@pytest.mark.slow
 def test_from_nothing_it_writes_the_sample_trains_and_resumes(tmp_path):
     done = command("train.py", *QUICK, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -71,6 +72,7 @@ def test_it_learns(pair):
     assert metadata["settings"]["image"] == str(image) and metadata["versions"]["threads"] >= 1
 
 
+@pytest.mark.slow
 def test_same_seed_same_weights_another_seed_others(pair):
     folder, image, mask = pair
     for out, seed in [("a", 1), ("b", 1), ("c", 2)]:
@@ -92,6 +94,7 @@ def test_same_seed_same_weights_another_seed_others(pair):
 UNET = ["--model", "unet", "--width", 4, "--depth", 2, "--patch", 32, "--batch", 4, "--device", "cpu"]
 
 
+@pytest.mark.slow
 def test_a_zoomed_training_predicts_masks_of_the_images_own_size(pair):
     folder, image, mask = pair
     words = [str(image), str(mask), "--zoom", "0.5", "--epochs", "6", "--steps", "20", "--out", str(folder / "run")]
@@ -117,6 +120,7 @@ def test_a_unet_learns_a_folder(folder, tmp_path):
     assert model.name == "unet" and metadata["ignore"] == [9] and metadata["settings"]["data"] == str(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["bce", "focal", "dice", "ce+dice"])
 def test_every_loss_learns(pair, loss):
     folder, image, mask = pair
@@ -176,6 +180,7 @@ def test_knobs_that_are_gone_are_read_where_they_change_nothing(pair):
     assert "gamma" not in (folder / "settings.args").read_text()
 
 
+@pytest.mark.slow
 def test_a_settings_file_repeats_a_training(folder, tmp_path):
     words = ["--data", folder, *UNET, "--epochs", 2, "--steps", 5, "--scale", 0.8, 1.3, "--dropout", 0.1]
     assert command("train.py", *words, "--out", "first", cwd=tmp_path).returncode == 0
@@ -193,6 +198,7 @@ def test_a_settings_file_repeats_a_training(folder, tmp_path):
     fails_in_one_line(inside("train.py", "@first/model.pt", cwd=tmp_path), "model.pt cannot be read")
 
 
+@pytest.mark.slow
 def test_the_time_limit_anneals_and_ends(pair):
     folder, image, mask = pair
     began = time.monotonic()
@@ -241,6 +247,7 @@ def test_sixteen_bits_learn_as_well(pair):
     assert max(float(row["val_iou"]) for row in history(folder)) > 0.85
 
 
+@pytest.mark.slow
 def test_auto_precision_is_told_and_kept_for_resuming(pair):
     folder, image, mask = pair
     done = command("train.py", image, mask, "--amp", "auto", *QUICK, "--device", "cpu", cwd=folder)
@@ -250,6 +257,7 @@ def test_auto_precision_is_told_and_kept_for_resuming(pair):
     assert "--amp auto" not in command("train.py", "--resume", "--epochs", 4, cwd=folder).stdout
 
 
+@pytest.mark.slow
 def test_tensorboard(folder, tmp_path):
     event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     words = ["--data", folder, *UNET, "--epochs", 2, "--steps", 2, "--tensorboard", "board"]
@@ -265,6 +273,7 @@ def test_tensorboard(folder, tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_without_tensorboard_it_says_what_to_install(folder, tmp_path):
     (tmp_path / "tensorboard.py").write_text("raise ImportError")  # stands before the real one on the path
     words = ["--data", folder, *UNET, "--tensorboard", "board"]
@@ -272,6 +281,7 @@ def test_without_tensorboard_it_says_what_to_install(folder, tmp_path):
     assert process.returncode != 0 and process.stderr.strip().endswith("pip install tensorboard"), process.stderr
 
 
+@pytest.mark.slow
 def test_resuming_on_other_classes_names_both(folder, tmp_path):
     words = ["--data", folder, *UNET, "--epochs", 1, "--steps", 2]
     assert command("train.py", *words, cwd=tmp_path).returncode == 0
@@ -288,6 +298,7 @@ def test_settings_that_do_not_fit_the_network(folder, tmp_path, words):
     fails_in_one_line(inside("train.py", "--data", folder, *model, *words, cwd=tmp_path), words[0])
 
 
+@pytest.mark.slow
 def test_killed_at_twenty_random_moments_it_ends_with_the_same_weights(folder, tmp_path):
     """With loader workers, images decoded when needed, dropout, BatchNorm; while starting, training and writing."""
     settings = ["--data", folder, *UNET, "--dropout", 0.2, "--noise", 0.1, "--steps", 8, "--epochs", 40]
@@ -342,6 +353,7 @@ def wait_until(condition, process):
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_killed_in_mid_epoch_and_resumed_it_ends_with_the_same_weights(pair):
     folder, image, mask = pair
     settings = [image, mask, "--epochs", 6, "--steps", 60, "--batch", 4, "--dropout", 0.1, "--batchnorm"]
@@ -370,6 +382,7 @@ def test_killed_in_mid_epoch_and_resumed_it_ends_with_the_same_weights(pair):
     assert seconds == sorted(seconds)
 
 
+@pytest.mark.slow
 def test_settings_given_on_resuming_hold_for_the_next_resume_too(pair):
     folder, image, mask = pair
     assert inside("train.py", image, mask, *QUICK, cwd=folder).returncode == 0
@@ -384,6 +397,7 @@ def test_settings_given_on_resuming_hold_for_the_next_resume_too(pair):
     assert len(history(folder)) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for a single child")
 def test_interrupted_by_hand_it_says_how_to_go_on(pair):
     folder, image, mask = pair
@@ -399,6 +413,7 @@ def test_interrupted_by_hand_it_says_how_to_go_on(pair):
     assert errors.split("\n")[-2].endswith("python train.py --resume --out .")
 
 
+@pytest.mark.slow
 def test_no_batch_is_over_the_budget(pair, monkeypatch):
     folder, image, mask = pair
     shapes, forward = [], FCN.forward
@@ -554,6 +569,7 @@ def test_bad_arguments(words, capsys):
     assert words[0].removeprefix("only_one.png") in message
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_stops_the_run(pair):
     folder, image, mask = pair
     process = command("train.py", image, mask, "--lr", "1e30", "--warmup", 1, *QUICK, cwd=folder)
