@@ -22,6 +22,7 @@ from tqdm import tqdm
 from patches import class_rows, cut_batches
 from support.files import BadInput
 from support.images import (
+    IGNORE,
     SMALLEST,
     evenly_spaced,
     find_classes,
@@ -62,6 +63,11 @@ class Dataset:
         """Return the data set of (image, mask) arrays."""
         items = [(image, mask, class_rows(mask, classes)) for image, mask in pairs]
         return cls(items, [rows[:, -1] for _, _, rows in items], [mask.size for _, mask, _ in items])
+
+    def with_truth(self):
+        """Return the numbers of the images in which a pixel has a truth."""
+        known = np.diff(self.cumulative_counts[:, :-1].sum(axis=1), prepend=0)
+        return np.flatnonzero(known).tolist()
 
     def __len__(self):
         return len(self.items)
@@ -106,14 +112,18 @@ def find_pairs(folder):
     return pairs
 
 
-def read_lists(folder, stems):
-    """Return {"train": names, …} of the lists that a folder has. Raises BadInput for a name that stands in two."""
+def read_lists(folder, stems, images):
+    """Return {"train": names, …} of the lists that a folder has.
+
+    `stems` are the names of all pairs, `images` those of all images, with or without a mask. Raises BadInput
+    for a name that is not there or stands in two lists.
+    """
     listed, where = {}, {}
     for part in LISTS:
         path = Path(folder) / f"{part}.txt"
         if not path.exists():
             continue
-        listed[part] = read_names(path, None if part == "test" else stems)       # which may have no masks
+        listed[part] = read_names(path, images if part == "test" else stems)     # those may have no masks
         for name in listed[part]:
             if name in where:
                 raise BadInput(f"{path} names {name}, which {where[name]} names, too; expected each name once")
@@ -121,14 +131,15 @@ def read_lists(folder, stems):
     return listed
 
 
-def split(stems, folder, share):
+def split(stems, folder, share, images=None):
     """Return the names to train on, those to validate on, each in the order of `stems`, and how that was decided.
 
     As train.txt, val.txt and test.txt in the folder say, where they are; what they do not name joins the part
-    that has no list, and what test.txt names is in neither. Without lists, a hash of the name puts a `share`
-    of the images into validation: files that come later do not move those that are there. Raises BadInput.
+    that has no list, and what test.txt names, among all `images` (those of `stems`), is in neither. Without
+    lists, a hash of the name puts a `share` of the images into validation: files that come later do not move
+    those that are there, unless there were so few that one part would have been empty. Raises BadInput.
     """
-    listed = read_lists(folder, stems)
+    listed = read_lists(folder, stems, stems if images is None else images)
     training, validation = listed.get("train"), listed.get("val")
     named = {name for names in listed.values() for name in names}
     rest = [stem for stem in stems if stem not in named]
@@ -175,8 +186,8 @@ def hold_out(image, mask, least, gap, share):
         return image[where], mask[where]
 
     def class_shares(parts):
-        counts = sum(np.bincount(mask.ravel(), minlength=256) for _, mask in parts)
-        return counts / counts.sum()
+        counts = sum(np.bincount(mask.ravel(), minlength=256) for _, mask in parts)[:IGNORE]      # with a truth
+        return counts / max(counts.sum(), 1)
 
     whole = [(image, mask)]
     shares = class_shares(whole)
@@ -246,12 +257,17 @@ def load(source, threshold=None, table=None, share=0.2, memory=2.0, least=64, ga
             raise BadInput(f"{lists} holds no list; expected train.txt, val.txt or test.txt")
         decode = functools.partial(read_pair, classes=classes, ignore=ignore, threshold=threshold)
         training, validation, held_out, how = split_pairs(
-            stems, list(zip(images, masks)), infos, None if hold else decode, lists or source, share)
+            stems, list(zip(images, masks)), infos, None if hold else decode, lists or source, share,
+            images_by_name(Path(source) / "images"))
         extremes = dict.fromkeys([min(sizes, key=math.prod), max(sizes, key=math.prod)])
         extent = " to ".join(f"{width}x{height}" for height, width in extremes)
         where = "held in memory" if hold else "decoded when needed"
         print(f"{source}: {len(stems)} pairs of {extent} pixels, {where}; {len(training)} to train on, "
               f"{len(validation)} to validate on, {how}")
+    for dataset, purpose in (training, "train on"), (validation, "validate on"):
+        if not dataset.with_truth():
+            raise BadInput(f"{source if not single else masks[0]}: no pixel to {purpose} has a truth, all are ignored; "
+                           "expected some of a class")
     print_classes(classes, ignore, training.cumulative_counts[-1], validation.cumulative_counts[-1])
     digest = hashlib.sha256(training.cumulative_counts.tobytes() + validation.cumulative_counts.tobytes())
     for info in infos:
@@ -280,10 +296,11 @@ def cut_single(image_path, mask_path, info, classes, least, gap, share):
     return [Dataset.in_memory(part, classes) for part in parts]
 
 
-def split_pairs(stems, paths, infos, decode, lists, share):
+def split_pairs(stems, paths, infos, decode, lists, share, images):
     """Return (to train on, to validate on, names of the latter, how that was decided) of several pairs.
 
-    `decode` reads a pair of paths where pairs are not held in memory, else it is None. Raises BadInput.
+    `decode` reads a pair of paths where pairs are not held in memory, else it is None; `images` are the names
+    of all images, with or without a mask. Raises BadInput.
     """
     place = {stem: number for number, stem in enumerate(stems)}
 
@@ -293,7 +310,7 @@ def split_pairs(stems, paths, infos, decode, lists, share):
         return Dataset(items, [infos[number].counts for number in numbers], [infos[number].area for number in numbers],
                        decode)
 
-    learnt, held_out, how = split(stems, lists, share)
+    learnt, held_out, how = split(stems, lists, share, images)
     return dataset_of(learnt), dataset_of(held_out), held_out, how
 
 

@@ -73,6 +73,28 @@ def named_images(folder, only=None):
     return {name: found[name] for name in read_names(only, found)} if only else found
 
 
+def as_line(name):
+    """Return a name as a line of a list: as it is, or quoted as in JSON where it would be read as another.
+
+    So any name that a file system allows can be written and read back.
+    """
+    plain = name and name == name.strip() and name.isprintable() and not name.startswith(("#", '"'))
+    return name if plain else json.dumps(name)
+
+
+def find_name(line, known=()):
+    """Return the name that a line of a list stands for: one of the `known` names if it can be."""
+    normalize = lambda text: unicodedata.normalize("NFC", text)
+    if line.startswith('"') and line.rstrip().endswith('"'):          # quoted by as_line
+        with contextlib.suppress(ValueError):
+            return normalize(json.loads(line))
+    name, _, ending = line.strip().rpartition(".")
+    for candidate in line, line.strip(), name if f".{ending.lower()}" in READABLE else line:
+        if normalize(candidate) in known:
+            return normalize(candidate)
+    return normalize(line.strip())
+
+
 def listable(name):
     """Return whether a name can stand in a text file that read_names reads."""
     try:
@@ -82,14 +104,17 @@ def listable(name):
 
 
 def read_names(path, known=None):
-    """Return the names in a text file, one a line, # before a remark. Raises BadInput for one not among the `known`."""
+    """Return the names in a text file, one a line, # before a remark. Raises BadInput for one not among the `known`.
+
+    A name may come with the extension of its image, or quoted as in JSON, see as_line.
+    """
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()     # -sig: Notepad puts a mark in front
+        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")       # -sig: Notepad puts a mark in front
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is no text"
         raise BadInput(f"{path} cannot be read ({reason}); expected names without extension, one a line") from None
-    names = [unicodedata.normalize("NFC", line.strip()) for line in lines if not line.startswith("#")]
-    names = list(dict.fromkeys(name for name in names if name))
+    lines = [line.removesuffix("\r") for line in lines if not line.startswith("#")]
+    names = list(dict.fromkeys(find_name(line, known or ()) for line in lines if line.strip()))
     unknown = [] if known is None else [name for name in names if name not in known]
     if unknown or not names:
         raise BadInput(f"{path} names {first_few(unknown) or 'nothing'}; expected names without extension, one a line" +
@@ -99,7 +124,7 @@ def read_names(path, known=None):
 
 def write_names(path, names, remark=""):
     """Write a text file that read_names reads."""
-    write_text(path, "\n".join([f"# {MARK}: {remark}" if remark else f"# {MARK}", *names, ""]))
+    write_text(path, "\n".join([f"# {MARK}: {remark}" if remark else f"# {MARK}", *map(as_line, names), ""]))
 
 
 def hash_to_unit(name):

@@ -13,7 +13,7 @@ from conftest import TABLE, write_pair
 from PIL import Image
 
 import data
-from data import load, split, training_batches
+from data import hold_out, load, split, training_batches
 from patches import Sampling
 from support.files import BadInput
 from support.images import IGNORE, class_colours, image_size, read_classes, read_image, to_picture
@@ -126,7 +126,7 @@ def test_few_images_are_split_too(tmp_path, count):
 def test_lists_decide_the_split(tmp_path, lists, training, validation):
     for part, names in lists.items():
         (tmp_path / f"{part}.txt").write_text("\ufeff" + names.replace(" ", "\r\n") + "\n\n", encoding="utf-8")
-    found = split(list("abcdef"), tmp_path, 0.2)
+    found = split(list("abcdef"), tmp_path, 0.2, images=list("abcdefx"))  # x has no mask
     if training is None:  # what is not for testing is split by a hash
         left = set("abcdef") - set(lists["test"])
         assert set(found[0]) | set(found[1]) == left and found[0] and found[1] and "hash" in found[2]
@@ -356,3 +356,42 @@ def test_a_class_table_of_colours(tmp_path):
     assert read_classes(tmp_path / "classes.json") == (table["classes"], [])
     with pytest.raises(BadInput, match="missing.json does not exist"):
         read_classes(tmp_path / "missing.json")
+
+
+def test_a_strip_is_chosen_by_what_has_a_truth():
+    """Ignored pixels are no class: a strip of nothing else would validate nothing."""
+    random = np.random.default_rng(0)
+    for _ in range(40):
+        mask = np.full((64, 320), 255, np.uint8)
+        for start in random.choice(20, 6, replace=False):
+            mask[:, 16 * start : 16 * start + 16] = random.integers(0, 2)
+        mask[:, :16], mask[:, -16:] = 0, 1
+        mask[:, 16 * 9 : 16 * 11] = random.integers(0, 2, (64, 32))
+        image = np.zeros((64, 320, 3), np.uint8)
+        training, [(_, held_out)] = hold_out(image, mask, 16, 8, 0.2)
+        counts = [
+            np.bincount(part.ravel(), minlength=256)[:2] for part in (held_out, np.hstack([m for _, m in training]))
+        ]
+        assert min(counts[0]) > 0 and min(counts[1]) > 0
+
+
+@pytest.mark.parametrize("line", ["n1.png", " n1", "n1 ", '"n1"', "n1\r"])
+def test_what_names_a_file_finds_it(tmp_path, line):
+    """A list with extensions that named nothing would let the test images be trained on."""
+    for number in range(5):
+        write_pair(tmp_path, f"n{number}", number)
+    (tmp_path / "test.txt").write_bytes(f"{line}\n".encode())
+    found = load(str(tmp_path))
+    assert len(found.training) + len(found.validation) == 4 and "n1" not in found.held_out
+
+
+def test_a_list_that_names_what_is_not_there_is_refused(tmp_path):
+    for number in range(4):
+        write_pair(tmp_path, f"n{number}", number)
+    write_pair(tmp_path, "unlabelled", 9)
+    (tmp_path / "masks" / "unlabelled.png").unlink()
+    (tmp_path / "test.txt").write_text("unlabelled\n")
+    assert len(load(str(tmp_path)).training) == 3  # an image to predict needs no mask
+    (tmp_path / "test.txt").write_text("n1\nm2\n")
+    with pytest.raises(BadInput, match="test.txt names m2; expected names"):
+        load(str(tmp_path))

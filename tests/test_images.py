@@ -1,12 +1,23 @@
 """Files in every kind that users have, written by the test itself, and outputs whole or not at all."""
 
+import unicodedata
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from data import hold_out
 from support.files import PICTURES, BadInput, check_writable, write_image, write_whole
-from support.images import find_classes, read_image, read_mask, read_pair, to_indices, to_values
+from support.images import (
+    find_classes,
+    read_image,
+    read_mask,
+    read_names,
+    read_pair,
+    to_indices,
+    to_values,
+    write_names,
+)
 from support.sample import sample
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), np.uint8)
@@ -341,3 +352,17 @@ def test_the_sample_is_what_it_says():
     assert set(np.unique(mask)) == {0, 255} and 0.5 < (mask > 0).mean() < 0.65
     assert mask[100, 100] == mask[400, 320] == 255  # in two glands
     assert mask[400, 20] == mask[250, 470] == 0  # background glass, connective tissue
+
+
+def test_any_name_can_be_written_to_a_list_and_read_back(tmp_path):
+    names = ["plain", " blank before", "blank after ", "#remark", '"quoted"', '"', "new\nline", "tab\there", "a.png"]
+    names += ["umlaut ä", "line\u2028separator", "form\x0cfeed", "no \udcff text", "back\\slash", "  ", "a.PNG.jpg"]
+    write_names(tmp_path / "list.txt", names, "a remark")
+    assert read_names(tmp_path / "list.txt", dict.fromkeys(names)) == names
+    random = np.random.default_rng(0)
+    letters = [chr(code) for code in (*range(1, 300), 0x2028, 0xDC80, 0x1F600)]
+    names = list(dict.fromkeys("".join(random.choice(letters, random.integers(1, 6))) for _ in range(2000)))
+    names = list(dict.fromkeys(unicodedata.normalize("NFC", name) for name in names))
+    write_names(tmp_path / "list.txt", names)
+    assert read_names(tmp_path / "list.txt", dict.fromkeys(names)) == names
+    assert read_names(tmp_path / "list.txt") == names
