@@ -74,25 +74,32 @@ def black_or_white(path, threshold=None):
 
 
 def decide_classes(args, truths):
-    """Return (classes, values to ignore) for the true masks at these paths. Raises BadInput."""
+    """Return (classes, values to ignore, whether the truths may be in any encoding of black and white).
+
+    `truths` are the paths of the true masks. Raises BadInput.
+    """
     beside = [Path(args.masks, "classes.json"), Path(args.masks, "..", "classes.json")]
     table = args.classes or next((path for path in beside if path.exists()), None)
     if table and not args.threshold:
         print(f"classes as in {table}")
-        return read_classes(table)
+        return *read_classes(table), False
     shares = list(in_threads(lambda path: black_or_white(path, args.threshold), truths))
     if None in shares:
         print("classes as in the true masks")
-        return find_classes(in_threads(lambda path: (read_mask(path), path), truths)), []
+        return find_classes(in_threads(lambda path: (read_mask(path), path), truths)), [], False
     white, pixels = map(sum, zip(*shares))
     names = name_two_classes(pixels - white, white)  # as in training
     print("black and white masks; the foreground is " +
           ("black, as white covers most" if names[0] == "foreground" else "white"))
-    return [{"name": name, "value": value} for name, value in zip(names, (0, 255))], []
+    return [{"name": name, "value": value} for name, value in zip(names, (0, 255))], [], True
 
 
-def read_as(path, classes, ignore, threshold=None, predicted=False):
-    """Return a mask as class indices, uint8 (H, W); black and white ones in whatever encoding. Raises BadInput."""
+def read_as(path, classes, ignore, threshold=None, predicted=False, any_encoding=True):
+    """Return a mask as class indices, uint8 (H, W). Raises BadInput.
+
+    With `any_encoding`, black and white masks may hold 0 and 1, 0 and 255 or be JPEGs; without, a mask holds
+    the values of the classes, as in training.
+    """
     mask, values = read_mask(path, threshold), [entry["value"] for entry in classes]
     brightest = np.max(values)
     if len(values) > 2 and is_jpeg(path):
@@ -106,7 +113,7 @@ def read_as(path, classes, ignore, threshold=None, predicted=False):
         half = brightest / 2 if 64 <= brightest <= 255 and mask.ndim == 2 else 128
         bright = (mask if mask.ndim == 2 else mask.mean(axis=2)) >= half
         return np.where(bright, brighter(classes), 1 - brighter(classes)).astype(np.uint8)
-    if len(values) == 2 and 0 in values and mask.ndim == 2 and not ignore:
+    if any_encoding and len(values) == 2 and 0 in values and mask.ndim == 2 and not ignore:
         if predicted and brightest in (1, 255) and 128 <= mask.max() <= 255:
             mask = np.where(mask >= 128, 255, 0)        # a grey prediction, thresholded at half
         if mask.max() in (1, 255):
@@ -114,9 +121,14 @@ def read_as(path, classes, ignore, threshold=None, predicted=False):
     return to_indices(mask, classes, path, ignore)
 
 
-def read_both(predicted, true, classes, ignore, threshold=None):
-    """Return (truth, prediction) as class indices, uint8 (H, W). Raises BadInput where they cannot be compared."""
-    truth, prediction = read_as(true, classes, ignore, threshold), read_as(predicted, classes, ignore, predicted=True)
+def read_both(predicted, true, classes, ignore, threshold=None, any_encoding=True):
+    """Return (truth, prediction) as class indices, uint8 (H, W). Raises BadInput where they cannot be compared.
+
+    The truth may be in any encoding (see read_as) or holds the values of the classes; the prediction always
+    may.
+    """
+    truth = read_as(true, classes, ignore, threshold, any_encoding=any_encoding)
+    prediction = read_as(predicted, classes, ignore, predicted=True)
     same_size(predicted, prediction.shape, true, truth.shape)
     if (prediction[truth != IGNORE] == IGNORE).any():
         raise BadInput(f"{predicted} holds a value to ignore where {true} has a class; expected one of the classes")
@@ -182,8 +194,8 @@ def evaluate(args):
     report = check_writable(args.json, *inputs, endings=[".json"]) if args.json else None
     drawn = args.worst or args.gallery
     out = check_writable(args.out, *inputs, *images.values(), endings=PICTURES) if drawn else None
-    classes, ignore = decide_classes(args, [true for _, _, true in pairs])
-    load = lambda pair: read_both(*pair[1:], classes, ignore, args.threshold)
+    classes, ignore, any_encoding = decide_classes(args, [true for _, _, true in pairs])
+    load = lambda pair: read_both(*pair[1:], classes, ignore, args.threshold, any_encoding)
     total, rows = score_pairs(pairs, load, classes)
     print_report(total, rows, classes)
     figures = {"written by": MARK, "predictions": args.predictions, "masks": args.masks,

@@ -289,7 +289,7 @@ def test_bad_inputs_are_one_line_and_leave_nothing(tmp_path):
     (tmp_path / "broken/a.png").write_text("hello")
     (tmp_path / "empty").mkdir()
     (tmp_path / "nothing.txt").write_text("\n \n")
-    (tmp_path / "unknown.txt").write_text("a.png\n")
+    (tmp_path / "unknown.txt").write_text("z.png\n")
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9\n")
     (tmp_path / "theirs.json").write_text("{}")
     table = write_table(tmp_path, {"classes": [{"name": "x", "value": 0}, {"name": "y", "value": 1}], "ignore": [255]})
@@ -313,7 +313,7 @@ def test_bad_inputs_are_one_line_and_leave_nothing(tmp_path):
         (["lossy", "greys"], ["a.jpg is a JPEG", "3 classes", "0, 1, 2", "expected a PNG"]),
         (["good", "good", "--only", "no.txt"], ["no.txt cannot be read"]),
         (["good", "good", "--only", "nothing.txt"], ["nothing.txt names nothing"]),
-        (["good", "good", "--only", "unknown.txt"], ["unknown.txt names a.png", "such as a"]),
+        (["good", "good", "--only", "unknown.txt"], ["unknown.txt names z.png", "such as a"]),
         (["good", "good", "--only", "latin.txt"], ["latin.txt cannot be read"]),
         (["good", "good", "--classes", "no.json"], ["no.json does not exist"]),
         (["good", "good", "--json", "s.txt"], ["s.txt ends in .txt", ".json"]),
@@ -530,3 +530,16 @@ def test_a_class_name_may_hold_what_matplotlib_takes_for_a_formula(tmp_path):
     (tmp_path / "data" / "classes.json").write_text(json.dumps(table))
     done = inside("evaluate.py", "pred", "data/masks", "--worst", 1, cwd=tmp_path)
     assert done.returncode == 0 and "see worst.png" in done.stdout, done.stderr
+
+
+def test_a_true_mask_holds_the_values_of_its_table_as_in_training(tmp_path):
+    """255 in a mask of the classes 0 and 3 is no class; a prediction may be black and white."""
+    classes = {"classes": [{"name": "ground", "value": 0}, {"name": "disc", "value": 3}]}
+    (tmp_path / "classes.json").write_text(json.dumps(classes))
+    save(np.uint8([[0, 3], [3, 255]]), tmp_path / "masks" / "a.png")
+    save(np.uint8([[0, 255], [255, 255]]), tmp_path / "pred" / "a.png")
+    process = inside("evaluate.py", "pred", "masks", cwd=tmp_path)
+    fails_in_one_line(process, "a.png holds 255 at x=1, y=1", "0, 3")
+    save(np.uint8([[0, 3], [3, 3]]), tmp_path / "masks" / "a.png")
+    done = inside("evaluate.py", "pred", "masks", cwd=tmp_path)
+    assert done.returncode == 0 and "accuracy 1.0000" in done.stdout, done.stderr
