@@ -102,12 +102,19 @@ def write_whole(path):
     temporary = temporary_name(Path(path))
     try:
         yield temporary
+        flush_to_disk(temporary)
         rename(temporary, path)
     except OSError as error:
         raise BadInput(f"{path} cannot be written ({error.strerror or error}); make room for it, or close the program "
                        "that has it open") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def flush_to_disk(path):
+    """Wait until a file's content is on the disk: after a power cut, a renamed file may else be empty."""
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
 
 
 def rename(source, target):

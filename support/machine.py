@@ -8,10 +8,20 @@ import ctypes
 import os
 import sys
 
-RANK = int(os.environ.get("RANK", 0))              # torchrun sets all four
-WORLD = int(os.environ.get("WORLD_SIZE", 1))
-LOCAL_RANK = int(os.environ.get("LOCAL_RANK", 0))  # among those on this machine: which GPU is mine
-LOCAL_WORLD = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+
+def from_torchrun(name, alone):
+    """Return a number that torchrun put into the environment; `alone` where it did not start this process.
+
+    Job schedulers set some of these variables, too: a single process does not heed them.
+    """
+    several = int(os.environ.get("WORLD_SIZE", 1)) > 1
+    return int(os.environ.get(name, alone)) if several else alone
+
+
+WORLD = from_torchrun("WORLD_SIZE", 1)
+RANK = from_torchrun("RANK", 0)
+LOCAL_RANK = from_torchrun("LOCAL_RANK", 0)        # among those on this machine: which GPU is mine
+LOCAL_WORLD = from_torchrun("LOCAL_WORLD_SIZE", 1)
 
 M_MMAP_MAX, M_TRIM_THRESHOLD = -4, -1              # of glibc's malloc.h
 
