@@ -190,6 +190,8 @@ def infer(args):
     folder, output = Path(args.images), Path(args.output)
     keep_apart(output, folder)
     segment = open_segmenter(args)
+    if segment.inexact:
+        print(segment.inexact)
     images = choose_images(folder, args.only)
     masks = dict(zip(images, mask_paths(images, args.format, segment.classes)))
     renamed = sum(image != mask for image, mask in masks.items()) if args.format == "auto" else 0

@@ -185,6 +185,14 @@ def choose_halo(halo, stride, wanted=None):
     return chosen
 
 
+def inexact(halo, chosen):
+    """Return a line that says how a network of this halo is stitched with a smaller one, or "" where it is not."""
+    if chosen >= halo:
+        return ""
+    return (f"this network sees {halo} pixels around each one, its windows show {chosen}: the result is close to that "
+            "of the whole image at once, but not equal")
+
+
 def zoomed_size(size, zoom):
     """Return a size (height, width) at this zoom, at least one pixel."""
     return tuple(max(1, round(zoom * side)) for side in size)
@@ -236,7 +244,7 @@ def choose_patch(cumulative_counts, sampling, epoch, step, slot):
     rare it is; the rest contains a pixel drawn evenly from all images. With `reuse`, class and image stay
     the same for so many steps in a row, so that an image has to be decoded only once for them.
     """
-    def draw(step):              # all nine at once, each in [0, 1): drawing costs more than what is done with it
+    def draw(step):              # all at once, each in [0, 1): drawing costs more than what is done with it
         return np.random.default_rng((sampling.seed, epoch, step * sampling.batch + slot)).random(9).tolist()
 
     first = step - step % sampling.reuse
@@ -283,7 +291,7 @@ def cut_patch(image, mask, rows, label, place, random_numbers, sampling):
         missing = [(0, side - length) for length in mask.shape]
         image = np.pad(image, [*missing, (0, 0)], mode="edge")
         mask = np.pad(mask, missing, constant_values=IGNORE)
-    if side != sampling.size:     # a class index is never averaged
+    if side != sampling.size:    # a class index is never averaged
         image = resize(image, (sampling.size, sampling.size))
         mask = np.asarray(Image.fromarray(mask).resize([sampling.size] * 2, Image.Resampling.NEAREST))
     # Two flips and a transposition make up all eight ways to lay a square.

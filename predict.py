@@ -29,6 +29,8 @@ def predict(args):
     if args.image == SAMPLE[0] and not any(Path(path).exists() for path in SAMPLE):
         check_writable(args.out, endings=PICTURES)
         write_sample()
+    if segment.inexact:
+        print(segment.inexact)
     truth = None
     if args.mask:
         image, truth = read_pair(args.image, args.mask, segment.classes, segment.ignore, segment.threshold)

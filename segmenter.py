@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from patches import choose_halo, core_logits, decide, stitch_at, within_budget, zoom_image, zoomed_size
+from patches import choose_halo, core_logits, decide, inexact, stitch_at, within_budget, zoom_image, zoomed_size
 from support import ood
 from support.arguments import SCORES, with_former_settings
 from support.files import BadInput
@@ -34,6 +34,7 @@ class Segmenter:
         self.classes, self.ignore = metadata["classes"], metadata["ignore"]
         self.zoom, self.threshold = settings["zoom"], settings["threshold"]
         self.halo = choose_halo(network.halo, network.stride, halo)
+        self.inexact = inexact(network.halo, self.halo)               # a line for the user, or ""
         if isinstance(network, OnnxNetwork):
             self.batchnorms, self.forward = [], onnx_forward(network, metadata["mean"], metadata["std"])
         else:

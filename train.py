@@ -33,7 +33,7 @@ import data
 import metrics
 from losses import class_weights, loss_function
 from model import build, load_network, normalize, reach
-from patches import MAX_SIDE, Sampling, choose_halo, noise, photometric_jitter, within_budget
+from patches import MAX_SIDE, Sampling, choose_halo, inexact, noise, photometric_jitter, within_budget
 from segmenter import Segmenter
 from support.checkpoint import save_checkpoint
 from support.devices import (
@@ -93,7 +93,7 @@ def train(args, last=None):
 
     Returns the row of history.csv of the best epoch. Raises BadInput.
     """
-    run = prepare(args)
+    run = prepare(args, last)
     if last:
         restore(run, last)
     begin_files(run)
@@ -112,18 +112,25 @@ def train(args, last=None):
 # Before the first step
 
 
-def prepare(args):
-    """Return the Run that `args` describe, before its first step. Raises BadInput for whatever is wrong."""
+def prepare(args, last=None):
+    """Return the Run that `args` describe, before its first step; `last` are the metadata of the one to go on with.
+
+    Raises BadInput for whatever is wrong.
+    """
     began = time.perf_counter()
     keep_freed_memory()
     device = pick_device(args.device)
     join_processes(device)
     halo, stride = reach(args.model, **network_settings(args))
-    choose_halo(halo, stride, args.halo)         # whatever is wrong is said now, not after a minute
+    chosen = choose_halo(halo, stride, args.halo)        # whatever is wrong is said now, not after a minute
+    if inexact(halo, chosen):
+        print(inexact(halo, chosen))
     found = load_data(args, halo, stride)
     classes = found.classes
     background = check_settings(args, classes, stride)
     check_outputs(args)
+    if not last:
+        check_unfinished(args)
     mean, std = data.colour_statistics(found.training)
 
     torch.manual_seed(args.seed)
@@ -191,8 +198,29 @@ def micro_batch_size(args):
 def check_outputs(args):
     """Raise BadInput where a file that will be written cannot be, or is not ours to overwrite."""
     inputs = [path for path in (args.image, args.mask, args.classes) if path]
+    for folder in filter(None, (args.data, args.lists)):
+        if Path(args.out).resolve() == Path(folder).resolve():
+            raise BadInput(f"--out {args.out} is the data set itself, where val.txt would be taken for a list of "
+                           "yours; write elsewhere")
     for name in FILES if RANK == 0 else ():      # of several processes, the first writes
         check_writable(Path(args.out) / name, *inputs, mark=",".join(HISTORY) if name == "history.csv" else MARK)
+
+
+def check_unfinished(args):
+    """Raise BadInput where the folder for the results holds a training that was interrupted: it would be lost."""
+    path = Path(args.out) / "last.pt"
+    if RANK > 0 or not path.exists():
+        return
+    try:
+        _, last = load_network(path)
+    except BadInput:                             # damaged: nobody can go on with it
+        return
+    resume, epochs = last.get("resume", {}), last["settings"].get("epochs")
+    done = len(resume.get("history", []))
+    out_of_time = resume.get("done", 0) >= 1     # which files say that know no "finished"
+    if done and not resume.get("finished", done == epochs or out_of_time):
+        raise BadInput(f"{path} holds a training that was interrupted after {done} of {epochs} epochs; go on with "
+                       f"--resume, or write elsewhere with --out, or remove that file")
 
 
 def versions(device):
@@ -220,6 +248,8 @@ def restore(run, last):
         run.scaler.load_state_dict(resume["scaler"])
     run.history, run.best, run.validation_seconds = resume["history"], resume["best"], resume["validating"]
     run.progress = resume["done"] if last["settings"]["time_limit"] == run.args.time_limit else 0.0
+    if RANK == 0 and run.best and run.best["epoch"] == len(run.history):
+        save_best(run)                           # a kill may have come between last.pt and this
     run.began -= run.history[-1]["seconds"] if run.history else 0
     if last["versions"] != run.metadata["versions"]:
         print("resumed with other versions, threads or processes: weights may differ in their last bits")
@@ -363,7 +393,8 @@ def validate(run):
     segment = Segmenter(run.ema_model, run.metadata, run.device, run.args.halo)
     classes, loss, shown = len(run.data.classes), 0.0, []
     confusion = np.zeros((classes, classes), np.int64)
-    numbers = evenly_spaced(len(run.data.validation), run.args.val_images)
+    candidates = run.data.validation.with_truth()                     # others say nothing, and have no loss
+    numbers = [candidates[place] for place in evenly_spaced(len(candidates), run.args.val_images)]
     for number in numbers[RANK::WORLD]:
         image, mask, _ = run.data.validation[number]
         logits = segment.logits(image)                                # (classes, H, W)
@@ -381,8 +412,9 @@ def validate(run):
 def finish_epoch(run, epoch, train_loss, validation):
     """Add an epoch to the history, keep its weights if they are the best so far, and write the files.
 
-    Each file appears whole or not at all; last.pt comes last, so a kill between two repeats the epoch.
-    Raises BadInput where the loss is no number any more.
+    Each file appears whole or not at all. A kill before last.pt repeats the epoch; one between last.pt and
+    model.pt is mended when the training goes on, since last.pt holds the same weights. Raises BadInput where
+    the loss is no number any more.
     """
     out, loss_sum = Path(run.args.out), train_loss + validation.loss
     if not math.isfinite(loss_sum):
@@ -400,8 +432,6 @@ def finish_epoch(run, epoch, train_loss, validation):
     run.best = row if better else run.best
     if RANK > 0:
         return
-    if better:
-        save_checkpoint(out / "model.pt", run.ema_model, **run.metadata, metrics=run.best)
     with write_whole(out / "history.csv") as temporary, temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, HISTORY)
         writer.writeheader()
@@ -409,6 +439,8 @@ def finish_epoch(run, epoch, train_loss, validation):
     if run.board:
         run.board(row, ious, validation.shown)
     save_last(run)
+    if better:
+        save_best(run)
 
 
 def quality(row):
@@ -416,12 +448,17 @@ def quality(row):
     return row["val_iou"] or 0, -row["val_loss"]
 
 
-def save_last(run):
+def save_best(run):
+    """Write model.pt: the averaged weights as they are now, which are the best so far."""
+    save_checkpoint(Path(run.args.out) / "model.pt", run.ema_model, **run.metadata, metrics=run.best)
+
+
+def save_last(run, finished=False):
     """Write last.pt: all that --resume needs."""
     save_checkpoint(Path(run.args.out) / "last.pt", run.ema_model, **run.metadata, resume={
         "weights": run.network.state_dict(), "optimizer": run.optimizer.state_dict(),
         "scaler": run.scaler.state_dict(), "history": run.history, "best": run.best, "done": run.progress,
-        "validating": run.validation_seconds})
+        "validating": run.validation_seconds, "finished": finished})
 
 
 def finish(run):
@@ -432,6 +469,7 @@ def finish(run):
 
     out, best = Path(run.args.out), run.best
     draw_curves(run.history, best, run.args.loss, out / "loss_vs_epochs.png")
+    save_last(run, finished=True)
     print(f"best of {len(run.history)} epochs: number {best['epoch']}, validation loss {best['val_loss']:.4f}, "
           f"IoU {metrics.format_metric(best['val_iou'])}, accuracy {metrics.format_metric(best['val_accuracy'])}; "
           f"{time.perf_counter() - run.began:.0f} s on {run.device}; see {out / 'model.pt'}, "

@@ -618,3 +618,99 @@ def test_the_moving_average_is_the_closed_form():
         train.update_average(zip(average.state_dict().values(), model.state_dict().values()), 0.9)
     expected = 0.81 * start + 0.09 * first.layers.conv1.weight + 0.1 * second.layers.conv1.weight
     torch.testing.assert_close(average.layers.conv1.weight, expected)
+
+
+# ---------------------------------------------------------------------------------------------------
+# What must not go wrong quietly
+
+
+def test_a_validation_image_without_any_truth_has_no_say(folder):
+    """It has no loss; counted as 0, it would make every network look better."""
+    (folder / "val.txt").write_text("n0\nn1\n")
+    words = ["--data", folder, *QUICK, "--device", "cpu", "--epochs", 1]
+    assert inside("train.py", *words, "--out", "both", cwd=folder.parent).returncode == 0
+    (folder / "val.txt").write_text("n0\n")
+    (folder / "test.txt").write_text("n1\n")
+    assert inside("train.py", *words, "--out", "one", cwd=folder.parent).returncode == 0
+    (folder / "test.txt").unlink()
+    (folder / "val.txt").write_text("n0\nn1\n")
+    void = np.full(np.asarray(Image.open(folder / "masks" / "n1.png")).shape, 9, np.uint8)
+    Image.fromarray(void).save(folder / "masks" / "n1.png")
+    assert inside("train.py", *words, "--out", "void", cwd=folder.parent).returncode == 0
+    losses = [float(history(folder.parent / out)[0]["val_loss"]) for out in ("both", "one", "void")]
+    assert losses[2] == losses[1] != losses[0]
+
+
+@pytest.mark.parametrize("part, what", [("train", "train on"), ("val", "validate on")])
+def test_where_all_is_ignored_there_is_nothing_to_learn_from(folder, part, what):
+    (folder / "train.txt").write_text("n0\nn1\n")
+    (folder / "val.txt").write_text("n2\nn3\n")
+    for name in (folder / f"{part}.txt").read_text().split():
+        path = folder / "masks" / f"{name}.png"
+        Image.fromarray(np.full(np.asarray(Image.open(path)).shape, 9, np.uint8)).save(path)
+    process = inside("train.py", "--data", folder, *QUICK, cwd=folder.parent)
+    fails_in_one_line(process, f"no pixel to {what} has a truth")
+
+
+def test_an_interrupted_training_is_not_begun_anew_by_mistake(pair):
+    folder, image, mask = pair
+    words = [image, mask, *QUICK, "--epochs", 400, "--device", "cpu", "--out", "run"]
+    process = start(folder, *words)
+    wait_until(lambda: (folder / "run" / "history.csv").exists(), process)
+    time.sleep(1)
+    process.kill()
+    process.communicate()
+    before = (folder / "run" / "last.pt").read_bytes()
+    fails_in_one_line(inside("train.py", *words, cwd=folder), "last.pt", "of 400 epochs", "--resume")
+    assert (folder / "run" / "last.pt").read_bytes() == before
+    done = load_network(folder / "run" / "last.pt")[1]["resume"]["history"][-1]["epoch"]
+    assert inside("train.py", "--resume", "--out", "run", "--epochs", done + 1, cwd=folder).returncode == 0
+    assert inside("train.py", *words[:2], *QUICK, "--out", "run", cwd=folder).returncode == 0  # that one was finished
+
+
+def test_the_best_weights_belong_to_a_row_of_the_history_whenever_it_is_killed(pair, monkeypatch):
+    """Killed between last.pt and model.pt, then resumed with another learning rate."""
+    folder, image, mask = pair
+    words = [str(image), str(mask), *map(str, QUICK), "--epochs", "8", "--ema", "0", "--out", str(folder / "run")]
+    save_best, saved = train.save_best, []
+
+    def killed(run):
+        saved.append(run.history[-1]["epoch"])
+        if len(saved) == 2:
+            raise KeyboardInterrupt
+        save_best(run)
+
+    monkeypatch.setattr(train, "save_best", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train.train(train_arguments(words))
+    monkeypatch.undo()
+    _, last = load_network(folder / "run" / "last.pt")
+    assert last["resume"]["best"]["epoch"] == saved[-1]
+    train.train(train_arguments([*words, "--lr", "1e-9"]), last)
+    model, metadata = load_network(folder / "run" / "model.pt")
+    row = next(row for row in history(folder / "run") if int(row["epoch"]) == metadata["metrics"]["epoch"])
+    assert float(row["val_iou"]) == metadata["metrics"]["val_iou"]
+    if metadata["metrics"]["epoch"] == saved[-1]:
+        best = last["weights"]
+        assert all(torch.equal(best[name], value) for name, value in model.state_dict().items())
+
+
+def test_variables_of_a_job_scheduler_do_not_silence_a_single_process(pair):
+    folder, image, mask = pair
+    environment = {**os.environ, "RANK": "1", "LOCAL_RANK": "1"}
+    done = command("train.py", image, mask, *QUICK, "--epochs", 1, cwd=folder, env=environment)
+    assert done.returncode == 0 and "best of 1 epochs" in done.stdout and (folder / "model.pt").exists(), done.stderr
+
+
+def test_results_do_not_go_into_the_data_set_itself(folder):
+    process = inside("train.py", "--data", folder, "--out", folder, *QUICK, cwd=folder.parent)
+    fails_in_one_line(process, "is the data set itself")
+    assert not (folder / "val.txt").exists()
+
+
+def test_where_stitching_is_not_exact_it_is_said(folder):
+    words = ["--data", folder, *QUICK, "--model", "unet", "--width", 2, "--patch", 64, "--epochs", 1]
+    done = inside("train.py", *words, "--depth", 5, cwd=folder.parent)
+    assert done.returncode == 0 and "but not equal" in done.stdout, done.stderr
+    assert "but not equal" in inside("predict.py", folder / "images" / "n0.png", cwd=folder.parent).stdout
+    assert "but not equal" not in inside("train.py", *words, "--depth", 4, "--out", "four", cwd=folder.parent).stdout
