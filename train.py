@@ -133,6 +133,7 @@ def prepare(args, last=None):
         check_unfinished(args)
     mean, std = data.colour_statistics(found.training)
 
+    # The network, the moving average of its weights, the optimizer, the loss, and how patches are drawn.
     torch.manual_seed(args.seed)
     network = build(args.model, len(classes), **network_settings(args))
     network = network.to(device, memory_format=torch.channels_last)
@@ -148,8 +149,9 @@ def prepare(args, last=None):
     metadata = {"classes": classes, "ignore": found.ignore, "mean": mean, "std": std,
                 "settings": {name: value for name, value in vars(args).items() if name not in NOT_SETTINGS},
                 "data": found.fingerprint, "versions": versions(device)}
-    return Run(args, device, precision, found, sampling, network, ema_model, optimizer, scaler,
-               loss_function(args.loss, weights), metadata, began)
+    return Run(args=args, device=device, precision=precision, data=found, sampling=sampling, network=network,
+               ema_model=ema_model, optimizer=optimizer, scaler=scaler, criterion=loss_function(args.loss, weights),
+               metadata=metadata, began=began)
 
 
 def network_settings(args):
@@ -240,7 +242,7 @@ def restore(run, last):
         raise BadInput(f"{path} holds another network, {saved[0]} {saved[1]}; expected {wanted[0]} {wanted[1]}")
     if last["data"] != run.data.fingerprint:
         raise BadInput(f"{path} was trained on other images or masks, or another split of them (--val-share, val.txt); "
-                       "name those, or leave --resume out")
+                       "name those, or begin another training elsewhere, with --out")
     run.ema_model.load_state_dict(last["weights"])
     run.network.load_state_dict(resume["weights"])
     run.optimizer.load_state_dict(resume["optimizer"])
@@ -286,6 +288,7 @@ def slots(args):
 
 
 def progress_bar(run):
+    """Return the bar that shows the steps of all epochs; the first process shows it."""
     args = run.args
     return tqdm(total=args.epochs * args.steps, initial=len(run.history) * args.steps, unit="step", mininterval=0.5,
                 disable=RANK > 0)

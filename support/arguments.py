@@ -37,12 +37,14 @@ class Parser(argparse.ArgumentParser):
         words = sys.argv[1:] if args is None else args
         return super().parse_known_args(list(self.expand(words)), namespace)
 
-    def expand(self, words):
+    def expand(self, words, inside_of=()):
         """Yield the words, those of settings files in their place (argparse splits at line ends only)."""
         for word in words:
             if not word.startswith("@"):
                 yield word
                 continue
+            if word in inside_of:
+                self.error(f"{word[1:]} names itself; expected a file of arguments")
             try:
                 text = Path(word[1:]).read_text(encoding="utf-8-sig")
                 inside = shlex.split(text, comments=True)
@@ -50,7 +52,7 @@ class Parser(argparse.ArgumentParser):
                 self.error(f"{word[1:]} cannot be read ({error.strerror}); expected a file of arguments")
             except ValueError as error:          # neither text nor, then, whole quotations
                 self.error(f"{word[1:]} cannot be read ({error}); expected arguments as one would type them")
-            yield from self.expand(inside)
+            yield from self.expand(inside, (*inside_of, word))
 
     def show_only(self, names):
         """Leave all options but these out of --help, and add --help-all, which shows every one."""

@@ -1,13 +1,15 @@
 """The checkpoint: one file that rebuilds its own network."""
 import io
 import zipfile
+from pathlib import Path
 
 import torch
 
 from support.arguments import with_former_settings
 from support.files import MARK, BadInput, write_whole
+from support.metadata import NETWORK_ARGUMENTS, check_metadata, check_values
 
-FORMAT = f"{MARK} 2"
+FORMAT, FORMER_FORMAT = f"{MARK} 2", f"{MARK} 1"
 
 
 def save_checkpoint(path, network, **metadata):
@@ -25,27 +27,21 @@ def save_checkpoint(path, network, **metadata):
 def load_checkpoint(path, networks):
     """Return (network in eval mode, all metadata saved with it); `networks` are the classes by name.
 
-    A stranger's file can do no harm: `weights_only` lets no code run, and compressed archives, which could
-    unfold to any size, are refused before they are read. Raises BadInput for anything but a checkpoint of
-    ours.
+    A stranger's file can do no harm: `weights_only` lets no code run; archives that could unfold to more than
+    the file's own size are refused before they are read; and no memory is taken for a network before its
+    weights are known to be there. Raises BadInput for anything but a checkpoint of ours.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-                raise ValueError("a compressed archive")
+        refuse_what_unfolds(path)
         metadata = torch.load(path, map_location="cpu", weights_only=True)
-        if metadata["format"] == f"{MARK} 1":           # which knew neither ignored values nor this way to resume
+        if not isinstance(metadata, dict) or metadata.get("format") not in (FORMAT, FORMER_FORMAT):
+            raise ValueError(f"its format is not {FORMAT}")
+        if metadata["format"] == FORMER_FORMAT:          # which knew neither ignored values nor this way to resume
             metadata["ignore"], _ = [], metadata.pop("resume", None)
-        elif metadata["format"] != FORMAT:
-            raise ValueError(f"format {metadata['format']}, expected {FORMAT}")
-        values = [entry["value"] for entry in metadata["classes"]]
-        sizes = len(values), len(metadata["mean"]), len(metadata["std"])
-        if sizes != (metadata["arguments"]["classes"], 3, 3) or not (
-                isinstance(metadata["ignore"], list) and isinstance(metadata["settings"], dict)):
-            raise ValueError("its parts do not fit together")
-        network = networks[metadata["network"]](**metadata["arguments"])
-        network.load_state_dict(metadata["weights"])
-        metadata["arguments"] = network.arguments       # with those that were not yet known when it was written
+        check_values(metadata["arguments"], NETWORK_ARGUMENTS, "network's arguments")
+        check_metadata(metadata, metadata["arguments"]["classes"])
+        network = with_weights(networks[metadata["network"]], metadata["arguments"], metadata["weights"])
+        metadata["arguments"] = network.arguments        # with those that were not yet known when it was written
         metadata["settings"] = with_former_settings(metadata["settings"])
     except FileNotFoundError:
         raise BadInput(f"{path} does not exist; expected a checkpoint, as train.py writes it to model.pt") from None
@@ -53,3 +49,28 @@ def load_checkpoint(path, networks):
         reason = " ".join(str(error).split())[:100] or type(error).__name__
         raise BadInput(f"{path} is no checkpoint of ours ({reason}); expected one that train.py wrote") from error
     return network.eval(), metadata
+
+
+def refuse_what_unfolds(path):
+    """Raise ValueError for an archive whose entries are compressed or overlap: it could unfold to any size."""
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise ValueError("a compressed archive")
+    if sum(entry.file_size for entry in entries) > Path(path).stat().st_size:
+        raise ValueError("an archive that is larger inside than outside")
+
+
+def with_weights(network_class, arguments, weights):
+    """Return a network with these weights: built without memory, it takes theirs. Raises ValueError."""
+    with torch.device("meta"):
+        network = network_class(**arguments)
+    expected = {name: tensor.shape for name, tensor in network.state_dict().items()}
+    if {name: tensor.shape for name, tensor in weights.items()} != expected:
+        raise ValueError("its weights are not those of its network")
+    for name, tensor in weights.items():
+        if not torch.isfinite(tensor).all():
+            raise ValueError(f"its weights {name} hold what is no number")
+    own = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in weights.items()}
+    network.load_state_dict(own, assign=True)
+    return network

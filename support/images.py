@@ -3,6 +3,7 @@ import contextlib
 import hashlib
 import json
 import os
+import struct
 import unicodedata
 import warnings
 from collections import Counter, deque
@@ -212,8 +213,26 @@ def open_image(path):
 def image_size(path):
     """Return (height, width) of an image file, upright, from its header alone. Raises BadInput."""
     with decoding(path), Image.open(path) as image:
-        lying = image.getexif().get(ExifTags.Base.Orientation, 1) > 4       # 5 to 8 are quarter turns
+        exif = png_exif(path) if image.format == "PNG" else image.getexif()
+        lying = exif.get(ExifTags.Base.Orientation, 1) > 4            # 5 to 8 are quarter turns
         return image.size if lying else image.size[::-1]
+
+
+def png_exif(path):
+    """Return the EXIF data of a PNG file. Pillow would decode the image first, as they may stand behind its pixels."""
+    exif = Image.Exif()
+    with open(path, "rb") as file:
+        file.seek(8)
+        while len(head := file.read(8)) == 8:
+            length, kind = struct.unpack(">I4s", head)
+            if kind == b"eXIf":
+                exif.load(file.read(min(length, 2**16)))
+                break
+            if kind in (b"tEXt", b"zTXt", b"iTXt") and file.peek(22).startswith(b"Raw profile type exif"):
+                with Image.open(path) as image:          # an older way, which Pillow knows how to read
+                    return image.getexif()
+            file.seek(length + 4, os.SEEK_CUR)           # and its checksum
+    return exif
 
 
 def read_image(path, background="white"):
@@ -331,32 +350,44 @@ def read_classes(path):
         table = json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise BadInput(f"{path} does not exist; expected a class table") from None
-    except (OSError, ValueError) as error:              # ValueError: neither JSON nor, before that, UTF-8
+    except (OSError, ValueError, RecursionError) as error:            # neither JSON nor, before that, UTF-8
         raise wrong(f"it cannot be read ({error})") from None
     if not isinstance(table, dict) or not isinstance(table.get("classes"), list):
         raise wrong('it has no list "classes"')
     classes, ignore = table["classes"], table.get("ignore", [])
-    if not 2 <= len(classes) <= MAX_CLASSES:
-        raise wrong(f"it has {len(classes)} classes, not 2 to {MAX_CLASSES}")
+    try:
+        check_classes(classes, ignore)
+    except ValueError as error:
+        raise wrong(error) from None
+    return [{key: entry[key] for key in ("name", "value", "colour") if key in entry} for entry in classes], ignore
+
+
+def check_classes(classes, ignore):
+    """Raise ValueError for a class table, as read_classes returns it, that is none."""
+    if not (isinstance(classes, list) and 2 <= len(classes) <= MAX_CLASSES):
+        raise ValueError(f"it has {len(classes)} classes, not 2 to {MAX_CLASSES}")
     if not all(isinstance(entry, dict) and isinstance(entry.get("name"), str) and "value" in entry
                for entry in classes):
-        raise wrong('not every class has a "name" and a "value"')
+        raise ValueError('not every class has a "name" and a "value"')
     if not isinstance(ignore, list):
-        raise wrong('"ignore" is no list')
+        raise ValueError('"ignore" is no list')
     values, names = [entry["value"] for entry in classes], [entry["name"] for entry in classes]
+    for name in names:
+        if not name.isprintable():
+            raise ValueError(f"the name {name!r} holds what cannot be printed")
     for value in values + ignore:
         if not (is_colour(value) or type(value) is int and 0 <= value <= 65535):
-            raise wrong(f"{value} is neither a grey value from 0 to 65535 nor a colour [red, green, blue]")
+            raise ValueError(f"{str(value)[:40]} is neither a grey value from 0 to 65535 nor a colour "
+                             "[red, green, blue]")
     if len({type(value) for value in values + ignore}) > 1:
-        raise wrong("it mixes grey values and colours")
+        raise ValueError("it mixes grey values and colours")
     for kind, found in [("value", values + ignore), ("name", names)]:
         twice = [value for value in found if found.count(value) > 1]
         if twice:
-            raise wrong(f"the {kind} {twice[0]} occurs twice")
+            raise ValueError(f"the {kind} {twice[0]} occurs twice")
     colours = [entry["colour"] for entry in classes if "colour" in entry]
     if colours and not (len(colours) == len(classes) and all(map(is_colour, colours))):
-        raise wrong('"colour" is not [red, green, blue] for each class')
-    return [{key: entry[key] for key in ("name", "value", "colour") if key in entry} for entry in classes], ignore
+        raise ValueError('"colour" is not [red, green, blue] for each class')
 
 
 def is_colour(value):

@@ -7,6 +7,7 @@ import numpy as np
 
 from support.files import MARK, BadInput, is_ours
 from support.machine import cores
+from support.metadata import check_metadata
 
 FORMAT = f"{MARK} onnx 1"
 
@@ -48,10 +49,10 @@ def load_onnx(path, threads=None):
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         metadata = json.loads(session.get_modelmeta().custom_metadata_map[MARK])
         if metadata["format"] != FORMAT:
-            raise ValueError(f"format {metadata['format']}, expected {FORMAT}")
-        sizes = len(metadata["classes"]), len(metadata["mean"]), len(metadata["std"])
-        if sizes != (session.get_outputs()[0].shape[1], 3, 3) or not isinstance(metadata["settings"], dict):
-            raise ValueError("its parts do not fit together")
+            raise ValueError(f"its format is not {FORMAT}")
+        check_metadata(metadata, session.get_outputs()[0].shape[1])
+        if not all(type(metadata[name]) is int and 0 <= metadata[name] <= 1024 for name in ("halo", "stride")):
+            raise ValueError("its halo or stride is no whole number")
     except FileNotFoundError:
         raise BadInput(f"{path} does not exist; expected a network, as tools.export writes it to model.onnx") from None
     except Exception as error:   # ONNX Runtime fails in many ways, all of which mean this:

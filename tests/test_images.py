@@ -1,15 +1,20 @@
 """Files in every kind that users have, written by the test itself, and outputs whole or not at all."""
 
+import struct
 import unicodedata
+import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from data import hold_out
 from support.files import PICTURES, BadInput, check_writable, write_image, write_whole
 from support.images import (
     find_classes,
+    image_size,
+    read_classes,
     read_image,
     read_mask,
     read_names,
@@ -366,3 +371,36 @@ def test_any_name_can_be_written_to_a_list_and_read_back(tmp_path):
     write_names(tmp_path / "list.txt", names)
     assert read_names(tmp_path / "list.txt", dict.fromkeys(names)) == names
     assert read_names(tmp_path / "list.txt") == names
+
+
+@pytest.mark.parametrize("orientation", [None, 1, 3, 6, 8])
+@pytest.mark.parametrize("where", ["before the pixels", "behind them", "as text"])
+def test_the_size_of_a_png_is_read_without_its_pixels(tmp_path, monkeypatch, orientation, where):
+    """Also where its EXIF data stand behind them, and where an older program wrote them as text."""
+    exif, path = Image.Exif(), tmp_path / "a.png"
+    if orientation:
+        exif[0x0112] = orientation
+    note = PngInfo()
+    if orientation and where == "as text":
+        data = exif.tobytes().hex()
+        note.add_text("Raw profile type exif", f"\nexif\n{len(data) // 2:8}\n{data}\n", zip=True)
+    Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(
+        path, exif=exif if where == "before the pixels" and orientation else b"", pnginfo=note
+    )
+    if orientation and where == "behind them":
+        body = b"eXIf" + exif.tobytes().removeprefix(b"Exif\0\0")
+        chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-12] + chunk + whole[-12:])
+    expected = read_image(path).shape[:2]
+    assert expected == ((30, 20) if orientation in (6, 8) else (20, 30))
+    if where != "as text":
+        monkeypatch.setattr(Image.Image, "load", None)  # which decodes
+        monkeypatch.setattr("PIL.ImageFile.ImageFile.load", None)
+    assert image_size(path) == expected
+
+
+def test_a_class_table_that_is_nested_without_end_is_refused(tmp_path):
+    (tmp_path / "classes.json").write_text("[" * 200_000)
+    with pytest.raises(BadInput, match="classes.json: it cannot be read"):
+        read_classes(tmp_path / "classes.json")

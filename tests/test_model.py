@@ -1,12 +1,17 @@
 """The prescribed network, what it sees, what it costs, and the file that keeps it."""
 
+import copy
+import math
 import pickle
+import subprocess
+import sys
 import zipfile
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import ROOT
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -332,6 +337,78 @@ def test_a_checkpoint_cannot_unfold_in_memory(tmp_path):
             bomb.writestr(entry.filename, source.read(entry))
     with pytest.raises(BadInput, match="compressed"):
         load_network(tmp_path / "bomb.pt")
+
+
+def test_a_checkpoint_cannot_be_larger_inside_than_outside(tmp_path):
+    """Entries of a zip archive may overlap: many names for the same bytes."""
+    save_checkpoint(tmp_path / "model.pt", FCN(), **METADATA)
+    with zipfile.ZipFile(tmp_path / "model.pt", "a") as archive:
+        largest = max(archive.infolist(), key=lambda entry: entry.file_size)
+        for number in range(5):
+            twin = copy.copy(largest)
+            twin.filename = f"{largest.filename}{number}"
+            archive.filelist.append(twin)
+            archive.NameToInfo[twin.filename] = twin
+        archive._didModify = True
+    with pytest.raises(BadInput, match="larger inside than outside"):
+        load_network(tmp_path / "model.pt")
+
+
+def test_a_checkpoint_takes_no_memory_before_its_weights_are_known(tmp_path):
+    """A U-Net of this width has 570 million parameters; the file has none of them."""
+    model = UNet(2, 4, 2)
+    save_checkpoint(tmp_path / "wide.pt", model, **{**METADATA, "arguments": {**model.arguments, "width": 1024}})
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from model import load_network; from tools.speed import peak_memory; before = peak_memory()\n"
+        "try: load_network('wide.pt')\n"
+        "except ValueError as error: print(error)\n"
+        "print(peak_memory() - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, ROOT], cwd=tmp_path, capture_output=True, text=True, check=True)
+    message, grown = done.stdout.splitlines()
+    assert "wide.pt is no checkpoint of ours (its weights are not those of its network)" in message
+    assert int(grown) < 1e8
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"mean": [0.5, 0.5, math.nan]},
+        {"mean": "abc"},
+        {"std": [0.1, 0.1, 0]},
+        {"std": [0.1, 0.1, -1]},
+        {"settings": {"zoom": -1}},
+        {"settings": {"zoom": 1e9}},
+        {"settings": {"flips": "upside down"}},
+        {"settings": {"threshold": "128"}},
+        {"settings": []},
+        {"ignore": 7},
+        {"classes": [{"name": "a", "value": 0}, {"name": "b"}]},
+        {"classes": [{"name": "a", "value": 0}, {"name": "\x1b[31mb", "value": 1}]},
+        {"classes": [{"name": "a", "value": 0}, {"name": "b", "value": 10**400}]},
+        {"classes": {"name": "a"}},
+        {"arguments": {"classes": 2.0}},
+        {"arguments": {"classes": 2, "dropout": "much"}},
+        {"arguments": {"classes": 2, "upsample": "bicubic"}},
+        {"format": [[[[]]]]},
+    ],
+    ids=lambda change: str(change)[:40],
+)
+def test_odd_checkpoints_are_refused_in_one_line(tmp_path, change):
+    save_checkpoint(tmp_path / "odd.pt", FCN(), **{**METADATA, **change})
+    with pytest.raises(BadInput, match="odd.pt is no checkpoint of ours") as caught:
+        load_network(tmp_path / "odd.pt")
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
+
+
+def test_weights_that_are_no_numbers_are_refused(tmp_path):
+    model = FCN()
+    with torch.no_grad():
+        model.layers.conv1.weight[0, 0, 0, 0] = math.nan
+    save_checkpoint(tmp_path / "nan.pt", model, **METADATA)
+    with pytest.raises(BadInput, match="no number"):
+        load_network(tmp_path / "nan.pt")
 
 
 def test_a_unet_comes_back_from_its_checkpoint(tmp_path):

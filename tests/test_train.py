@@ -181,6 +181,12 @@ def test_knobs_that_are_gone_are_read_where_they_change_nothing(pair):
 
 
 @pytest.mark.slow
+def test_a_settings_file_that_names_itself_is_refused(tmp_path):
+    (tmp_path / "a.args").write_text("--epochs 2 @b.args")
+    (tmp_path / "b.args").write_text("@a.args")
+    fails_in_one_line(inside("train.py", "@a.args", cwd=tmp_path), "a.args names itself")
+
+
 def test_a_settings_file_repeats_a_training(folder, tmp_path):
     words = ["--data", folder, *UNET, "--epochs", 2, "--steps", 5, "--scale", 0.8, 1.3, "--dropout", 0.1]
     assert command("train.py", *words, "--out", "first", cwd=tmp_path).returncode == 0

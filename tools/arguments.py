@@ -4,7 +4,7 @@ from support.arguments import Parser, add_prediction_knobs, number
 
 def crossvalidate_arguments(argv=None, description=None):
     """Return (our arguments, those for train.py)."""
-    parser = Parser("crossvalidate.py", description)
+    parser = Parser("tools.crossvalidate", description)
     add = parser.add_argument
     add("--folds", type=number(int, 2, 100), default=5, metavar="K", help="parts, and trainings (5)")
     add("--first", type=number(int, 1, 100), metavar="N", help="do only the first N of them, to save time (all)")
@@ -18,7 +18,7 @@ def crossvalidate_arguments(argv=None, description=None):
 
 def export_arguments(argv=None, description=None):
     """Parse the command line of tools.export."""
-    parser = Parser("export.py", description)
+    parser = Parser("tools.export", description)
     add = parser.add_argument
     add("checkpoint", nargs="?", default="model.pt", metavar="CHECKPOINT", help="a trained network (model.pt)")
     add("--out", default="model.onnx", metavar="FILE", help="the file to write (model.onnx)")
@@ -43,7 +43,7 @@ def export_arguments(argv=None, description=None):
 
 def report_arguments(argv=None, description=None):
     """Parse the command line of tools.report."""
-    parser = Parser("report.py", description)
+    parser = Parser("tools.report", description)
     add = parser.add_argument
     add("run", metavar="RUN_DIR", help="what train.py --out named: a folder with model.pt and history.csv")
     add("--images", metavar="DIR", help="images to test on (those that the training validated on)")
@@ -61,7 +61,7 @@ def report_arguments(argv=None, description=None):
 
 def show_arguments(argv=None, description=None):
     """Parse the command line of tools.show."""
-    parser = Parser("show.py", description)
+    parser = Parser("tools.show", description)
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="network | patches | windows")
     add = kinds.add_parser("network", help="a network as a table").add_argument
     add("--model", choices=["fcn", "unet"], default="fcn", help="(fcn)")
@@ -86,7 +86,7 @@ def show_arguments(argv=None, description=None):
 
 def speed_arguments(argv=None, description=None):
     """Parse the command line of tools.speed."""
-    parser = Parser("speed.py", description)
+    parser = Parser("tools.speed", description)
     add = parser.add_argument
     add("network", metavar="NETWORK", help="a .pt file of train.py, or an .onnx file of tools.export")
     add("images", metavar="IMAGE_DIR", help="a directory of images")
@@ -102,7 +102,7 @@ def speed_arguments(argv=None, description=None):
 
 def thresholds_arguments(argv=None, description=None):
     """Parse the command line of tools.thresholds."""
-    parser = Parser("thresholds.py", description)
+    parser = Parser("tools.thresholds", description)
     add = parser.add_argument
     add("images", metavar="IMAGE_DIR", help="images of the familiar kind, that the network did not learn from")
     add("--checkpoint", default="model.pt", metavar="FILE", help="a trained network (model.pt)")

@@ -115,4 +115,5 @@ def print_folds(found):
 
 
 if __name__ == "__main__":
-    run_script(lambda both: crossvalidate(*both), ARGS, __file__, interrupted="interrupted; the same command goes on")
+    run_script(lambda both: crossvalidate(*both), ARGS, "tools.crossvalidate",
+               interrupted="interrupted; the same command goes on")

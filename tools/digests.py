@@ -61,7 +61,7 @@ def run(*words):
         [sys.executable, *line], capture_output=True, text=True, env={**ENVIRONMENT, "PYTHONPATH": str(ROOT)}
     )
     if done.returncode:
-        sys.exit(f"digests.py: {' '.join(words)} failed: {done.stderr}")
+        sys.exit(f"tools.digests: {' '.join(words)} failed: {done.stderr}")
     return done.stdout
 
 

@@ -301,4 +301,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    run_script(main, ARGS, __file__)
+    run_script(main, ARGS, "tools.export")

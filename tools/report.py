@@ -154,7 +154,7 @@ def as_markdown(title, blocks):
     def plain(text):             # a file's name may hold what Markdown takes for its own
         return re.sub(r"([\\`*_<\[#])", r"\\\1", text)
 
-    text = [f"# {plain(title)}", f"<!-- {MARK}: report.py -->"]
+    text = [f"# {plain(title)}", f"<!-- {MARK}: tools.report -->"]
     for kind, *content in blocks:
         if kind == "heading":
             text.append(f"## {content[0]}")
@@ -264,7 +264,7 @@ def report(args):
         gallery_title,
     )
 
-    blocks = [("text", f"Made on {date.today()} by report.py."), *about_data(metadata, data),
+    blocks = [("text", f"Made on {date.today()} by tools.report."), *about_data(metadata, data),
               *about_network(segment, rows), *about_training(metadata, history, rows)]
     if history:
         draw_curves(history, metadata["metrics"], metadata["settings"]["loss"], pictures["curves"], with_metrics=True)
@@ -291,4 +291,4 @@ def report(args):
 
 
 if __name__ == "__main__":
-    run_script(report, ARGS, __file__)
+    run_script(report, ARGS, "tools.report")

@@ -157,4 +157,4 @@ def show(args):
 
 
 if __name__ == "__main__":
-    run_script(show, ARGS, __file__)
+    run_script(show, ARGS, "tools.show")

@@ -53,4 +53,4 @@ def measure(args):
 
 
 if __name__ == "__main__":
-    run_script(measure, ARGS, __file__)
+    run_script(measure, ARGS, "tools.thresholds")

@@ -1,0 +1,49 @@
+"""Checks of what stands beside the weights in a checkpoint or an .onnx file, before anything is built of it.
+
+A stranger may have written the file: every value has its type and its range.
+"""
+import math
+
+from support.images import check_classes
+
+NETWORK_ARGUMENTS = {            # of the classes in model.py: what each may be
+    "classes": lambda value: type(value) is int and 1 <= value <= 255,
+    "width": lambda value: type(value) is int and 1 <= value <= 1024,
+    "depth": lambda value: type(value) is int and 1 <= value <= 6,
+    "dropout": lambda value: is_number(value, 0, 0.99),
+    "upsample": lambda value: value in ("nearest", "bilinear", "transposed"),
+    "batchnorm": lambda value: type(value) is bool,
+    "separable": lambda value: type(value) is bool,
+}
+SETTINGS = {                     # of train.py: those that a prediction depends on
+    "zoom": lambda value: is_number(value, 0.1, 4),
+    "flips": lambda value: value in ("all", "mirror", "none"),
+    "threshold": lambda value: value is None or type(value) is int and 1 <= value <= 255,
+}
+
+
+def is_number(value, least, most):
+    """Return whether a value is a finite number from `least` to `most`."""
+    return type(value) in (int, float) and math.isfinite(value) and least <= value <= most
+
+
+def check_values(values, allowed, what):
+    """Raise ValueError unless `values` is a dict in which each value that stands in `allowed` passes its check."""
+    if not isinstance(values, dict):
+        raise ValueError(f"its {what} are no table")
+    for name, value in values.items():
+        if name in allowed and not allowed[name](value):
+            raise ValueError(f"its {what} hold {name} = {str(value)[:40]}")
+
+
+def check_metadata(metadata, classes):
+    """Raise ValueError for metadata that this project did not write; `classes` is the network's number of classes."""
+    check_classes(metadata["classes"], metadata["ignore"])
+    if len(metadata["classes"]) != classes:
+        raise ValueError(f"it names {len(metadata['classes'])} classes, its network has {classes}")
+    for name, least in ("mean", -100), ("std", 1e-6):
+        values = metadata[name]
+        numbers = isinstance(values, list) and all(is_number(value, least, 100) for value in values)
+        if not numbers or len(values) != 3:
+            raise ValueError(f"its {name} is not three numbers from {least} to 100")
+    check_values(metadata["settings"], SETTINGS, "settings")
