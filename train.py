@@ -10,15 +10,14 @@
 Writes model.pt (the best epoch by validation), last.pt (to resume), loss_vs_epochs.png, history.csv, settings.args
 (with which it can be repeated) and, of a folder, val.txt (the images that it did not learn from).
 """
-from support.arguments import as_settings_file, run_script, train_arguments
+from support.arguments import run_script, train_arguments
 
 if __name__ == "__main__":
     ARGS = train_arguments(description=__doc__)  # first: PyTorch takes two seconds to import, a typo should not
 
+import contextlib
 import copy
-import csv
 import math
-import platform
 import time
 from argparse import Namespace
 from dataclasses import dataclass, field
@@ -35,7 +34,6 @@ from losses import class_weights, loss_function
 from model import build, load_network, normalize, reach
 from patches import MAX_SIDE, Sampling, choose_halo, inexact, noise, photometric_jitter, within_budget
 from segmenter import Segmenter
-from support.checkpoint import save_checkpoint
 from support.devices import (
     all_reduce_sum,
     average_gradients,
@@ -47,14 +45,20 @@ from support.devices import (
     pick_device,
     pick_precision,
 )
-from support.files import MARK, BadInput, check_writable, write_text, write_whole
-from support.images import evenly_spaced, first_few, write_names
+from support.files import BadInput, one_writer
+from support.images import evenly_spaced, first_few
 from support.machine import RANK, WORLD, cores, keep_freed_memory
+from support.run_files import (
+    NOT_SETTINGS,
+    begin_files,
+    check_outputs,
+    restore,
+    save_best,
+    save_last,
+    versions,
+    write_history,
+)
 from support.sample import SAMPLE, ensure_sample
-
-NOT_SETTINGS = ("out", "resume")             # arguments of one start of a training, which no settings file repeats
-FILES = ("model.pt", "last.pt", "loss_vs_epochs.png", "history.csv", "settings.args", "val.txt")
-HISTORY = ["epoch", "train_loss", "val_loss", "val_iou", "val_accuracy", "learning_rate", "seconds"]
 
 
 @dataclass
@@ -94,18 +98,24 @@ def train(args, last=None):
     Returns the row of history.csv of the best epoch. Raises BadInput.
     """
     run = prepare(args, last)
-    if last:
-        restore(run, last)
-    begin_files(run)
+    with one_writer(args.out) if RANK == 0 else contextlib.nullcontext():
+        if last:
+            restore(run, last)
+        begin_files(run)
+        take_epochs(run)
+        finish(run)
+    return run.best
+
+
+def take_epochs(run):
+    """Train and validate, epoch by epoch, until all are done or time or patience has run out."""
     batches = open_batches(run)
     with progress_bar(run) as run.bar:
-        for epoch in range(len(run.history), args.epochs):
+        for epoch in range(len(run.history), run.args.epochs):
             train_loss = None if is_over(run, epoch) else train_epoch(run, epoch, batches)
-            if train_loss is None:               # out of time or patience
+            if train_loss is None:
                 break
             finish_epoch(run, epoch, train_loss, validate(run))
-    finish(run)
-    return run.best
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -197,17 +207,6 @@ def micro_batch_size(args):
     return math.ceil(args.batch / WORLD / parts)
 
 
-def check_outputs(args):
-    """Raise BadInput where a file that will be written cannot be, or is not ours to overwrite."""
-    inputs = [path for path in (args.image, args.mask, args.classes) if path]
-    for folder in filter(None, (args.data, args.lists)):
-        if Path(args.out).resolve() == Path(folder).resolve():
-            raise BadInput(f"--out {args.out} is the data set itself, where val.txt would be taken for a list of "
-                           "yours; write elsewhere")
-    for name in FILES if RANK == 0 else ():      # of several processes, the first writes
-        check_writable(Path(args.out) / name, *inputs, mark=",".join(HISTORY) if name == "history.csv" else MARK)
-
-
 def check_unfinished(args):
     """Raise BadInput where the folder for the results holds a training that was interrupted: it would be lost."""
     path = Path(args.out) / "last.pt"
@@ -223,55 +222,6 @@ def check_unfinished(args):
     if done and not resume.get("finished", done == epochs or out_of_time):
         raise BadInput(f"{path} holds a training that was interrupted after {done} of {epochs} epochs; go on with "
                        f"--resume, or write elsewhere with --out, or remove that file")
-
-
-def versions(device):
-    """Return what the last bits of the weights depend on beside the settings."""
-    return {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__,
-            "machine": f"{platform.system()} {platform.machine()}", "device": device.type,
-            "threads": torch.get_num_threads(), "processes": WORLD}
-
-
-def restore(run, last):
-    """Put the training that last.pt's metadata describe into a Run. Raises BadInput where it was another one."""
-    path, resume, zoom = Path(run.args.out) / "last.pt", last["resume"], last["settings"]["zoom"]
-    if zoom != run.args.zoom:
-        raise BadInput(f"{path} learned at --zoom {zoom}; expected that, not {run.args.zoom}")
-    saved, wanted = (last["network"], last["arguments"]), (run.network.name, run.network.arguments)
-    if saved != wanted:
-        raise BadInput(f"{path} holds another network, {saved[0]} {saved[1]}; expected {wanted[0]} {wanted[1]}")
-    if last["data"] != run.data.fingerprint:
-        raise BadInput(f"{path} was trained on other images or masks, or another split of them (--val-share, val.txt); "
-                       "name those, or begin another training elsewhere, with --out")
-    run.ema_model.load_state_dict(last["weights"])
-    run.network.load_state_dict(resume["weights"])
-    run.optimizer.load_state_dict(resume["optimizer"])
-    if resume["scaler"]:                         # empty where it did nothing
-        run.scaler.load_state_dict(resume["scaler"])
-    run.history, run.best, run.validation_seconds = resume["history"], resume["best"], resume["validating"]
-    run.progress = resume["done"] if last["settings"]["time_limit"] == run.args.time_limit else 0.0
-    if RANK == 0 and run.best and run.best["epoch"] == len(run.history):
-        save_best(run)                           # a kill may have come between last.pt and this
-    run.began -= run.history[-1]["seconds"] if run.history else 0
-    if last["versions"] != run.metadata["versions"]:
-        print("resumed with other versions, threads or processes: weights may differ in their last bits")
-
-
-def begin_files(run):
-    """Write what is known before the first step, so that even a run killed in its first epoch can be resumed."""
-    args, out = run.args, Path(run.args.out)
-    if RANK > 0:
-        return
-    save_last(run)
-    machine = ", ".join(f"{name} {value}" for name, value in run.metadata["versions"].items())
-    remarks = [f"{MARK}: python train.py @settings.args --out DIR repeats this training", machine]
-    write_text(out / "settings.args", as_settings_file(args, remarks, (*NOT_SETTINGS, "device", "tensorboard")))
-    if run.data.held_out:
-        write_names(out / "val.txt", run.data.held_out, "the images to validate on")
-    if args.tensorboard:
-        from support.tensorboard import open_board
-
-        run.board = open_board(args.tensorboard, run.data.classes, len(run.history))
 
 
 def open_batches(run):
@@ -419,7 +369,7 @@ def finish_epoch(run, epoch, train_loss, validation):
     model.pt is mended when the training goes on, since last.pt holds the same weights. Raises BadInput where
     the loss is no number any more.
     """
-    out, loss_sum = Path(run.args.out), train_loss + validation.loss
+    loss_sum = train_loss + validation.loss
     if not math.isfinite(loss_sum):
         raise BadInput(f"the loss became {loss_sum} in epoch {epoch + 1}; expected a number: lower --lr, now "
                        f"{run.args.lr}")
@@ -435,10 +385,7 @@ def finish_epoch(run, epoch, train_loss, validation):
     run.best = row if better else run.best
     if RANK > 0:
         return
-    with write_whole(out / "history.csv") as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, HISTORY)
-        writer.writeheader()
-        writer.writerows(run.history)
+    write_history(run)
     if run.board:
         run.board(row, ious, validation.shown)
     save_last(run)
@@ -449,19 +396,6 @@ def finish_epoch(run, epoch, train_loss, validation):
 def quality(row):
     """Return what epochs are compared by: the IoU and, where that is the same, the loss."""
     return row["val_iou"] or 0, -row["val_loss"]
-
-
-def save_best(run):
-    """Write model.pt: the averaged weights as they are now, which are the best so far."""
-    save_checkpoint(Path(run.args.out) / "model.pt", run.ema_model, **run.metadata, metrics=run.best)
-
-
-def save_last(run, finished=False):
-    """Write last.pt: all that --resume needs."""
-    save_checkpoint(Path(run.args.out) / "last.pt", run.ema_model, **run.metadata, resume={
-        "weights": run.network.state_dict(), "optimizer": run.optimizer.state_dict(),
-        "scaler": run.scaler.state_dict(), "history": run.history, "best": run.best, "done": run.progress,
-        "validating": run.validation_seconds, "finished": finished})
 
 
 def finish(run):

@@ -3,6 +3,7 @@
 Nothing but the standard library is imported here, so that --help and a mistyped option answer at once.
 """
 import argparse
+import os
 import shlex
 import sys
 from argparse import SUPPRESS, ArgumentTypeError
@@ -89,17 +90,22 @@ def run_script(function, args, script, interrupted="interrupted"):
     """Call function(args) for a script and return its result; mistakes end the process with one line.
 
     A user's mistake (BadInput) and whatever the system refuses (OSError) become `SCRIPT: what was
-    wrong` on stderr and exit status 1, Ctrl-C becomes the text `interrupted`.
+    wrong` on stderr and exit status 1, Ctrl-C becomes the text `interrupted` and status 130. Where nobody
+    reads what is printed any more, as with `| head`, the process ends without a word.
     """
     from support.files import BadInput  # imported here: it takes Pillow, which --help does not need
 
     name = Path(script).name
     try:
         return function(args)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())         # or Python complains when it ends
+        sys.exit(1)
     except (BadInput, OSError) as error:
         sys.exit(f"{name}: {error}")
     except KeyboardInterrupt:
-        sys.exit(f"{name}: {interrupted}")
+        print(f"{name}: {interrupted}", file=sys.stderr)
+        sys.exit(130)
 
 
 def as_settings_file(args, remarks, leave_out):

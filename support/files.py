@@ -1,5 +1,6 @@
 """Files written whole or not at all, never over a user's own; and how mistakes are told."""
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -78,6 +79,39 @@ def begin_folder(folder, metadata, anew=False):
     elif folder.exists() and (not folder.is_dir() or any(not entry.name.startswith(".") for entry in folder.iterdir())):
         raise BadInput(f"{folder} is there and holds other things; expected a new folder")
     write_text(check_writable(note), json.dumps({"written by": MARK, **metadata}, indent=1))
+
+
+@contextlib.contextmanager
+def one_writer(folder):
+    """Let no other process write to a folder, inside `with one_writer(folder):`; the lock dies with the process.
+
+    Raises BadInput where another one does, since two runs would mix their files.
+    """
+    path = Path(folder) / ".lock"
+    with open(path, "ab") as file:
+        try:
+            lock(file)
+        except OSError as error:                 # else the file system knows no locks: go on without
+            if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
+                raise BadInput(f"{folder} is being written to by another process; wait for its end, or write "
+                               "elsewhere") from None
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):   # Windows removes no open file; an empty one may stay
+                path.unlink()
+
+
+def lock(file):
+    """Lock an open file for this process. Raises OSError where another one has locked it."""
+    if os.name == "nt":
+        import msvcrt
+
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def set_of_files(paths):

@@ -22,6 +22,7 @@ from patches import stitch
 from segmenter import Segmenter, torch_forward
 from support.arguments import train_arguments
 from support.images import read_image
+from support.run_files import HISTORY
 
 QUICK = ["--epochs", 3, "--steps", 6, "--batch", 4, "--patch", 32]
 RESULTS = ["history.csv", "last.pt", "loss_vs_epochs.png", "model.pt", "settings.args"]
@@ -381,7 +382,7 @@ def test_killed_in_mid_epoch_and_resumed_it_ends_with_the_same_weights(pair):
     assert command("train.py", "--resume", "--out", "killed", "--device", "cpu", cwd=folder).returncode == 0
     for name in ("model.pt", "last.pt"):
         assert same_weights(folder / "whole" / name, folder / "killed" / name)
-    columns = [name for name in train.HISTORY if name != "seconds"]
+    columns = [name for name in HISTORY if name != "seconds"]
     whole, resumed = ([[row[name] for name in columns] for row in history(folder / out)] for out in ("whole", "killed"))
     assert whole == resumed and len(whole) == 6
     seconds = [float(row["seconds"]) for row in history(folder / "killed")]
@@ -720,3 +721,45 @@ def test_where_stitching_is_not_exact_it_is_said(folder):
     assert done.returncode == 0 and "but not equal" in done.stdout, done.stderr
     assert "but not equal" in inside("predict.py", folder / "images" / "n0.png", cwd=folder.parent).stdout
     assert "but not equal" not in inside("train.py", *words, "--depth", 4, "--out", "four", cwd=folder.parent).stdout
+
+
+def test_two_trainings_do_not_mix_in_one_folder(pair):
+    """The lock dies with its process."""
+    folder, image, mask = pair
+    words = [image, mask, *QUICK, "--epochs", 4000, "--device", "cpu", "--out", "run"]
+    process = start(folder, *words)
+    try:
+        wait_until(lambda: (folder / "run" / "history.csv").exists(), process)
+        for more in ([], ["--resume"]):
+            second = inside("train.py", *([] if more else words), *more, "--out", "run", cwd=folder)
+            fails_in_one_line(second, "--resume" if not more else "is being written to by another process")
+        first = len(history(folder / "run"))
+        wait_until(lambda: len(history(folder / "run")) > first, process)  # the first one goes on undisturbed
+    finally:
+        process.kill()
+        process.communicate()
+    done = len(load_network(folder / "run" / "last.pt")[1]["resume"]["history"])
+    assert inside("train.py", "--resume", "--out", "run", "--epochs", done, cwd=folder).returncode == 0
+    assert not (folder / "run" / ".lock").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
+def test_interrupted_it_ends_with_the_usual_status(pair):
+    folder, image, mask = pair
+    process = start(folder, image, mask, *QUICK, "--epochs", 4000)
+    wait_until(lambda: (folder / "history.csv").exists(), process)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in errors
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="uses a shell's pipe")
+def test_when_nobody_reads_on_it_ends_without_a_word(tmp_path):
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from support.arguments import run_script\n"
+        "run_script(lambda args: [print(number, flush=True) for number in range(10**6)], None, 'x.py')"
+    )
+    line = f'"{sys.executable}" -c "$SCRIPT" "{ROOT}" | head -1'
+    done = subprocess.run(line, shell=True, env={**os.environ, "SCRIPT": script}, capture_output=True, text=True)
+    assert done.stdout == "0\n" and done.stderr == ""

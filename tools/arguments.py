@@ -16,6 +16,11 @@ def crossvalidate_arguments(argv=None, description=None):
     return parser.parse_known_args(argv)
 
 
+def digests_arguments(argv=None, description=None):
+    """Parse the command line of tools.digests."""
+    return Parser("tools.digests", description).parse_args(argv)
+
+
 def export_arguments(argv=None, description=None):
     """Parse the command line of tools.export."""
     parser = Parser("tools.export", description)

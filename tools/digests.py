@@ -7,10 +7,16 @@ Trains small networks with most knobs on, predicts with the networks that ship, 
 masks and exports networks, all through the commands that a user types. Prints one line for each result. Two runs can
 be compared on one machine, with one set of versions and one number of threads; it takes about three minutes.
 """
+from support.arguments import run_script
+from tools.arguments import digests_arguments
+
+if __name__ == "__main__":
+    ARGS = digests_arguments(description=__doc__)    # before the imports that take seconds
 
 import csv
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -21,6 +27,8 @@ import torch
 from PIL import Image
 from skimage import data
 from tqdm import tqdm
+
+from support.files import BadInput
 
 ROOT = Path(__file__).resolve().parent.parent
 STREETS = ROOT / "challenges" / "cityscapes"
@@ -58,10 +66,10 @@ def run(*words):
     script, *rest = map(str, words)
     line = [script, *rest] if script == "-m" else [ROOT / script, *rest]
     done = subprocess.run(
-        [sys.executable, *line], capture_output=True, text=True, env={**ENVIRONMENT, "PYTHONPATH": str(ROOT)}
+        [sys.executable, *line], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
     )
     if done.returncode:
-        sys.exit(f"tools.digests: {' '.join(words)} failed: {done.stderr}")
+        raise BadInput(f"{' '.join(map(str, words))} failed: {done.stderr}")
     return done.stdout
 
 
@@ -186,7 +194,8 @@ def digest_export(name, checkpoint):
     digest_files(f"infer.py --onnx, {name}, --tta", f"masks/{name}/onnx")
 
 
-def main():
+def print_digests():
+    """Compute everything in the current folder, an empty one, and print a line for each result."""
     write_images()
     jobs = [(digest_training, name, words, f"run{number}") for number, (name, words) in enumerate(TRAININGS.items())]
     jobs += [(digest_predictions, name, checkpoint) for name, checkpoint in SHIPPED.items()]
@@ -205,13 +214,14 @@ def main():
     say("crossvalidate.py", Path("folds", "crossvalidation.json").read_bytes())
 
 
-if __name__ == "__main__":
-    import os
-
-    ENVIRONMENT = dict(os.environ)
-    with tempfile.TemporaryDirectory() as FOLDER:
-        os.chdir(FOLDER)
+def main(args):
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
         try:
-            main()
+            print_digests()
         finally:
-            os.chdir(ROOT)  # Windows deletes no folder that is somebody's current one
+            os.chdir(ROOT)       # Windows deletes no folder that is somebody's current one
+
+
+if __name__ == "__main__":
+    run_script(main, ARGS, "tools.digests")

@@ -29,6 +29,7 @@ from segmenter import Segmenter
 from support.files import MARK, BadInput, check_writable, write_text, write_whole
 from support.images import foreground_index
 from support.machine import WORLD
+from support.run_files import HISTORY
 from tools.scoring import Examples, find_examples, score
 from tools.show import summary
 
@@ -48,7 +49,7 @@ def read_history(path):
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
-        return [{name: float(row[name]) if row[name] else None for name in train.HISTORY} for row in rows]
+        return [{name: float(row[name]) if row[name] else None for name in HISTORY} for row in rows]
     except (ValueError, TypeError, KeyError, csv.Error) as error:
         raise BadInput(f"{path} is no history of a training ({error!r}); expected what train.py writes") from None
 

@@ -1,0 +1,101 @@
+"""The files of a training: checked before it begins, written while it runs, read back to go on with it.
+
+A `run` is train.py's: it has the arguments, the data, the networks, the history and the metadata of a training.
+"""
+import csv
+import platform
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from support.arguments import as_settings_file
+from support.checkpoint import save_checkpoint
+from support.files import MARK, BadInput, check_writable, write_text, write_whole
+from support.images import write_names
+from support.machine import RANK, WORLD
+
+NOT_SETTINGS = ("out", "resume")             # arguments of one start of a training, which no settings file repeats
+FILES = ("model.pt", "last.pt", "loss_vs_epochs.png", "history.csv", "settings.args", "val.txt")
+HISTORY = ["epoch", "train_loss", "val_loss", "val_iou", "val_accuracy", "learning_rate", "seconds"]
+
+
+def check_outputs(args):
+    """Raise BadInput where a file that will be written cannot be, or is not ours to overwrite."""
+    inputs = [path for path in (args.image, args.mask, args.classes) if path]
+    for folder in filter(None, (args.data, args.lists)):
+        if Path(args.out).resolve() == Path(folder).resolve():
+            raise BadInput(f"--out {args.out} is the data set itself, where val.txt would be taken for a list of "
+                           "yours; write elsewhere")
+    for name in FILES if RANK == 0 else ():      # of several processes, the first writes
+        check_writable(Path(args.out) / name, *inputs, mark=",".join(HISTORY) if name == "history.csv" else MARK)
+
+
+def versions(device):
+    """Return what the last bits of the weights depend on beside the settings."""
+    return {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__,
+            "machine": f"{platform.system()} {platform.machine()}", "device": device.type,
+            "threads": torch.get_num_threads(), "processes": WORLD}
+
+
+def begin_files(run):
+    """Write what is known before the first step, so that even a run killed in its first epoch can be resumed."""
+    args, out = run.args, Path(run.args.out)
+    if RANK > 0:
+        return
+    save_last(run)
+    machine = ", ".join(f"{name} {value}" for name, value in run.metadata["versions"].items())
+    remarks = [f"{MARK}: python train.py @settings.args --out DIR repeats this training", machine]
+    write_text(out / "settings.args", as_settings_file(args, remarks, (*NOT_SETTINGS, "device", "tensorboard")))
+    if run.data.held_out:
+        write_names(out / "val.txt", run.data.held_out, "the images to validate on")
+    if args.tensorboard:
+        from support.tensorboard import open_board
+
+        run.board = open_board(args.tensorboard, run.data.classes, len(run.history))
+
+
+def write_history(run):
+    """Write history.csv: a row for each epoch so far."""
+    with write_whole(Path(run.args.out) / "history.csv") as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, HISTORY)
+        writer.writeheader()
+        writer.writerows(run.history)
+
+
+def save_best(run):
+    """Write model.pt: the averaged weights as they are now, which are the best so far."""
+    save_checkpoint(Path(run.args.out) / "model.pt", run.ema_model, **run.metadata, metrics=run.best)
+
+
+def save_last(run, finished=False):
+    """Write last.pt: all that --resume needs."""
+    save_checkpoint(Path(run.args.out) / "last.pt", run.ema_model, **run.metadata, resume={
+        "weights": run.network.state_dict(), "optimizer": run.optimizer.state_dict(),
+        "scaler": run.scaler.state_dict(), "history": run.history, "best": run.best, "done": run.progress,
+        "validating": run.validation_seconds, "finished": finished})
+
+
+def restore(run, last):
+    """Put the training that last.pt's metadata describe into a Run. Raises BadInput where it was another one."""
+    path, resume, zoom = Path(run.args.out) / "last.pt", last["resume"], last["settings"]["zoom"]
+    if zoom != run.args.zoom:
+        raise BadInput(f"{path} learned at --zoom {zoom}; expected that, not {run.args.zoom}")
+    saved, wanted = (last["network"], last["arguments"]), (run.network.name, run.network.arguments)
+    if saved != wanted:
+        raise BadInput(f"{path} holds another network, {saved[0]} {saved[1]}; expected {wanted[0]} {wanted[1]}")
+    if last["data"] != run.data.fingerprint:
+        raise BadInput(f"{path} was trained on other images or masks, or another split of them (--val-share, val.txt); "
+                       "name those, or begin another training elsewhere, with --out")
+    run.ema_model.load_state_dict(last["weights"])
+    run.network.load_state_dict(resume["weights"])
+    run.optimizer.load_state_dict(resume["optimizer"])
+    if resume["scaler"]:                         # empty where it did nothing
+        run.scaler.load_state_dict(resume["scaler"])
+    run.history, run.best, run.validation_seconds = resume["history"], resume["best"], resume["validating"]
+    run.progress = resume["done"] if last["settings"]["time_limit"] == run.args.time_limit else 0.0
+    if RANK == 0 and run.best and run.best["epoch"] == len(run.history):
+        save_best(run)                           # a kill may have come between last.pt and this
+    run.began -= run.history[-1]["seconds"] if run.history else 0
+    if last["versions"] != run.metadata["versions"]:
+        print("resumed with other versions, threads or processes: weights may differ in their last bits")
