@@ -348,9 +348,8 @@ def test_killed_at_twenty_random_moments_it_ends_with_the_same_weights(folder, t
 
 
 def start(folder, *words, **options):
-    return subprocess.Popen(
-        [sys.executable, ROOT / "train.py", *map(str, words)], cwd=folder, stderr=subprocess.PIPE, text=True, **options
-    )
+    options = {"stderr": subprocess.PIPE, "text": True, **options}
+    return subprocess.Popen([sys.executable, ROOT / "train.py", *map(str, words)], cwd=folder, **options)
 
 
 def wait_until(condition, process):
@@ -661,10 +660,9 @@ def test_where_all_is_ignored_there_is_nothing_to_learn_from(folder, part, what)
 
 def test_an_interrupted_training_is_not_begun_anew_by_mistake(pair):
     folder, image, mask = pair
-    words = [image, mask, *QUICK, "--epochs", 400, "--device", "cpu", "--out", "run"]
-    process = start(folder, *words)
-    wait_until(lambda: (folder / "run" / "history.csv").exists(), process)
-    time.sleep(1)
+    words = [image, mask, *QUICK, "--steps", 200, "--epochs", 400, "--device", "cpu", "--out", "run"]
+    process = start(folder, *words, stderr=subprocess.DEVNULL)
+    wait_until(lambda: len(history(folder / "run")) > 1, process)  # of which last.pt knows the first
     process.kill()
     process.communicate()
     before = (folder / "run" / "last.pt").read_bytes()
@@ -726,10 +724,10 @@ def test_where_stitching_is_not_exact_it_is_said(folder):
 def test_two_trainings_do_not_mix_in_one_folder(pair):
     """The lock dies with its process."""
     folder, image, mask = pair
-    words = [image, mask, *QUICK, "--epochs", 4000, "--device", "cpu", "--out", "run"]
-    process = start(folder, *words)
+    words = [image, mask, *QUICK, "--steps", 200, "--epochs", 100, "--device", "cpu", "--out", "run"]
+    process = start(folder, *words, stderr=subprocess.DEVNULL)
     try:
-        wait_until(lambda: (folder / "run" / "history.csv").exists(), process)
+        wait_until(lambda: len(history(folder / "run")) > 1, process)  # of which last.pt knows the first
         for more in ([], ["--resume"]):
             second = inside("train.py", *([] if more else words), *more, "--out", "run", cwd=folder)
             fails_in_one_line(second, "--resume" if not more else "is being written to by another process")
@@ -746,7 +744,7 @@ def test_two_trainings_do_not_mix_in_one_folder(pair):
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
 def test_interrupted_it_ends_with_the_usual_status(pair):
     folder, image, mask = pair
-    process = start(folder, image, mask, *QUICK, "--epochs", 4000)
+    process = start(folder, image, mask, *QUICK, "--epochs", 1000)
     wait_until(lambda: (folder / "history.csv").exists(), process)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
