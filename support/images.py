@@ -220,19 +220,31 @@ def image_size(path):
 
 def png_exif(path):
     """Return the EXIF data of a PNG file. Pillow would decode the image first, as they may stand behind its pixels."""
-    exif = Image.Exif()
     with open(path, "rb") as file:
-        file.seek(8)
-        while len(head := file.read(8)) == 8:
-            length, kind = struct.unpack(">I4s", head)
+        for kind, length in png_chunks(file):
             if kind == b"eXIf":
+                exif = Image.Exif()
                 exif.load(file.read(min(length, 2**16)))
-                break
+                return exif
             if kind in (b"tEXt", b"zTXt", b"iTXt") and file.peek(22).startswith(b"Raw profile type exif"):
-                with Image.open(path) as image:          # an older way, which Pillow knows how to read
-                    return image.getexif()
-            file.seek(length + 4, os.SEEK_CUR)           # and its checksum
-    return exif
+                break
+        else:
+            return Image.Exif()
+    with Image.open(path) as image:              # an older way to write them, which Pillow reads
+        return image.getexif()
+
+
+def png_chunks(file):
+    """Yield (kind, length) for each chunk of an open PNG file, which then stands at the chunk's content."""
+    position = 8
+    while True:
+        file.seek(position)
+        head = file.read(8)
+        if len(head) < 8:
+            return
+        length, kind = struct.unpack(">I4s", head)
+        yield kind, length
+        position += length + 12                  # the length itself, the kind, the checksum
 
 
 def read_image(path, background="white"):

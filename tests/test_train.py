@@ -209,7 +209,7 @@ def test_a_settings_file_repeats_a_training(folder, tmp_path):
 def test_the_time_limit_anneals_and_ends(pair):
     folder, image, mask = pair
     began = time.monotonic()
-    words = [image, mask, "--epochs", 1000, "--time-limit", 0.1, "--warmup", 10]
+    words = [image, mask, "--epochs", 1000, "--steps", 10, "--time-limit", 0.1, "--warmup", 10]
     done = inside("train.py", *words, cwd=folder)
     assert done.returncode == 0 and time.monotonic() - began < 30, done.stderr
     rows = history(folder)
