@@ -210,7 +210,7 @@ def hold_out(image, mask, least, gap, share):
 
 
 class PairInfo(NamedTuple):
-    """The facts about a pair that one pass over it collects before the training."""
+    """The figures of a pair that one pass over it collects before the training."""
 
     counts: np.ndarray           # pixels of each class, (classes,)
     area: int                    # pixels
@@ -221,9 +221,12 @@ class PairInfo(NamedTuple):
 def inspect_pair(image_path, mask_path, classes, ignore, threshold, hold):
     """Read a pair once and return its PairInfo. Raises BadInput for whatever is wrong with it."""
     mask = to_indices(read_mask(mask_path, threshold), classes, mask_path, ignore)
+    image = read_image(image_path) if hold else None
+    if hold:
+        same_size(image_path, image.shape[:2], mask_path, mask.shape)
     digest = hashlib.sha256(head_and_length(image_path) + mask.tobytes()).digest()
     rows = class_rows(mask, len(classes))
-    return PairInfo(rows[:, -1], mask.size, digest, (read_image(image_path), mask, rows) if hold else None)
+    return PairInfo(rows[:, -1], mask.size, digest, (image, mask, rows) if hold else None)
 
 
 def load(source, threshold=None, table=None, share=0.2, memory=2.0, least=64, gap=8, lists=None):

@@ -4,8 +4,8 @@
     python evaluate.py predicted data/masks --json scores.json --worst 5 --images data/images
     python evaluate.py predicted data/masks --gallery 2      draws the 2 best, median and worst
 
-Black and white masks may be 0 and 1, 0 and 255, or JPEGs, and differ in that. Classes are those of the table given, or
-of classes.json in MASK_DIR or beside it, or else the values that the true masks hold.
+Classes are those of the table given, or of classes.json in MASK_DIR or beside it, or else the values that the true
+masks hold. Black and white predictions, and without a table true masks too, may be 0 and 1, 0 and 255, or JPEGs.
 """
 from support.arguments import evaluate_arguments, run_script
 

@@ -29,6 +29,7 @@ from segmenter import Segmenter
 from support.files import MARK, BadInput, check_writable, is_jpeg, is_ours, keep_apart, write_image, write_whole
 from support.images import black_and_white, find_images, name_of, read_image, read_names, to_picture, to_values
 from support.machine import RANK, WORLD
+from support.onnx_file import load_onnx
 
 AHEAD = 4                        # images decoded, and masks not yet written, while the network works
 
@@ -101,7 +102,7 @@ def open_segmenter(args):
     if args.onnx:
         if WORLD > 1:
             raise BadInput("--onnx: ONNX Runtime uses all cores by itself; expected no torchrun")
-        return Segmenter.load(args.onnx, halo=args.halo, tta=args.tta)
+        return Segmenter(*load_onnx(args.onnx), halo=args.halo, tta=args.tta)
     from support.devices import join_processes, pick_device
 
     device = pick_device(args.device)

@@ -43,6 +43,8 @@ class Segmenter:
             self.batchnorms = batchnorm_layers(network)
             self.forward = torch_forward(network, metadata["mean"], metadata["std"], device)
         self.forward_views = average_views(self.forward, settings["flips"] if tta else "none")
+        if adapt and isinstance(network, OnnxNetwork):
+            raise BadInput("--adapt: only PyTorch can change BatchNorm's statistics; expected a .pt file")
         if adapt and not self.batchnorms:
             raise BadInput("--adapt: this network has no BatchNorm, which it changes; expected one that has, as all "
                            "U-Nets")

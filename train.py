@@ -135,12 +135,12 @@ def prepare(args, last=None):
     chosen = choose_halo(halo, stride, args.halo)        # whatever is wrong is said now, not after a minute
     if inexact(halo, chosen):
         print(inexact(halo, chosen))
+    if not last:
+        check_unfinished(args)
     found = load_data(args, halo, stride)
     classes = found.classes
     background = check_settings(args, classes, stride)
     check_outputs(args)
-    if not last:
-        check_unfinished(args)
     mean, std = data.colour_statistics(found.training)
 
     # The network, the moving average of its weights, the optimizer, the loss, and how patches are drawn.
@@ -209,19 +209,30 @@ def micro_batch_size(args):
 
 def check_unfinished(args):
     """Raise BadInput where the folder for the results holds a training that was interrupted: it would be lost."""
-    path = Path(args.out) / "last.pt"
-    if RANK > 0 or not path.exists():
+    out = Path(args.out)
+    if RANK > 0 or not (out / "last.pt").exists():
         return
-    try:
-        _, last = load_network(path)
-    except BadInput:                             # damaged: nobody can go on with it
-        return
+    with one_writer(out):                        # or it goes on at this moment
+        try:
+            _, last = load_network(out / "last.pt")
+        except BadInput:                         # damaged: nobody can go on with it
+            return
     resume, epochs = last.get("resume", {}), last["settings"].get("epochs")
     done = len(resume.get("history", []))
-    out_of_time = resume.get("done", 0) >= 1     # which files say that know no "finished"
-    if done and not resume.get("finished", done == epochs or out_of_time):
-        raise BadInput(f"{path} holds a training that was interrupted after {done} of {epochs} epochs; go on with "
-                       f"--resume, or write elsewhere with --out, or remove that file")
+    drawn = (out / "loss_vs_epochs.png").exists()        # which older files say that know no "finished"
+    if done and not resume.get("finished", done == epochs or drawn):
+        raise BadInput(f"{out / 'last.pt'} holds a training that was interrupted after {done} of {epochs} epochs; go "
+                       "on with --resume, or write elsewhere with --out, or remove that file")
+
+
+def check_former_knobs(args, settings):
+    """Raise BadInput where an interrupted run had a knob that is gone, or say what it changes."""
+    if "focal" in args.loss and settings.get("gamma", 2.0) != 2.0:
+        raise BadInput(f"the interrupted run had --gamma {settings['gamma']:g}, a knob that is gone: it cannot go on; "
+                       "begin another one elsewhere, with --out")
+    before = args.batch // WORLD // settings.get("accumulate", 1)
+    if before != micro_batch_size(args):
+        print(f"resumed with parts of {micro_batch_size(args)} patches instead of {before}: weights may differ")
 
 
 def open_batches(run):
@@ -421,6 +432,8 @@ def main(args):
         if "resume" not in last:
             raise BadInput(f"{Path(args.out) / 'last.pt'} holds a network but no training; expected train.py's own")
         args = train_arguments(**last["settings"])
+        if "accumulate" in last["settings"]:     # of a version that had such knobs
+            check_former_knobs(args, last["settings"])
     train(args, last)
     leave_processes()
 

@@ -171,7 +171,11 @@ class Retired(argparse.Action):
 
     def __call__(self, parser, namespace, values, option_string=None):
         fixed, reason = RETIRED[option_string]
-        if fixed is not None and float(values) != float(fixed):
+        try:
+            changes = fixed is not None and float(values) != float(fixed)
+        except ValueError:
+            changes = True
+        if changes:
             parser.error(f"{option_string} {values}: this knob is gone, as {reason}; leave it out")
         print(f"{option_string} is no longer needed: {reason}")
 
@@ -294,14 +298,14 @@ def check_train_arguments(parser, args):
     if args.reuse is None:
         args.reuse = 4 if args.data else 1
     if args.lr is None:
-        args.lr = {"fcn": 0.02, "unet": 0.003}[args.model]
+        args.lr = {"fcn": 0.02}.get(args.model, 0.003)
     return args
 
 
 def loss_names(names):
     """An argparse type: loss functions joined by +."""
     if set(names.split("+")) - set(LOSS_NAMES):
-        raise ArgumentTypeError(f"{names}: expected ce, bce, focal, dice, or some of them joined by +")
+        raise ArgumentTypeError(f"{names}: expected {', '.join(LOSS_NAMES)}, or some of them joined by +")
     return names
 
 

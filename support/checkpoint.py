@@ -65,12 +65,14 @@ def with_weights(network_class, arguments, weights):
     """Return a network with these weights: built without memory, it takes theirs. Raises ValueError."""
     with torch.device("meta"):
         network = network_class(**arguments)
-    expected = {name: tensor.shape for name, tensor in network.state_dict().items()}
-    if {name: tensor.shape for name, tensor in weights.items()} != expected:
+    state = network.state_dict()
+    form = lambda tensors: {name: (tensor.shape, tensor.is_floating_point()) for name, tensor in tensors.items()}
+    if form(weights) != form(state):
         raise ValueError("its weights are not those of its network")
     for name, tensor in weights.items():
         if not torch.isfinite(tensor).all():
             raise ValueError(f"its weights {name} hold what is no number")
-    own = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in weights.items()}
+    own = {name: tensor.to(state[name].dtype).clone(memory_format=torch.contiguous_format)
+           for name, tensor in weights.items()}
     network.load_state_dict(own, assign=True)
     return network

@@ -20,6 +20,7 @@ MAX_VALUES = 16                  # distinct values in a mask; what holds more is
 MAX_CLASSES = 255                # class indices are bytes, and the last one, 255, means: no truth here
 SMALLEST = 16                    # pixels a side of an image to train on
 IGNORE = 255                     # the class index of pixels that have no truth: no loss, no score
+EXIF_AS_TEXT = b"Raw profile type exif", b"XML:com.adobe.xmp"           # in a PNG, beside its own way
 READABLE = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")   # what counts as an image in a folder
 
 # Apart for colour-blind readers, too, as far as so many can be: Okabe & Ito's, then Tol's (2021), dark and light.
@@ -113,12 +114,12 @@ def read_names(path, known=None):
         lines = Path(path).read_text(encoding="utf-8-sig").split("\n")       # -sig: Notepad puts a mark in front
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is no text"
-        raise BadInput(f"{path} cannot be read ({reason}); expected names without extension, one a line") from None
+        raise BadInput(f"{path} cannot be read ({reason}); expected names, one a line") from None
     lines = [line.removesuffix("\r") for line in lines if not line.startswith("#")]
     names = list(dict.fromkeys(find_name(line, known or ()) for line in lines if line.strip()))
     unknown = [] if known is None else [name for name in names if name not in known]
     if unknown or not names:
-        raise BadInput(f"{path} names {first_few(unknown) or 'nothing'}; expected names without extension, one a line" +
+        raise BadInput(f"{path} names {first_few(unknown) or 'nothing'}; expected names, one a line" +
                        (f", such as {next(iter(known))}" if known else ""))
     return names
 
@@ -220,17 +221,18 @@ def image_size(path):
 
 def png_exif(path):
     """Return the EXIF data of a PNG file. Pillow would decode the image first, as they may stand behind its pixels."""
+    exif = Image.Exif()
     with open(path, "rb") as file:
         for kind, length in png_chunks(file):
             if kind == b"eXIf":
-                exif = Image.Exif()
                 exif.load(file.read(min(length, 2**16)))
-                return exif
-            if kind in (b"tEXt", b"zTXt", b"iTXt") and file.peek(22).startswith(b"Raw profile type exif"):
+                if ExifTags.Base.Orientation in exif:
+                    return exif
+            elif kind in (b"tEXt", b"zTXt", b"iTXt") and file.peek(22).startswith(EXIF_AS_TEXT):
                 break
         else:
-            return Image.Exif()
-    with Image.open(path) as image:              # an older way to write them, which Pillow reads
+            return exif
+    with Image.open(path) as image:              # other ways to write an orientation, which Pillow reads
         return image.getexif()
 
 

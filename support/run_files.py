@@ -11,7 +11,7 @@ import torch
 
 from support.arguments import as_settings_file
 from support.checkpoint import save_checkpoint
-from support.files import MARK, BadInput, check_writable, write_text, write_whole
+from support.files import MARK, BadInput, check_writable, keep_apart, write_text, write_whole
 from support.images import write_names
 from support.machine import RANK, WORLD
 
@@ -25,8 +25,10 @@ def check_outputs(args):
     inputs = [path for path in (args.image, args.mask, args.classes) if path]
     for folder in filter(None, (args.data, args.lists)):
         if Path(args.out).resolve() == Path(folder).resolve():
-            raise BadInput(f"--out {args.out} is the data set itself, where val.txt would be taken for a list of "
-                           "yours; write elsewhere")
+            raise BadInput(f"--out {args.out} is the data set itself or the folder of its lists, where val.txt would "
+                           "be taken for a list of yours; write elsewhere")
+    for part in ("images", "masks") if args.data else ():
+        keep_apart(args.out, Path(args.data) / part)
     for name in FILES if RANK == 0 else ():      # of several processes, the first writes
         check_writable(Path(args.out) / name, *inputs, mark=",".join(HISTORY) if name == "history.csv" else MARK)
 

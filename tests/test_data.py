@@ -136,7 +136,7 @@ def test_lists_decide_the_split(tmp_path, lists, training, validation):
 
 def test_wrong_lists_are_refused(tmp_path):
     (tmp_path / "train.txt").write_text("a\nq\n")
-    with pytest.raises(BadInput, match="train.txt names q; expected names without extension"):
+    with pytest.raises(BadInput, match="train.txt names q; expected names"):
         split(list("abc"), tmp_path, 0.2)
     (tmp_path / "train.txt").write_text("a\nb\n")
     (tmp_path / "val.txt").write_text("b\n")

@@ -374,7 +374,7 @@ def test_any_name_can_be_written_to_a_list_and_read_back(tmp_path):
 
 
 @pytest.mark.parametrize("orientation", [None, 1, 3, 6, 8])
-@pytest.mark.parametrize("where", ["before the pixels", "behind them", "as text"])
+@pytest.mark.parametrize("where", ["before the pixels", "behind them", "as text", "as XMP"])
 def test_the_size_of_a_png_is_read_without_its_pixels(tmp_path, monkeypatch, orientation, where):
     """Also where its EXIF data stand behind them, and where an older program wrote them as text."""
     exif, path = Image.Exif(), tmp_path / "a.png"
@@ -384,6 +384,8 @@ def test_the_size_of_a_png_is_read_without_its_pixels(tmp_path, monkeypatch, ori
     if orientation and where == "as text":
         data = exif.tobytes().hex()
         note.add_text("Raw profile type exif", f"\nexif\n{len(data) // 2:8}\n{data}\n", zip=True)
+    if orientation and where == "as XMP":
+        note.add_itxt("XML:com.adobe.xmp", f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><r tiff:Orientation="{orientation}"/>')
     Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(
         path, exif=exif if where == "before the pixels" and orientation else b"", pnginfo=note
     )
@@ -394,7 +396,7 @@ def test_the_size_of_a_png_is_read_without_its_pixels(tmp_path, monkeypatch, ori
         path.write_bytes(whole[:-12] + chunk + whole[-12:])
     expected = read_image(path).shape[:2]
     assert expected == ((30, 20) if orientation in (6, 8) else (20, 30))
-    if where != "as text":
+    if where not in ("as text", "as XMP"):
         monkeypatch.setattr(Image.Image, "load", None)  # which decodes
         monkeypatch.setattr("PIL.ImageFile.ImageFile.load", None)
     assert image_size(path) == expected

@@ -402,6 +402,17 @@ def test_odd_checkpoints_are_refused_in_one_line(tmp_path, change):
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64, torch.bfloat16])
+def test_weights_of_another_precision_are_read(tmp_path, dtype):
+    save_checkpoint(tmp_path / "other.pt", FCN().to(dtype), **METADATA)
+    network, metadata = load_network(tmp_path / "other.pt")
+    assert {weight.dtype for weight in network.parameters()} == {torch.float32}
+    torch_forward(network, metadata["mean"], metadata["std"])(np.zeros((20, 30, 3), np.uint8))
+    save_checkpoint(tmp_path / "complex.pt", FCN().to(torch.complex64), **METADATA)
+    with pytest.raises(BadInput, match="complex.pt is no checkpoint"):
+        load_network(tmp_path / "complex.pt")
+
+
 def test_weights_that_are_no_numbers_are_refused(tmp_path):
     model = FCN()
     with torch.no_grad():

@@ -30,6 +30,7 @@ import numpy as np
 import torch
 
 import metrics
+from model import load_network
 from patches import MAX_SIDE, choose_halo, cut_windows, zoom_image
 from segmenter import Segmenter
 from support.files import MARK, BadInput, check_writable, write_whole
@@ -243,7 +244,7 @@ def print_benchmark(args, timed, compared, images, classes):
 def export(args):
     """Write the network that `args` name as ONNX, and time it where that is asked for. Raises BadInput."""
     needs("onnx", "onnxscript", "onnxruntime")
-    trained = Segmenter.load(args.checkpoint, "cpu")
+    trained = Segmenter(*load_network(args.checkpoint))
     out = check_writable(args.out, args.checkpoint, endings=[".onnx"])
     small = check_writable(out.with_suffix(".int8.onnx"), args.checkpoint) if args.int8 else None
     examples = find_benchmark(args, trained) if args.benchmark else None         # mistakes are reported now
