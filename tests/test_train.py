@@ -658,6 +658,7 @@ def test_where_all_is_ignored_there_is_nothing_to_learn_from(folder, part, what)
     fails_in_one_line(process, f"no pixel to {what} has a truth")
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_is_not_begun_anew_by_mistake(pair):
     folder, image, mask = pair
     words = [image, mask, *QUICK, "--steps", 200, "--epochs", 400, "--device", "cpu", "--out", "run"]
@@ -673,6 +674,7 @@ def test_an_interrupted_training_is_not_begun_anew_by_mistake(pair):
     assert inside("train.py", *words[:2], *QUICK, "--out", "run", cwd=folder).returncode == 0  # that one was finished
 
 
+@pytest.mark.slow
 def test_the_best_weights_belong_to_a_row_of_the_history_whenever_it_is_killed(pair, monkeypatch):
     """Killed between last.pt and model.pt, then resumed with another learning rate."""
     folder, image, mask = pair
@@ -700,6 +702,7 @@ def test_the_best_weights_belong_to_a_row_of_the_history_whenever_it_is_killed(p
         assert all(torch.equal(best[name], value) for name, value in model.state_dict().items())
 
 
+@pytest.mark.slow
 def test_variables_of_a_job_scheduler_do_not_silence_a_single_process(pair):
     folder, image, mask = pair
     environment = {**os.environ, "RANK": "1", "LOCAL_RANK": "1"}
@@ -713,6 +716,7 @@ def test_results_do_not_go_into_the_data_set_itself(folder):
     assert not (folder / "val.txt").exists()
 
 
+@pytest.mark.slow
 def test_where_stitching_is_not_exact_it_is_said(folder):
     words = ["--data", folder, *QUICK, "--model", "unet", "--width", 2, "--patch", 64, "--epochs", 1]
     done = inside("train.py", *words, "--depth", 5, cwd=folder.parent)
@@ -721,6 +725,7 @@ def test_where_stitching_is_not_exact_it_is_said(folder):
     assert "but not equal" not in inside("train.py", *words, "--depth", 4, "--out", "four", cwd=folder.parent).stdout
 
 
+@pytest.mark.slow
 def test_two_trainings_do_not_mix_in_one_folder(pair):
     """The lock dies with its process."""
     folder, image, mask = pair
@@ -741,6 +746,7 @@ def test_two_trainings_do_not_mix_in_one_folder(pair):
     assert not (folder / "run" / ".lock").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
 def test_interrupted_it_ends_with_the_usual_status(pair):
     folder, image, mask = pair
