@@ -261,7 +261,7 @@ def load(source, threshold=None, table=None, share=0.2, memory=2.0, least=64, ga
         decode = functools.partial(read_pair, classes=classes, ignore=ignore, threshold=threshold)
         training, validation, held_out, how = split_pairs(
             stems, list(zip(images, masks)), infos, None if hold else decode, lists or source, share,
-            images_by_name(Path(source) / "images"))
+            Path(source) / "images")
         extremes = dict.fromkeys([min(sizes, key=math.prod), max(sizes, key=math.prod)])
         extent = " to ".join(f"{width}x{height}" for height, width in extremes)
         where = "held in memory" if hold else "decoded when needed"
@@ -302,8 +302,8 @@ def cut_single(image_path, mask_path, info, classes, least, gap, share):
 def split_pairs(stems, paths, infos, decode, lists, share, images):
     """Return (to train on, to validate on, names of the latter, how that was decided) of several pairs.
 
-    `decode` reads a pair of paths where pairs are not held in memory, else it is None; `images` are the names
-    of all images, with or without a mask. Raises BadInput.
+    `decode` reads a pair of paths where pairs are not held in memory, else it is None; `images` is the
+    folder of all images, with or without a mask. Raises BadInput.
     """
     place = {stem: number for number, stem in enumerate(stems)}
 
@@ -313,7 +313,8 @@ def split_pairs(stems, paths, infos, decode, lists, share, images):
         return Dataset(items, [infos[number].counts for number in numbers], [infos[number].area for number in numbers],
                        decode)
 
-    learnt, held_out, how = split(stems, lists, share, images)
+    listed = (Path(lists) / "test.txt").exists()     # which may name images that have no mask
+    learnt, held_out, how = split(stems, lists, share, images_by_name(images) if listed else stems)
     return dataset_of(learnt), dataset_of(held_out), held_out, how
 
 

@@ -162,15 +162,14 @@ def score_pairs(pairs, load, classes):
     return total, rows
 
 
-def print_report(total, rows, classes):
-    """Print the metrics of each class and of all masks."""
+def print_report(total, figures, classes):
+    """Print the metrics of each class, from the confusion matrix of all masks, and of all masks."""
     names, index = [entry["name"] for entry in classes], foreground_index(classes)
-    overall = metrics.overall(total, [row["iou"] for row in rows])
-    accuracy, mean_iou, mean_f1, image_iou, empty_as_1 = map(metrics.format_metric, overall.values())
+    accuracy, mean_iou, mean_f1, image_iou, empty_as_1 = map(metrics.format_metric, figures["overall"].values())
     of_what = "their mean IoU" if index is None else f"the IoU of {names[index]}"
-    print(f"{metrics.table(total, names)}\nall {len(rows)} masks as one: accuracy {accuracy}, mean IoU {mean_iou}, "
-          f"mean F1 (that is Dice) {mean_f1}\nmean over the masks of {of_what}: {image_iou}")
-    empty = [row["name"] for row in rows if row["iou"] is None]
+    print(f"{metrics.table(total, names)}\nall {len(figures['images'])} masks as one: accuracy {accuracy}, "
+          f"mean IoU {mean_iou}, mean F1 (that is Dice) {mean_f1}\nmean over the masks of {of_what}: {image_iou}")
+    empty = figures["empty"]
     if empty:
         lacking = "no pixel with a truth" if index is None else f"no {names[index]}, neither true nor predicted"
         print(f"  without {len(empty)} that have {lacking}: {first_few(empty)}; with these counted as 1: {empty_as_1}")
@@ -197,12 +196,12 @@ def evaluate(args):
     classes, ignore, any_encoding = decide_classes(args, [true for _, _, true in pairs])
     load = lambda pair: read_both(*pair[1:], classes, ignore, args.threshold, any_encoding)
     total, rows = score_pairs(pairs, load, classes)
-    print_report(total, rows, classes)
     figures = {"written by": MARK, "predictions": args.predictions, "masks": args.masks,
                "overall": metrics.overall(total, [row["iou"] for row in rows]),
                "classes": metrics.by_class(total, classes), "ignore": ignore, "confusion": total.tolist(),
                "empty": [row["name"] for row in rows if row["iou"] is None], "without_prediction": missing,
                "without_truth": surplus, "images": rows}
+    print_report(total, figures, classes)
     if report:
         write_text(report, json.dumps(figures, indent=1, allow_nan=False))
     ordered = sorted((row["iou"], pair) for row, pair in zip(rows, pairs) if row["iou"] is not None)

@@ -43,6 +43,11 @@ class FCN(nn.Module):
         if batchnorm or dropout:
             self.layers = with_extra_layers(self.layers, batchnorm, dropout)
 
+    @classmethod
+    def reach(cls, **settings):
+        """Return (halo, stride), which are the same for all settings."""
+        return cls.halo, cls.stride
+
     def forward(self, image):
         height, width = image.shape[2:]
         logits = self.layers(pad_to_multiple(image, self.stride))    # (N, classes, H, W), each side even
@@ -99,7 +104,7 @@ class UNet(nn.Module):
         self.classify = nn.Conv2d(width, classes, kernel_size=1)
 
     @staticmethod
-    def reach(depth, upsample):
+    def reach(depth, upsample, **others):
         """Return (halo, stride): how many pixels around it an output pixel sees, and the pooling grid.
 
         Windows end on the pooling grid. Two pixels beyond that edge matter to the last two convolutions; in
@@ -231,11 +236,7 @@ def build(name, classes, **settings):
 
 def reach(name, **settings):
     """Return (halo, stride) of the network that build would return for these settings."""
-    if name == "unet":
-        known = settings_of(name, **settings)
-        return UNet.reach(known["depth"], known["upsample"])
-    settings_of(name, **settings)                # for its errors
-    return FCN.halo, FCN.stride
+    return NETWORKS[name].reach(**settings_of(name, **settings))
 
 
 def load_network(path):

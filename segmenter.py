@@ -80,16 +80,17 @@ class Segmenter:
         """
         means = ood.MeanScores(names)
         with self.feature_distance() if "features" in names else contextlib.nullcontext() as distance:
-            pieces = means.watch(self.core_logits(image))
+            pieces = means.add_up(self.core_logits(image))
             classes = decide(pieces, image.shape[:2], self.zoom)
             scores = means.scores()
             if distance:
                 scores["features"] = -distance.value()
         return self(image) if self.adapt else classes, scores
 
-    def core_logits(self, image):
+    def core_logits(self, image, forward=None):
         """Return the generator patches.core_logits for an image, at the scale at which the network sees it."""
-        return core_logits(self.forward_views, zoom_image(image, self.zoom), self.halo, self.network.stride)
+        forward = forward or self.forward_views
+        return core_logits(forward, zoom_image(image, self.zoom), self.halo, self.network.stride)
 
     @property
     def score_names(self):
@@ -103,12 +104,11 @@ class Segmenter:
     @contextlib.contextmanager
     def adapted(self, image):
         """Inside `with`, BatchNorm's statistics are moved to those of this image, if that was asked for."""
-        smallest = max(zoomed_size(image.shape[:2], self.zoom)) <= self.network.stride
-        if not self.adapt or smallest:           # one value at the bottom has no variance
+        single = max(zoomed_size(image.shape[:2], self.zoom)) <= self.network.stride
+        if not self.adapt or single:             # one value at the bottom has no variance
             yield
             return
-        pieces = core_logits(self.forward, zoom_image(image, self.zoom), self.halo, self.network.stride)
-        with adapted_batchnorm(self.batchnorms, pieces, self.adapt):
+        with adapted_batchnorm(self.batchnorms, self.core_logits(image, self.forward), self.adapt):
             yield
 
 

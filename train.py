@@ -10,7 +10,7 @@
 Writes model.pt (the best epoch by validation), last.pt (to resume), loss_vs_epochs.png, history.csv, settings.args
 (with which it can be repeated) and, of a folder, val.txt (the images that it did not learn from).
 """
-from support.arguments import run_script, train_arguments
+from support.arguments import network_settings, run_script, train_arguments
 
 if __name__ == "__main__":
     ARGS = train_arguments(description=__doc__)  # first: PyTorch takes two seconds to import, a typo should not
@@ -135,7 +135,9 @@ def prepare(args, last=None):
     chosen = choose_halo(halo, stride, args.halo)        # whatever is wrong is said now, not after a minute
     if inexact(halo, chosen):
         print(inexact(halo, chosen))
-    if not last:
+    if last:
+        check_former_knobs(args, last["settings"])
+    else:
         check_unfinished(args)
     found = load_data(args, halo, stride)
     classes = found.classes
@@ -162,11 +164,6 @@ def prepare(args, last=None):
     return Run(args=args, device=device, precision=precision, data=found, sampling=sampling, network=network,
                ema_model=ema_model, optimizer=optimizer, scaler=scaler, criterion=loss_function(args.loss, weights),
                metadata=metadata, began=began)
-
-
-def network_settings(args):
-    """Return those of train.py's arguments that a network is built with."""
-    return {name: getattr(args, name) for name in ("upsample", "batchnorm", "width", "depth", "dropout", "separable")}
 
 
 def load_data(args, halo, stride):
@@ -230,7 +227,9 @@ def check_former_knobs(args, settings):
     if "focal" in args.loss and settings.get("gamma", 2.0) != 2.0:
         raise BadInput(f"the interrupted run had --gamma {settings['gamma']:g}, a knob that is gone: it cannot go on; "
                        "begin another one elsewhere, with --out")
-    before = args.batch // WORLD // settings.get("accumulate", 1)
+    if "accumulate" not in settings:
+        return
+    before = args.batch // WORLD // settings["accumulate"]
     if before != micro_batch_size(args):
         print(f"resumed with parts of {micro_batch_size(args)} patches instead of {before}: weights may differ")
 
@@ -432,8 +431,6 @@ def main(args):
         if "resume" not in last:
             raise BadInput(f"{Path(args.out) / 'last.pt'} holds a network but no training; expected train.py's own")
         args = train_arguments(**last["settings"])
-        if "accumulate" in last["settings"]:     # of a version that had such knobs
-            check_former_knobs(args, last["settings"])
     train(args, last)
     leave_processes()
 

@@ -27,7 +27,7 @@ from model import load_network
 from patches import tiles
 from segmenter import Segmenter
 from support.files import PICTURES, check_writable
-from support.images import find_images, read_image
+from support.images import evenly_spaced, find_images, read_image
 from support.plots import BLUE, ORANGE, save
 
 NEAR = 8                         # pixels
@@ -66,8 +66,7 @@ def main(args):
     out = check_writable(args.out, args.checkpoint, endings=PICTURES)
     model, metadata = load_network(args.checkpoint)
     paths = find_images(args.images)
-    numbers = np.unique(np.linspace(0, len(paths) - 1, args.count).astype(int))
-    images = [read_image(paths[number]) for number in numbers]
+    images = [read_image(paths[number]) for number in evenly_spaced(len(paths), args.count)]
     exact = [Segmenter(model, metadata)(image) for image in images]
     halos = sorted({0, *(model.stride * round(model.halo * part / 8 / model.stride) for part in range(1, 9))})
     print(f"{machine()}; {args.checkpoint} ({model.name}, halo {model.halo}), {len(images)} images like "

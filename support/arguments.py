@@ -132,6 +132,30 @@ def add_prediction_knobs(add):
     add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="auto: a GPU if there is one")
 
 
+NETWORK_KNOBS = "upsample", "batchnorm", "width", "depth", "dropout", "separable"           # beside --model
+
+
+def add_network_knobs(add):
+    """Add the knobs that a network is built with."""
+    add("--model", choices=["fcn", "unet"], default="fcn", help="(fcn: the small one; unet sees further)")
+    add("--upsample", choices=["nearest", "bilinear", "transposed"],
+        help="(fcn: nearest, as bilinear gains nothing; unet: transposed, as in the paper)")
+    add("--batchnorm", action="store_true", help="fcn: add BatchNorm (off: it helps one data set and harms another)")
+    add("--width", type=number(int, 1, 256), default=16, metavar="N",
+        help="unet: channels at full resolution, doubled at each pooling (16: fast on two cores)")
+    add("--depth", type=number(int, 1, 6), default=3, metavar="N",
+        help="unet: poolings (3: with 4, windows of 256 overlap by three quarters)")
+    add("--separable", action="store_true",
+        help="unet: depthwise-separable convolutions (off: they do less work, but learn less)")
+    add("--dropout", type=number(float, 0, 0.99), default=0.0, metavar="P",
+        help="drop this share of the channels (0: it gains nothing, see docs/RESULTS.md)")
+
+
+def network_settings(args):
+    """Return those of the arguments that a network is built with, see model.build."""
+    return {name: getattr(args, name) for name in NETWORK_KNOBS}
+
+
 def add_adaptation(add):
     """Add --adapt, of the scripts that predict with PyTorch; it needs a network with BatchNorm."""
     add("--adapt", type=number(float, 0, 1), default=0.0, metavar="SHARE",
@@ -204,18 +228,7 @@ def train_arguments(argv=None, description=None, **defaults):
         help="steps in a row that use the same images (1 for a pair; 4 for a folder: saves decoding)")
 
     add = parser.add_argument_group("the network").add_argument
-    add("--model", choices=["fcn", "unet"], default="fcn", help="(fcn: the small one; unet sees further)")
-    add("--upsample", choices=["nearest", "bilinear", "transposed"],
-        help="(fcn: nearest, as bilinear gains nothing; unet: transposed, as in the paper)")
-    add("--batchnorm", action="store_true", help="fcn: add BatchNorm (off: it helps one data set and harms another)")
-    add("--width", type=number(int, 1, 256), default=16, metavar="N",
-        help="unet: channels at full resolution, doubled at each pooling (16: fast on two cores)")
-    add("--depth", type=number(int, 1, 6), default=3, metavar="N",
-        help="unet: poolings (3: with 4, windows of 256 overlap by three quarters)")
-    add("--separable", action="store_true",
-        help="unet: depthwise-separable convolutions (off: they do less work, but learn less)")
-    add("--dropout", type=number(float, 0, 0.99), default=0.0, metavar="P",
-        help="drop this share of the channels (0: it gains nothing, see docs/RESULTS.md)")
+    add_network_knobs(add)
     add("--zoom", type=number(float, 0.1, 4), default=1.0, metavar="Z",
         help="see images at this scale, masks keep their size (1: sharp; 0.5: sees twice as far, predicts faster)")
 

@@ -80,8 +80,7 @@ def as_line(name):
 
     So any name that a file system allows can be written and read back.
     """
-    plain = name and name == name.strip() and name.isprintable() and not name.startswith(("#", '"'))
-    return name if plain else json.dumps(name)
+    return name if listable(name) and not name.startswith('"') else json.dumps(name)
 
 
 def find_name(line, known=()):
@@ -98,11 +97,8 @@ def find_name(line, known=()):
 
 
 def listable(name):
-    """Return whether a name can stand in a text file that read_names reads."""
-    try:
-        return bool(name.encode()) and name == name.strip() and name.isprintable() and not name.startswith("#")
-    except UnicodeEncodeError:   # a file name that is no text
-        return False
+    """Return whether a name can stand in a list as it is; one that is no text is not printable either."""
+    return bool(name) and name == name.strip() and name.isprintable() and not name.startswith("#")
 
 
 def read_names(path, known=None):

@@ -51,20 +51,19 @@ class MeanScores:
 
     def __init__(self, names):
         self.functions = {name: OF_LOGITS[name] for name in names if name in OF_LOGITS}
-        self.pixels, self.sums = [], []
+        self.pixels, self.sums = 0, dict.fromkeys(self.functions, 0.0)
 
-    def watch(self, pieces):
+    def add_up(self, pieces):
         """Yield what patches.core_logits yields, and add up the scores of its logits on the way."""
         for rows, columns, logits in pieces:
-            self.pixels.append(logits[0].size)
-            self.sums.append([function(logits).sum(dtype=np.float64) for function in self.functions.values()])
+            self.pixels += logits[0].size
+            for name, function in self.functions.items():
+                self.sums[name] += function(logits).sum(dtype=np.float64)
             yield rows, columns, logits
 
     def scores(self):
         """Return {name: score} of the pieces so far."""
-        pixels = sum(self.pixels)
-        return {name: float(sum(sums[place] for sums in self.sums) / pixels)
-                for place, name in enumerate(self.functions)}
+        return {name: float(total / self.pixels) for name, total in self.sums.items()}
 
 
 class FeatureDistance:

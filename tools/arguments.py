@@ -1,5 +1,5 @@
 """The command lines of the tools. Nothing but the standard library is imported, so that --help answers at once."""
-from support.arguments import Parser, add_prediction_knobs, number
+from support.arguments import Parser, add_network_knobs, add_prediction_knobs, number
 
 
 def crossvalidate_arguments(argv=None, description=None):
@@ -69,15 +69,9 @@ def show_arguments(argv=None, description=None):
     parser = Parser("tools.show", description)
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="network | patches | windows")
     add = kinds.add_parser("network", help="a network as a table").add_argument
-    add("--model", choices=["fcn", "unet"], default="fcn", help="(fcn)")
+    add_network_knobs(add)
     add("--size", type=number(int, 2, 256), default=256, help="side of the input, in pixels (256)")
     add("--classes", type=number(int, 1, 255), default=2, help="classes to tell apart (2)")
-    add("--upsample", choices=["nearest", "bilinear", "transposed"], help="(fcn: nearest, unet: transposed)")
-    add("--batchnorm", action="store_true", help="fcn: BatchNorm after the first three convolutions")
-    add("--width", type=number(int, 1, 256), default=16, help="unet: channels at full resolution (16)")
-    add("--depth", type=number(int, 1, 6), default=3, help="unet: how many poolings (3)")
-    add("--separable", action="store_true", help="unet: depthwise-separable convolutions")
-    add("--dropout", type=number(float, 0, 0.99), default=0.0, help="share of channels dropped (0)")
     add = kinds.add_parser("patches", help="a batch of training patches").add_argument
     add("--out", default="patches.png", help="the picture (patches.png)")
     add = kinds.add_parser("windows", help="the windows over an image").add_argument

@@ -58,7 +58,7 @@ def run_fold(args, words, out, names):
     train.train(settings, last)
     segment, tested = Segmenter.load(out / "model.pt", settings.device), Path(args.test_data or args.data)
     classes = segment.classes
-    examples = find_examples(tested / "images", tested / "masks", segment.metadata, names)
+    examples = find_examples(tested / "images", tested / "masks", segment, names)
     keep = lambda name, mask: write_mask(masks[name], mask, classes)
     found = score(examples, segment, classes, keep)
     figures = {"written by": MARK, "classes": classes, "confusion": found.confusion.tolist(),

@@ -268,7 +268,7 @@ def find_benchmark(args, trained):
     """Return the Examples to time the network on; without --masks they cannot be read. Raises BadInput."""
     choose_halo(trained.network.halo, trained.network.stride, args.halo)
     if args.masks:
-        return find_examples(args.benchmark, args.masks, trained.metadata, only=args.only)
+        return find_examples(args.benchmark, args.masks, trained, only=args.only)
     return Examples(list(named_images(args.benchmark, args.only)), None, args.benchmark)
 
 

@@ -248,7 +248,7 @@ def report(args):
     markdown, pdf = check_writable(out / "report.md"), check_writable(out / "report.pdf")
     pictures = {name: check_writable(out / f"report_{name}.png") for name in PICTURES}
     data = None
-    examples = find_examples(args.images, args.masks, metadata, only=args.only) if args.images else None
+    examples = find_examples(args.images, args.masks, segment, only=args.only) if args.images else None
     try:
         own, data = own_examples(metadata, segment.network)
         examples = examples or own

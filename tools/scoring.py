@@ -7,7 +7,6 @@ import numpy as np
 from tqdm import tqdm
 
 import metrics
-from support.arguments import with_former_settings
 from support.files import BadInput
 from support.images import first_few, images_by_name, read_names, read_pair
 
@@ -29,10 +28,10 @@ class Scores(NamedTuple):
     size: tuple                  # (height, width) of the first image
 
 
-def find_examples(folder_of_images, folder_of_masks, metadata, names=None, only=None):
+def find_examples(folder_of_images, folder_of_masks, segment, names=None, only=None):
     """Return the Examples of the same names: all that have both, or these names, or those in the file `only`.
 
-    Masks are read as those that the network of these metadata was trained on. Raises BadInput.
+    Masks are read as those that the network of this Segmenter was trained on. Raises BadInput.
     """
     images, masks = images_by_name(folder_of_images), images_by_name(folder_of_masks)
     source = f"images of {folder_of_images}"
@@ -45,8 +44,7 @@ def find_examples(folder_of_images, folder_of_masks, metadata, names=None, only=
                        "expected images and masks of the same names")
 
     def read(place):
-        return read_pair(images[names[place]], masks[names[place]], metadata["classes"], metadata["ignore"],
-                         with_former_settings(metadata["settings"])["threshold"])
+        return read_pair(images[names[place]], masks[names[place]], segment.classes, segment.ignore, segment.threshold)
     return Examples(names, read, f"{len(names)} {source}")
 
 

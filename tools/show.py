@@ -20,7 +20,7 @@ from torch import nn
 from data import Dataset
 from model import build
 from patches import Sampling, cut_batches, photometric_jitter, tiles, within_budget
-from support.arguments import train_arguments
+from support.arguments import network_settings, train_arguments
 from support.files import PICTURES, check_writable
 from support.images import read_image, read_pair
 from support.plots import BLUE, ORANGE, SKY, save
@@ -73,8 +73,7 @@ def summary(network, size=256):
 
 def print_network(args):
     """Print the network that `args` describe as a table."""
-    network = build(args.model, args.classes, upsample=args.upsample, batchnorm=args.batchnorm, width=args.width,
-                    depth=args.depth, dropout=args.dropout, separable=args.separable).eval()
+    network = build(args.model, args.classes, **network_settings(args)).eval()
     rows = summary(network, args.size)
     print(f"{'layer':<10}{'output':>16}{'parameters':>12}{'MFLOPs':>10}{'sees':>9}")
     for name, shape, parameters, flops, field in rows:

@@ -104,13 +104,13 @@ def open_network(path, halo, bf16, adapt=0.0):
     return Network(name, trained, key, segment, bf16)
 
 
-def examples_of(folder, metadata, listed, count):
+def examples_of(folder, segment, listed, count):
     """Return {name: function that reads (image, truth)} for at most `count` names of a list.
 
     The list is a file of the data set in `folder`.
     """
     folder = Path(folder)
-    found = find_examples(folder / "images", folder / "masks", metadata, only=folder / listed)
+    found = find_examples(folder / "images", folder / "masks", segment, only=folder / listed)
     places = evenly_spaced(len(found.names), count or len(found.names))
     return {found.names[place]: lambda place=place: found.read(place) for place in places}
 
@@ -434,7 +434,7 @@ def benchmark(args):
         if args.adapt:
             compared.append(open_network(path, args.halo, args.bf16, args.adapt))
     networks = compared + [network for network in networks if network not in compared]
-    test, val = (examples_of(args.data, recipe.segment.metadata, listed, args.images)
+    test, val = (examples_of(args.data, recipe.segment, listed, args.images)
                  for listed in (args.list, "val.txt"))
     scores, worst = out / "scores", SEVERITIES[-1]
     begin_folder(out, {"set of files": set_of_files(files),
