@@ -208,6 +208,16 @@ def resize(image, size):
     return np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR))
 
 
+def resize_indices(indices, size, down=1, across=1):
+    """Return class indices (H, W) at another size (height, width): never averaged, each is that of one pixel.
+
+    Halfway between two pixels it is the lower and right one, so that halving shifts a mask by half a pixel
+    against its image, which is averaged. With `down` or `across` -1 it is the upper or left one.
+    """
+    mirrored = Image.fromarray(indices[::down, ::across])
+    return np.asarray(mirrored.resize(size[::-1], Image.Resampling.NEAREST))[::down, ::across]
+
+
 # ---------------------------------------------------------------------------------------------------
 # Training: images → patches
 
@@ -233,7 +243,7 @@ def class_rows(mask, classes):
 
 
 def choose_patch(cumulative_counts, sampling, epoch, step, slot):
-    """Return where patch `slot` of a step lies: (image number, class or None, pixel number, six random numbers).
+    """Return where patch `slot` of a step lies: (image number, class or None, pixel number, eight random numbers).
 
     `cumulative_counts`, (images, classes + 1), counts the pixels of each class, and of all, in the images up
     to and with each. This is a pure function of seed, epoch, step and slot: there is no generator state to
@@ -245,7 +255,7 @@ def choose_patch(cumulative_counts, sampling, epoch, step, slot):
     the same for so many steps in a row, so that an image has to be decoded only once for them.
     """
     def draw(step):              # all at once, each in [0, 1): drawing costs more than what is done with it
-        return np.random.default_rng((sampling.seed, epoch, step * sampling.batch + slot)).random(9).tolist()
+        return np.random.default_rng((sampling.seed, epoch, step * sampling.batch + slot)).random(11).tolist()
 
     first = step - step % sampling.reuse
     balanced, kind, place, *more = draw(first)
@@ -279,7 +289,7 @@ def cut_patch(image, mask, rows, label, place, random_numbers, sampling):
     It may lie anywhere in the patch, the patch only inside the image; where the image is smaller than a
     patch, its last rows and columns are repeated, without a truth.
     """
-    up, left, upside_down, mirrored, transposed, zoom = random_numbers
+    up, left, upside_down, mirrored, transposed, zoom, below, right = random_numbers
     y, x = find_pixel(mask, rows, label, place)
     smallest, largest = sampling.scale
     side = max(1, round(sampling.size / (smallest * (largest / smallest) ** zoom)))
@@ -291,9 +301,10 @@ def cut_patch(image, mask, rows, label, place, random_numbers, sampling):
         missing = [(0, side - length) for length in mask.shape]
         image = np.pad(image, [*missing, (0, 0)], mode="edge")
         mask = np.pad(mask, missing, constant_values=IGNORE)
-    if side != sampling.size:    # a class index is never averaged
-        image = resize(image, (sampling.size, sampling.size))
-        mask = np.asarray(Image.fromarray(mask).resize([sampling.size] * 2, Image.Resampling.NEAREST))
+    if side != sampling.size:
+        size = sampling.size, sampling.size
+        image = resize(image, size)
+        mask = resize_indices(mask, size, 1 if below < 0.5 else -1, 1 if right < 0.5 else -1)    # unshifted on average
     # Two flips and a transposition make up all eight ways to lay a square.
     down = -1 if sampling.flips == "all" and upside_down < 0.5 else 1
     across = -1 if sampling.flips != "none" and mirrored < 0.5 else 1

@@ -296,7 +296,7 @@ def train_epoch(run, epoch, batches):
             group["lr"] = learning_rate(step, run.progress, args.lr, args.warmup)
         run.scaler.step(run.optimizer)
         run.scaler.update()
-        update_average(weights, args.ema)
+        update_average(weights, average_decay(step, args.ema))
         steps += 1
         run.bar.update()
     return loss_sum.item() / steps if steps else None
@@ -335,6 +335,14 @@ def learning_rate(step, progress, peak, warmup):
     See Loshchilov & Hutter, "SGDR", 2017.
     """
     return peak * min((step + 1) / warmup, 1) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def average_decay(step, decay):
+    """Return the decay of the moving average at this step: little at first, or it would long hold the random weights.
+
+    As TensorFlow's ExponentialMovingAverage does it where it is given the step.
+    """
+    return min(decay, (1 + step) / (10 + step))
 
 
 @torch.no_grad()

@@ -275,7 +275,7 @@ def train_arguments(argv=None, description=None, **defaults):
     add("--clip", type=number(float, 0), default=0.0, metavar="NORM",
         help="scale gradients down to this norm (0: off, as AdamW scales them anyway)")
     add("--ema", type=number(float, 0, 0.9999), default=0.99, metavar="D",
-        help="decay of the moving average of the weights that is kept (0.99: steadier; 0 is no average)")
+        help="decay of the moving average of the weights that is kept, less at first (0.99: steadier; 0 is no average)")
     add("--amp", choices=["auto", "on", "off"], default="off",
         help="multiply in 16 bits; auto tries whether that is faster here (off: the same result on more machines)")
     add("--seed", type=number(int, 0, 2**32 - 1), default=0, metavar="S",

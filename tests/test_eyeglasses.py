@@ -250,3 +250,18 @@ def test_faces_with_and_without_glasses_are_counted_apart(tmp_path, capsys):
     with pytest.raises(BadInput, match="do not both have other"):
         (tmp_path / "only.txt").write_text("other\n")
         analyse.analyse(analyse.parse_arguments([predictions, masks, "--only", str(tmp_path / "only.txt")]))
+
+
+@pytest.mark.parametrize("size", [64, 40, 32, 16])
+def test_a_shrunk_mask_lies_on_its_image(tmp_path, size):
+    mask = np.zeros((64, 64), np.uint8)
+    mask[20:44, 12:52] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    Image.fromarray(mask).save(tmp_path / "image.png")
+    image, smaller = prepare.read_face(prepare.Face("one", tmp_path / "image.png", tmp_path / "mask.png"), size)
+    assert image.shape[:2] == smaller.shape == (size, size) and set(np.unique(smaller)) == {0, 255}
+    centres = [
+        np.argwhere(smaller == 255).mean(axis=0),
+        np.average(np.indices((size, size)).reshape(2, -1), axis=1, weights=image[:, :, 0].ravel()),
+    ]
+    assert np.abs(centres[0] - centres[1]).max() < 0.06

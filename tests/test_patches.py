@@ -19,6 +19,7 @@ from patches import (
     decide,
     noise,
     photometric_jitter,
+    resize_indices,
     stitch,
     stitch_at,
     tiles,
@@ -314,7 +315,7 @@ def test_a_balanced_patch_holds_its_pixel_wherever_the_class_is():
     for label in found:
         for number, (image, mask, rows) in enumerate(samples.items):
             for place in range(rows[label, -1]):
-                [[pixel]], [[value]] = cut_patch(image, mask, rows, label, place, [0, 0, 1, 1, 1, 0], drawing)
+                [[pixel]], [[value]] = cut_patch(image, mask, rows, label, place, [0, 0, 1, 1, 1, 0, 0, 0], drawing)
                 assert value == label == pixel[2]
                 found[label].append((number, *pixel[:2].tolist()))
     for label, places in found.items():
@@ -343,6 +344,48 @@ def test_scales_are_drawn_between_the_two():
     batch, _ = draw([labelled_pair(250, 250)], 2, 500, 32, balance=0, scale=(0.5, 2.0), flips="none")
     scales = 31 / np.ptp(batch[..., 0].astype(int), axis=(1, 2)).clip(1)
     assert 0.45 < scales.min() < 0.55 and 1.8 < scales.max() < 2.4 and 0.9 < np.median(scales) < 1.15
+
+
+def centre(weights):
+    """The centre of mass (y, x) of arrays (..., H, W), in pixels."""
+    y, x = np.mgrid[: weights.shape[-2], : weights.shape[-1]]
+    return np.stack([(weights * y).sum((-2, -1)), (weights * x).sum((-2, -1))]) / weights.sum((-2, -1))
+
+
+@pytest.mark.parametrize("flips", ["none", "mirror"])
+@pytest.mark.parametrize("scale", [0.25, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0])
+def test_a_mask_lies_on_its_image_at_every_scale(scale, flips):
+    """Halved, an image is averaged and its mask is not: on average over the patches neither is shifted."""
+    y, x = np.mgrid[:400, :400]
+    mask = ((y - 200.0) ** 2 + (x - 199.0) ** 2 < min(12, 12 / scale) ** 2).astype(np.uint8)
+    image = np.repeat(255 * mask[:, :, None], 3, axis=2)
+    images, truth = draw([(image, mask)], 2, 400, 64, balance=1.0, scale=(scale, scale), flips=flips)
+    inside = (truth[:, [0, -1]] == 0).all((1, 2)) & (truth[:, :, [0, -1]] == 0).all((1, 2))  # the whole disc
+    inside &= truth.any((1, 2))  # and not a pixel of it that falls between those that are kept
+    assert inside.sum() > 40
+    shift = centre(images[inside, :, :, 0] / 255) - centre(truth[inside] / 1.0)
+    assert np.abs(shift.mean(axis=1)).max() < 0.06, shift.mean(axis=1)
+
+
+def test_indices_halve_to_any_of_the_four_that_a_pixel_is_made_of():
+    indices = np.arange(16, dtype=np.uint8).reshape(4, 4)
+    for down, first in (1, 1), (-1, 0):
+        for across, second in (1, 1), (-1, 0):
+            expected = indices[first::2, second::2]
+            assert resize_indices(indices, (2, 2), down, across).tolist() == expected.tolist()
+            assert (
+                resize_indices(expected, (4, 4), down, across).tolist() == np.kron(expected, np.ones((2, 2))).tolist()
+            )
+
+
+@pytest.mark.parametrize("zoom", [0.25, 0.5, 0.75, 1, 2.0])
+def test_what_is_decided_at_a_zoom_lies_where_the_image_has_it(zoom):
+    y, x = np.mgrid[:400, :400]
+    disc = (y - 200.0) ** 2 + (x - 199.0) ** 2 < 60**2
+    image = np.where(disc[:, :, None], (0, 255, 0), (255, 0, 0)).astype(np.uint8)
+    forward = lambda window: window.transpose(2, 0, 1).astype(np.float32)  # the brightest channel is the class
+    found = decide(core_logits(forward, zoom_image(image, zoom), 8, 2), (400, 400), zoom)
+    assert np.abs(centre(found == 1) - centre(disc)).max() < 0.06
 
 
 def test_an_image_smaller_than_a_patch_is_continued_without_a_truth():

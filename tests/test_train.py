@@ -626,6 +626,26 @@ def test_the_moving_average_is_the_closed_form():
     torch.testing.assert_close(average.layers.conv1.weight, expected)
 
 
+def test_the_moving_average_does_not_begin_at_the_random_weights():
+    """It follows closely at first; later its decay is the one that was asked for."""
+    decays = [train.average_decay(step, 0.99) for step in range(2000)]
+    assert decays[0] == 0.1 and decays[8] == 0.5 and decays[890] == decays[-1] == 0.99
+    assert decays == sorted(decays) and set(train.average_decay(step, 0.0) for step in range(9)) == {0.0}
+
+
+@pytest.mark.parametrize("network", ["fcn", "unet"])
+def test_after_sixty_steps_the_averaged_weights_are_about_as_good_as_the_last_ones(pair, network):
+    """An average over the random weights, too, finds foreground everywhere."""
+    folder, image, mask = pair
+    ious = {}
+    for decay in 0.99, 0:
+        words = ["--epochs", 3, "--steps", 20, "--patch", 32, "--warmup", 10, "--model", network, "--depth", 2]
+        done = inside("train.py", image, mask, *words, "--ema", decay, "--out", f"ema{decay}", cwd=folder)
+        assert done.returncode == 0, done.stderr
+        ious[decay] = float(history(folder / f"ema{decay}")[-1]["val_iou"])
+    assert ious[0.99] > max(0.8, ious[0] - 0.03), ious
+
+
 # ---------------------------------------------------------------------------------------------------
 # What must not go wrong quietly
 

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from patches import resize
@@ -145,8 +144,8 @@ def read_face(face, size):
         raise BadInput(f"{face.image} would have {wanted[1]}x{wanted[0]} pixels; expected at least {SMALLEST} a side")
     if image.shape[:2] != wanted:
         image = resize(image, wanted)
-    if mask.shape != wanted:     # class indices are never averaged
-        mask = np.asarray(Image.fromarray(mask).resize(wanted[::-1], Image.Resampling.NEAREST))
+    if mask.shape != wanted:     # averaged as the image is, so that neither is shifted against the other
+        mask = np.where(resize(mask, wanted) >= 128, 255, 0).astype(np.uint8)
     return image, mask
 
 
