@@ -12,14 +12,13 @@ from support.arguments import evaluate_arguments, run_script
 if __name__ == "__main__":
     ARGS = evaluate_arguments(description=__doc__)
 
-import json
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 import metrics
-from support.files import MARK, PICTURES, BadInput, check_writable, is_jpeg, write_text
+from support.files import PICTURES, BadInput, check_writable, is_jpeg, write_json
 from support.images import (
     IGNORE,
     brighter,
@@ -196,14 +195,14 @@ def evaluate(args):
     classes, ignore, any_encoding = decide_classes(args, [true for _, _, true in pairs])
     load = lambda pair: read_both(*pair[1:], classes, ignore, args.threshold, any_encoding)
     total, rows = score_pairs(pairs, load, classes)
-    figures = {"written by": MARK, "predictions": args.predictions, "masks": args.masks,
+    figures = {"predictions": args.predictions, "masks": args.masks,
                "overall": metrics.overall(total, [row["iou"] for row in rows]),
                "classes": metrics.by_class(total, classes), "ignore": ignore, "confusion": total.tolist(),
                "empty": [row["name"] for row in rows if row["iou"] is None], "without_prediction": missing,
                "without_truth": surplus, "images": rows}
     print_report(total, figures, classes)
     if report:
-        write_text(report, json.dumps(figures, indent=1, allow_nan=False))
+        write_json(report, figures)
     ordered = sorted((row["iou"], pair) for row, pair in zip(rows, pairs) if row["iou"] is not None)
     if out and ordered:
         draw(args, ordered, load, images, classes, out)

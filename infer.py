@@ -16,6 +16,7 @@ from support.arguments import infer_arguments, run_script
 if __name__ == "__main__":
     ARGS = infer_arguments(description=__doc__)  # first: PyTorch takes two seconds to import, a typo should not
 
+import contextlib
 import csv
 import time
 from collections import deque
@@ -26,7 +27,19 @@ import numpy as np
 from tqdm import tqdm
 
 from segmenter import Segmenter
-from support.files import MARK, BadInput, check_writable, is_jpeg, is_ours, keep_apart, write_image, write_whole
+from support.files import (
+    STAMP,
+    BadInput,
+    check_writable,
+    is_jpeg,
+    is_ours,
+    keep_apart,
+    keeps_changes,
+    one_writer,
+    seal,
+    write_image,
+    write_whole,
+)
 from support.images import black_and_white, find_images, name_of, read_image, read_names, to_picture, to_values
 from support.machine import RANK, WORLD
 from support.onnx_file import load_onnx
@@ -82,9 +95,10 @@ def remove(path):
 
 def write_rejected(path, score, rejected):
     """Write a table of the images that were rejected and why: [(name, score), …]."""
-    with write_whole(path) as temporary, temporary.open(
-            "w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-        csv.writer(file).writerows([(f"rejected by {MARK}", score), *rejected])
+    with write_whole(path) as temporary:
+        with temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+            csv.writer(file).writerows([(f"rejected by {STAMP}", score), *rejected])
+        seal(temporary)
 
 
 def decode_ahead(pool, folder, images):
@@ -187,23 +201,29 @@ def segment_all(args, segment, images, masks):
 
 def infer(args):
     """Segment the directory that `args` name; returns a line for each image that failed."""
-    began = time.perf_counter()
-    folder, output = Path(args.images), Path(args.output)
-    keep_apart(output, folder)
+    keep_apart(args.output, args.images)
     segment = open_segmenter(args)
     if segment.inexact:
         print(segment.inexact)
-    images = choose_images(folder, args.only)
+    images = choose_images(Path(args.images), args.only)
     masks = dict(zip(images, mask_paths(images, args.format, segment.classes)))
+    with one_writer(args.output) if RANK == 0 else contextlib.nullcontext():
+        return write_masks(args, segment, masks)
+
+
+def write_masks(args, segment, masks):
+    """Segment images and write their masks, {image: path}; returns a line for each image that failed."""
+    began, output = time.perf_counter(), Path(args.output)
     renamed = sum(image != mask for image, mask in masks.items()) if args.format == "auto" else 0
     if renamed:
         print(f"masks that become .png, as the image's own format cannot hold their values exactly: {renamed}")
     rejecting, listed = args.reject is not None, output / "rejected.csv"
     if rejecting and RANK == 0:
         check_writable(listed, args.onnx or args.checkpoint)
-    mine = images[RANK::WORLD]
+    mine = list(masks)[RANK::WORLD]
     if args.resume:
-        mine = [image for image in mine if not ((output / masks[image]).exists() and is_ours(output / masks[image]))]
+        there = {image: output / masks[image] for image in mine}
+        mine = [image for image, path in there.items() if not (keeps_changes(path) or path.exists())]
 
     results = segment_all(args, segment, mine, masks)
 
@@ -214,7 +234,7 @@ def infer(args):
     elif RANK == 0 and listed.exists() and is_ours(listed):
         remove(listed)           # of an earlier run: no image is rejected any more
     seconds = time.perf_counter() - began
-    there = len(images) - done - len(failures) - len(rejected)
+    there = len(masks) - done - len(failures) - len(rejected)
     print(f"{done} masks in {output}" + (f", {there} were there" if args.resume else "") +
           (f", {len(rejected)} images rejected" if rejecting else "") +
           f"; {seconds:.1f} s on {'ONNX Runtime' if args.onnx else segment.device}, "

@@ -1,15 +1,23 @@
 """Files written whole or not at all, never over a user's own; and how mistakes are told."""
 import contextlib
 import errno
+import functools
 import hashlib
 import json
 import os
+import re
+import secrets
 import time
+import zlib
 from pathlib import Path
 
 from PIL import Image, PngImagePlugin
 
 MARK = "segmentation-from-scratch"  # stands in every file we write; a file without it is not ours to overwrite
+STAMP = f"{MARK} {'0' * 16}"        # what a person might change has this; `seal` replaces the zeros by a digest
+STAMPED = re.compile(MARK.encode() + rb" ([0-9a-f]{16})")
+NEAR = 4096                         # bytes at the start or the end of a file, among which the mark stands
+PNG_TEXT = b"tEXtSoftware\0"        # before the mark in a PNG; behind it, in four bytes, is a checksum of both
 PICTURES = (".png", ".jpg", ".jpeg")
 
 
@@ -22,18 +30,56 @@ def is_jpeg(path):
 
 
 def is_ours(path, mark=MARK):
-    """Return whether a file holds our mark, near its start or its end: other programs seldom copy it."""
+    """Return whether we wrote a file and nobody has changed it since: it holds our mark and, with it, its digest.
+
+    Files of earlier versions have the mark alone, as have those that nobody changes by hand.
+    """
     with open(path, "rb") as file:
-        start = file.read(4096)
-        file.seek(max(len(start), os.path.getsize(path) - 4096))
-        return mark.encode() in start or mark.encode() in file.read()
+        ends = file.read(NEAR)
+        file.seek(max(len(ends), os.path.getsize(path) - NEAR))
+        ends += file.read()
+    if mark.encode() not in ends or not STAMPED.search(ends):
+        return mark.encode() in ends
+    content = Path(path).read_bytes()
+    stamp = find_stamp(content)
+    return stamp is not None and content[stamp:stamp + 16] == digest_around(content, stamp)
+
+
+def find_stamp(content):
+    """Return where a file's content holds the digits of a digest, after our mark, or None."""
+    for start in (0, max(0, len(content) - NEAR)):
+        found = STAMPED.search(content[start:start + NEAR])
+        if found:
+            return start + found.start(1)
+    return None
+
+
+def digest_around(content, stamp):
+    """Return the first 16 digits of the SHA-256 of a file's content without the stamp, as bytes."""
+    checksum = 4 if content.startswith(b"\x89PNG") else 0             # it changes with the stamp
+    return hashlib.sha256(content[:stamp] + content[stamp + 16 + checksum:]).hexdigest()[:16].encode()
+
+
+def seal(path):
+    """Put a digest of a file into its STAMP, if it has one: so is_ours knows whether anybody has changed it since."""
+    content = Path(path).read_bytes()
+    stamp = find_stamp(content)
+    if stamp is None:
+        return
+    digest = digest_around(content, stamp)
+    if content.startswith(b"\x89PNG"):
+        text = PNG_TEXT + MARK.encode() + b" " + digest
+        digest += zlib.crc32(text).to_bytes(4, "big")
+    with open(path, "rb+") as file:
+        file.seek(stamp)
+        file.write(digest)
 
 
 def check_writable(path, *inputs, endings=None, mark=MARK):
     """Check, before any work, that `path` may be written, make its folder, and return it as a Path.
 
-    Raises BadInput for a name without one of the `endings`, a file that is there and was not written by us (it
-    lacks `mark`), one that is also an input, and a folder in which no file can be made.
+    Raises BadInput for a name without one of the `endings`, a file that is there and not as we wrote it (see
+    is_ours), one that is also an input, and a folder in which no file can be made.
     """
     path = Path(path)
     try:
@@ -46,9 +92,11 @@ def check_writable(path, *inputs, endings=None, mark=MARK):
             if any(Path(source).exists() and path.samefile(source) for source in inputs):
                 raise BadInput(f"{path} is an input and would be overwritten; write elsewhere")
             if not is_ours(path, mark):
-                raise BadInput(f"{path} exists and was not written by this program; move it, or write elsewhere")
-        temporary_name(path).touch()
-        temporary_name(path).unlink()
+                raise BadInput(f"{path} exists and was not written by this program, or was changed since; move it, or "
+                               "write elsewhere")
+        temporary = temporary_name(path)
+        temporary.touch()
+        temporary.unlink()
     except OSError as error:
         raise BadInput(f"{path} cannot be written ({error.strerror}); write elsewhere") from error
     return path
@@ -60,41 +108,64 @@ def keep_apart(output, folder):
         raise BadInput(f"{output} is inside {folder}; write elsewhere, or the results would be taken for images")
 
 
-def begin_folder(folder, metadata, anew=False):
-    """Make a folder for results that depend on these metadata, or go on in one that was begun with the same.
-
-    They stand in made_of.json there: names and what JSON can hold. `anew` allows others than it was begun with.
-    Raises BadInput where the folder holds other things.
-    """
-    note = folder / "made_of.json"
-    if note.is_file() and is_ours(note):
-        try:
-            before = json.loads(note.read_text(encoding="utf-8"))
-        except ValueError:
-            raise BadInput(f"{note} is damaged; expected a new folder") from None
-        for name, value in metadata.items():
-            if before.get(name) != value and not anew:
-                raise BadInput(f"{folder} was begun with another {name}, {before.get(name)}, not {value}; expected a "
-                               "new folder, as the two must not be mixed")
-    elif folder.exists() and (not folder.is_dir() or any(not entry.name.startswith(".") for entry in folder.iterdir())):
-        raise BadInput(f"{folder} is there and holds other things; expected a new folder")
-    write_text(check_writable(note), json.dumps({"written by": MARK, **metadata}, indent=1))
+def keeps_changes(path):
+    """Return whether a file is there that is not as we wrote it, and say that it is kept."""
+    if not path.exists() or is_ours(path):
+        return False
+    print(f"kept as it is, since this program did not write it or somebody changed it: {path}")
+    return True
 
 
 @contextlib.contextmanager
-def one_writer(folder):
+def begin_folder(folder, metadata, anew=False):
+    """Make a folder for results that depend on these metadata, or go on in one that was begun with the same.
+
+    Inside `with begin_folder(...):` no other process writes to it. The metadata stand in made_of.json there:
+    names and what JSON can hold. `anew` allows others than it was begun with. Raises BadInput where the folder
+    holds other things.
+    """
+    note = folder / "made_of.json"
+    check_begun(folder, note)
+    with one_writer(folder):
+        before = check_begun(folder, note)
+        for name, value in metadata.items():
+            if before and before.get(name) != value and not anew:
+                raise BadInput(f"{folder} was begun with another {name}, {before.get(name)}, not {value}; expected a "
+                               "new folder, as the two must not be mixed")
+        write_json(check_writable(note), metadata)
+        yield
+
+
+def check_begun(folder, note):
+    """Return the metadata that a folder was begun with, none if it is new. Raises BadInput for any other folder."""
+    if note.is_file() and is_ours(note):
+        try:
+            return json.loads(note.read_text(encoding="utf-8"))
+        except ValueError:
+            raise BadInput(f"{note} is damaged; expected a new folder") from None
+    if folder.exists() and (not folder.is_dir() or any(not entry.name.startswith(".") for entry in folder.iterdir())):
+        raise BadInput(f"{folder} is there and holds other things; expected a new folder")
+    return {}
+
+
+@contextlib.contextmanager
+def one_writer(folder, name=".lock"):
     """Let no other process write to a folder, inside `with one_writer(folder):`; the lock dies with the process.
 
-    Raises BadInput where another one does, since two runs would mix their files.
+    `name` is the lock's file. Raises BadInput where another process has it, since two runs would mix their files.
     """
-    path = Path(folder) / ".lock"
-    with open(path, "ab") as file:
-        try:
-            lock(file)
-        except OSError as error:                 # else the file system knows no locks: go on without
-            if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
+    path = Path(folder) / name
+    with contextlib.ExitStack() as stack:
+        file = None
+        while file is None or not is_still(path, file):              # who had it may remove it in this moment
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                file = stack.enter_context(open(path, "ab"))
+            except OSError as error:
+                raise BadInput(f"{folder} cannot be written to ({error.strerror}); write elsewhere") from error
+            if not lock(file):
                 raise BadInput(f"{folder} is being written to by another process; wait for its end, or write "
-                               "elsewhere") from None
+                               "elsewhere")
         try:
             yield
         finally:
@@ -102,16 +173,28 @@ def one_writer(folder):
                 path.unlink()
 
 
+def is_still(path, file):
+    """Return whether an open file is the one that has this path."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
+
+
 def lock(file):
-    """Lock an open file for this process. Raises OSError where another one has locked it."""
-    if os.name == "nt":
-        import msvcrt
+    """Lock an open file for this process and return whether that went well: no other one has it."""
+    try:
+        if os.name == "nt":
+            import msvcrt
 
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-    else:
-        import fcntl
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
 
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:                     # else the file system knows no locks: go on without
+        return error.errno not in (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
+    return True
 
 
 def set_of_files(paths):
@@ -121,8 +204,21 @@ def set_of_files(paths):
 
 
 def temporary_name(path):
-    """Return where a file is written until it is whole: in the same folder, so that renaming is a single step."""
-    return path.with_name(f".{path.name}.part")
+    """Return where a file is written until it is whole: in the same folder, so that renaming is a single step.
+
+    No other process has the name, and no file of a user.
+    """
+    remove_left_over(path.parent)
+    return path.with_name(f".{MARK}-{secrets.token_hex(8)}.part")
+
+
+@functools.cache
+def remove_left_over(folder):
+    """Remove, once a process, what a process left in a folder that was killed while it wrote there."""
+    for path in folder.glob(f".{MARK}-*.part"):
+        with contextlib.suppress(OSError):       # another process may remove it, too
+            if time.time() - path.stat().st_mtime > 3600:
+                path.unlink()
 
 
 @contextlib.contextmanager
@@ -162,9 +258,15 @@ def rename(source, target):
 
 
 def write_text(path, text):
-    """Write a text file, whole or not at all."""
+    """Write a text file with a STAMP in it, whole or not at all."""
     with write_whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
+        seal(temporary)
+
+
+def write_json(path, content, **layout):
+    """Write a dict as JSON, first of all who wrote it."""
+    write_text(path, json.dumps({"written by": STAMP, **content}, allow_nan=False, **{"indent": 1, **layout}))
 
 
 def write_image(path, array, **changed):
@@ -174,15 +276,16 @@ def write_image(path, array, **changed):
     thresholded at half. `changed` are options of Pillow's writer that differ from ours.
     """
     note = PngImagePlugin.PngInfo()
-    note.add_text("Software", MARK)
+    note.add_text("Software", STAMP)
     options = {".png": {"format": "PNG", "pnginfo": note},
-               ".jpg": {"format": "JPEG", "quality": 95, "subsampling": 0, "comment": MARK},
-               ".tif": {"format": "TIFF", "compression": "tiff_deflate", "software": MARK},
+               ".jpg": {"format": "JPEG", "quality": 95, "subsampling": 0, "comment": STAMP},
+               ".tif": {"format": "TIFF", "compression": "tiff_deflate", "software": STAMP},
                ".bmp": {"format": "BMP"},
-               ".webp": {"format": "WEBP", "lossless": True, "exact": True, "xmp": MARK.encode()}}
+               ".webp": {"format": "WEBP", "lossless": True, "exact": True, "xmp": STAMP.encode()}}
     ending = {".jpeg": ".jpg", ".tiff": ".tif"}.get(Path(path).suffix.lower(), Path(path).suffix.lower())
     with write_whole(path) as temporary:
         Image.fromarray(array).save(temporary, **{**options[ending], **changed})
         if ending == ".bmp":     # which has no place for remarks; readers stop before what follows the pixels
             with temporary.open("ab") as file:
-                file.write(MARK.encode())
+                file.write(STAMP.encode())
+        seal(temporary)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
-from support.files import MARK, BadInput, is_jpeg, write_text
+from support.files import STAMP, BadInput, is_jpeg, write_text
 
 MAX_LENGTH = 65_500              # pixels a side: the most that a JPEG can hold
 MAX_VALUES = 16                  # distinct values in a mask; what holds more is not a mask but a picture of one
@@ -122,7 +122,7 @@ def read_names(path, known=None):
 
 def write_names(path, names, remark=""):
     """Write a text file that read_names reads."""
-    write_text(path, "\n".join([f"# {MARK}: {remark}" if remark else f"# {MARK}", *map(as_line, names), ""]))
+    write_text(path, "\n".join([f"# {STAMP}: {remark}" if remark else f"# {STAMP}", *map(as_line, names), ""]))
 
 
 def hash_to_unit(name):

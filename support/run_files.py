@@ -11,7 +11,7 @@ import torch
 
 from support.arguments import as_settings_file
 from support.checkpoint import save_checkpoint
-from support.files import MARK, BadInput, check_writable, keep_apart, write_text, write_whole
+from support.files import MARK, STAMP, BadInput, check_writable, keep_apart, write_text, write_whole
 from support.images import write_names
 from support.machine import RANK, WORLD
 
@@ -47,7 +47,7 @@ def begin_files(run):
         return
     save_last(run)
     machine = ", ".join(f"{name} {value}" for name, value in run.metadata["versions"].items())
-    remarks = [f"{MARK}: python train.py @settings.args --out DIR repeats this training", machine]
+    remarks = [f"{STAMP}: python train.py @settings.args --out DIR repeats this training", machine]
     write_text(out / "settings.args", as_settings_file(args, remarks, (*NOT_SETTINGS, "device", "tensorboard")))
     if run.data.held_out:
         write_names(out / "val.txt", run.data.held_out, "the images to validate on")

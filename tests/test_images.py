@@ -1,5 +1,8 @@
 """Files in every kind that users have, written by the test itself, and outputs whole or not at all."""
 
+import json
+import os
+import re
 import struct
 import unicodedata
 import zlib
@@ -9,8 +12,20 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+import support.files
 from data import hold_out
-from support.files import PICTURES, BadInput, check_writable, write_image, write_whole
+from support.files import (
+    MARK,
+    PICTURES,
+    STAMP,
+    BadInput,
+    check_writable,
+    is_ours,
+    one_writer,
+    write_image,
+    write_json,
+    write_whole,
+)
 from support.images import (
     find_classes,
     image_size,
@@ -327,6 +342,70 @@ def test_a_failed_write_leaves_what_was_there(tmp_path):
     with write_whole(path) as temporary:
         temporary.write_text("after")
     assert path.read_text() == "after" and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "tif", "bmp", "webp"])
+def test_a_file_that_somebody_changed_is_no_longer_ours(tmp_path, ending):
+    path = tmp_path / f"a.{ending}"
+    write_image(path, COLOURS)
+    assert is_ours(path)
+    with Image.open(path) as image:
+        image.verify()  # checksums, too
+    assert np.array_equal(read_image(path), COLOURS) or ending == "jpg"
+    content = bytearray(path.read_bytes())
+    start = content.find(MARK.encode()) + len(MARK)
+    stamp = range(start, start + 17 + 4 * (ending == "png"))  # in a PNG with a checksum of nothing else
+    for place in range(0, len(content), 7):
+        changed = content.copy()
+        changed[place] ^= 1
+        path.write_bytes(changed)
+        assert not is_ours(path) or place in stamp
+    path.write_bytes(content + b"more")
+    assert not is_ours(path)
+    path.write_bytes(content)
+    assert is_ours(path)
+
+
+def test_a_text_that_somebody_changed_is_no_longer_ours(tmp_path):
+    write_names(tmp_path / "list.txt", ["one", "two"], "a remark")
+    write_json(tmp_path / "figures.json", {"iou": 0.5})
+    assert json.loads((tmp_path / "figures.json").read_text())["iou"] == 0.5
+    for path in tmp_path.iterdir():
+        text = path.read_text()
+        assert is_ours(path) and "0" * 16 not in text
+        path.write_text(text.replace("o", "0"))
+        assert not is_ours(path)
+        path.write_text(text.replace(STAMP.split()[0], "nobody"))
+        assert not is_ours(path)
+        path.write_text(re.sub("scratch [0-9a-f]{16}", "scratch", text))
+        assert is_ours(path)  # as earlier versions wrote it
+
+
+def test_what_killed_processes_left_is_removed_when_it_is_old(tmp_path):
+    old, new, users = (tmp_path / name for name in (f".{MARK}-00.part", f".{MARK}-11.part", ".list.txt.part"))
+    for path in (old, new, users):
+        path.write_text("half")
+        os.utime(path, (0, 0) if path != new else None)
+    write_names(tmp_path / "list.txt", ["one"])
+    assert not old.exists() and new.exists() and users.read_text() == "half"
+
+
+def test_a_lock_that_is_removed_while_another_waits_for_it_locks_nobody_out(tmp_path, monkeypatch):
+    """Who has opened it before its end must not hold a file that nobody can find any more."""
+    real, seen = support.files.lock, []
+
+    def lock(file):
+        if not seen:
+            (tmp_path / ".lock").unlink()  # the other one ends now
+        seen.append(file)
+        return real(file)
+
+    monkeypatch.setattr(support.files, "lock", lock)
+    with one_writer(tmp_path):
+        assert len(seen) == 2
+        with pytest.raises(BadInput, match="being written to by another process"), one_writer(tmp_path):
+            pass
+    assert not list(tmp_path.iterdir())
 
 
 def test_claim(tmp_path):

@@ -12,12 +12,13 @@ import pytest
 import torch
 from conftest import ROOT, command, fails_in_one_line, inside, write_pair
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 import infer
 from model import FCN, UNet, load_network
 from segmenter import Segmenter
 from support.checkpoint import save_checkpoint
-from support.files import BadInput
+from support.files import MARK, BadInput, one_writer
 from support.images import read_image, read_mask
 
 NAMES = ["photo.jpg", "upper.JPG", "c.jpeg", "d.png", "e.tif", "f.bmp", "g.webp", "deep/er/photo.jpg", "with.dots.png"]
@@ -125,23 +126,45 @@ def test_resume_leaves_out_what_is_done_and_nothing_else(images, tmp_path):
     checkpoint(tmp_path / "model.pt", network(), [0, 255])
     assert inside("infer.py", "images", "out", cwd=tmp_path).returncode == 0
     (tmp_path / "out" / "d.png").unlink()
-    (tmp_path / "out" / ".d.png.part").write_bytes(b"half of a mask")  # as a killed process leaves it
+    (tmp_path / "out" / ".d.png.part").write_bytes(b"a user's own, whatever it is")
     before = {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in NAMES if name != "d.png"}
     done = command("infer.py", "images", "out", "--resume", cwd=tmp_path)
     assert done.returncode == 0 and f"1 masks in out, {len(NAMES) - 1} were there" in done.stdout
     assert before == {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in before}
-    assert files(tmp_path / "out") == sorted(NAMES)
+    assert files(tmp_path / "out") == sorted([".d.png.part", *NAMES])
     again = command("infer.py", "images", "out", cwd=tmp_path)  # its own masks it may write again
     assert again.returncode == 0 and f"{len(NAMES)} masks" in again.stdout
 
 
 @pytest.mark.slow
-def test_resume_does_not_take_a_strangers_file_for_a_mask(images, tmp_path):
+def test_masks_that_a_person_corrected_are_kept(images, tmp_path):
+    """Even where the editor copies our mark: the digest beside it no longer fits."""
     checkpoint(tmp_path / "model.pt", network(), [0, 255])
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "d.png").write_text("the user's own")
-    done = command("infer.py", "images", "out", "--resume", cwd=tmp_path)
-    assert done.returncode == 1 and "d.png exists and was not written by this program" in done.stderr
+    assert inside("infer.py", "images", "out", cwd=tmp_path).returncode == 0
+    for name in "d.png", "upper.JPG", "e.tif":
+        with Image.open(tmp_path / "out" / name) as mask:
+            corrected = Image.fromarray(255 - np.asarray(mask))
+            note = PngInfo()
+            note.add_text("Software", mask.info.get("Software", ""))
+            more = {"pnginfo": note} if name == "d.png" else {"comment": mask.info.get("comment", b"")}
+            more = {"tiffinfo": mask.tag_v2} if name == "e.tif" else more
+        corrected.save(tmp_path / "out" / name, **more)
+        assert MARK.encode() in (tmp_path / "out" / name).read_bytes()
+    before = {name: (tmp_path / "out" / name).read_bytes() for name in NAMES}
+    done = inside("infer.py", "images", "out", "--resume", cwd=tmp_path)
+    assert done.returncode == 0 and done.stdout.count("kept as it is") == 3 and "0 masks in out" in done.stdout
+    assert before == {name: (tmp_path / "out" / name).read_bytes() for name in NAMES}
+    again = inside("infer.py", "images", "out", cwd=tmp_path)
+    assert again.returncode == 1 and again.stderr.count("was changed since") == 3
+    assert before == {name: (tmp_path / "out" / name).read_bytes() for name in NAMES}
+
+
+def test_two_do_not_write_into_one_folder(images, tmp_path):
+    checkpoint(tmp_path / "model.pt", network(), [0, 255])
+    with one_writer(tmp_path / "out"):
+        fails_in_one_line(inside("infer.py", "images", "out", cwd=tmp_path), "out is being written to")
+    assert inside("infer.py", "images", "out", cwd=tmp_path).returncode == 0
+    assert files(tmp_path / "out") == sorted(NAMES)
 
 
 @pytest.mark.slow

@@ -27,7 +27,7 @@ from data import find_pairs
 from infer import write_mask
 from model import load_network
 from segmenter import Segmenter
-from support.files import MARK, BadInput, begin_folder, check_writable, set_of_files, write_text
+from support.files import BadInput, begin_folder, check_writable, set_of_files, write_json
 from support.images import hash_to_unit, write_names
 from support.machine import WORLD
 from tools.scoring import find_examples, score
@@ -61,10 +61,10 @@ def run_fold(args, words, out, names):
     examples = find_examples(tested / "images", tested / "masks", segment, names)
     keep = lambda name, mask: write_mask(masks[name], mask, classes)
     found = score(examples, segment, classes, keep)
-    figures = {"written by": MARK, "classes": classes, "confusion": found.confusion.tolist(),
+    figures = {"classes": classes, "confusion": found.confusion.tolist(),
                "overall": metrics.overall(found.confusion, found.ious),
                "images": [{"name": name, "iou": iou} for name, iou in zip(names, found.ious)]}
-    write_text(scores, json.dumps(figures, indent=1, allow_nan=False))
+    write_json(scores, figures)
     return figures
 
 
@@ -82,11 +82,15 @@ def crossvalidate(args, words):
     train_arguments([*words, "--data", args.data])   # a wrong one is reported now
     out = Path(args.out)
     files = [path for _, *both in pairs for path in both]
-    begin_folder(out, {"arguments": " ".join(words), "data": args.data, "folds": args.folds, "tested": args.test_data,
-                       "set of files": set_of_files(files)},
-                 anew=not any(out.glob("fold*/last.pt")))             # until something was trained
-    report = check_writable(out / "crossvalidation.json")
-    wanted, found = parts([name for name, *_ in pairs], args.folds)[:args.first], []
+    made_of = {"arguments": " ".join(words), "data": args.data, "folds": args.folds, "tested": args.test_data,
+               "set of files": set_of_files(files)}
+    with begin_folder(out, made_of, anew=not any(out.glob("fold*/last.pt"))):        # until something was trained
+        run_folds(args, words, out, parts([name for name, *_ in pairs], args.folds)[:args.first])
+
+
+def run_folds(args, words, out, wanted):
+    """Train and test the folds, given the names that each is tested on, and write and print the figures of all."""
+    report, found = check_writable(out / "crossvalidation.json"), []
     for fold, part in enumerate(wanted):
         print(f"fold {fold + 1} of {len(wanted)}: {len(part)} images to test on")
         found.append(run_fold(args, words, out / f"fold{fold}", part))
@@ -94,9 +98,8 @@ def crossvalidate(args, words):
     print(f"\n{sum(map(len, wanted))} images, each tested by a network that did not learn from it")
     print_folds(found)
     confusion, classes = sum(np.array(fold["confusion"]) for fold in found), found[0]["classes"]
-    write_text(report, json.dumps({
-        "written by": MARK, "classes": metrics.by_class(confusion, classes), "confusion": confusion.tolist(),
-        "folds": [fold["overall"] for fold in found]}, indent=1))
+    write_json(report, {"classes": metrics.by_class(confusion, classes), "confusion": confusion.tolist(),
+                        "folds": [fold["overall"] for fold in found]})
 
 
 def print_folds(found):

@@ -26,7 +26,7 @@ import metrics
 import train
 from patches import tiles, zoomed_size
 from segmenter import Segmenter
-from support.files import MARK, BadInput, check_writable, write_text, write_whole
+from support.files import MARK, STAMP, BadInput, check_writable, one_writer, seal, write_text, write_whole
 from support.images import foreground_index
 from support.machine import WORLD
 from support.run_files import HISTORY
@@ -155,7 +155,7 @@ def as_markdown(title, blocks):
     def plain(text):             # a file's name may hold what Markdown takes for its own
         return re.sub(r"([\\`*_<\[#])", r"\\\1", text)
 
-    text = [f"# {plain(title)}", f"<!-- {MARK}: tools.report -->"]
+    text = [f"# {plain(title)}", f"<!-- {STAMP}: tools.report -->"]
     for kind, *content in blocks:
         if kind == "heading":
             text.append(f"## {content[0]}")
@@ -233,13 +233,20 @@ def write_pdf(path, title, blocks):
                 page.text(0.5, 0.4 / height, f"{place} of {len(pages)}", size=8, ha="center")
                 pdf.savefig(page, dpi=200)
         with temporary.open("ab") as file:   # readers stop before; so it can be told that the file is ours
-            file.write(f"% {MARK}\n".encode())
+            file.write(f"% {STAMP}\n".encode())
+        seal(temporary)
 
 
 def report(args):
     """Make the report that `args` ask for. Raises BadInput."""
     if WORLD > 1:
         raise BadInput("a report is made by one process; expected no torchrun")
+    with one_writer(args.out or args.run, ".report.lock"):            # the training itself may still go on
+        make_report(args)
+
+
+def make_report(args):
+    """Test the network of the run, write the pictures, and write report.md and report.pdf."""
     run, out = Path(args.run), Path(args.out or args.run)
     segment = Segmenter.load(run / "model.pt", args.device, args.halo, args.tta)
     metadata = segment.metadata

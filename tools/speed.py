@@ -14,14 +14,13 @@ if __name__ == "__main__":
     ARGS = speed_arguments(description=__doc__)     # before the imports that take seconds
 
 import contextlib
-import json
 import statistics
 import sys
 import time
 from pathlib import Path
 
 from segmenter import Segmenter
-from support.files import MARK, BadInput, check_writable, write_image, write_text
+from support.files import BadInput, check_writable, write_image, write_json
 from support.images import named_images, read_image
 from support.machine import cores
 
@@ -71,8 +70,7 @@ def measure(args):
           f"{min(milliseconds):.1f} to {max(milliseconds):.1f}) with {threads} threads, "
           f"{f'{peak / 1e6:.0f} MB of memory' if peak else 'memory n/a'}, file {size / 1e6:.2f} MB")
     if report:
-        write_text(report, json.dumps({"written by": MARK, "seconds": seconds, "threads": threads, "peak_bytes": peak,
-                                       "file_bytes": size}))
+        write_json(report, {"seconds": seconds, "threads": threads, "peak_bytes": peak, "file_bytes": size})
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ from model import load_network
 from segmenter import Segmenter
 from support import ood
 from support.devices import pick_device
-from support.files import MARK, BadInput, begin_folder, check_writable, set_of_files, write_text
+from support.files import BadInput, begin_folder, check_writable, set_of_files, write_json
 from support.images import evenly_spaced, images_by_name, named_images, read_image
 from support.machine import WORLD
 from tools.scoring import find_examples
@@ -141,7 +141,7 @@ def look(network, examples, condition, out, damage=None):
             if truth is not None:
                 confusion = metrics.confusion_matrix(truth, indices, len(network.segment.classes)).tolist()
             rows.append({"name": name, "confusion": confusion, "scores": scores})
-        write_text(path, json.dumps({"written by": MARK, "images": rows}))
+        write_json(path, {"images": rows}, indent=None)
     return [Image(row["confusion"] and np.array(row["confusion"]), row["scores"]) for row in rows]
 
 
@@ -436,9 +436,17 @@ def benchmark(args):
     networks = compared + [network for network in networks if network not in compared]
     test, val = (examples_of(args.data, recipe.segment, listed, args.images)
                  for listed in (args.list, "val.txt"))
-    scores, worst = out / "scores", SEVERITIES[-1]
-    begin_folder(out, {"set of files": set_of_files(files),
-                       **{name: getattr(args, name) for name in ("list", "halo", "bf16", "images")}})
+    made_of = {name: getattr(args, name) for name in ("list", "halo", "bf16", "images")}
+    with begin_folder(out, {"set of files": set_of_files(files), **made_of}):
+        return write_figures(args, out, kinds, networks, compared, recipe, test, val)
+
+
+def write_figures(args, out, kinds, networks, compared, recipe, test, val):
+    """Look at all images with all networks, and write the figures and the pictures of the four tasks.
+
+    The first of the `networks` is the baseline; those that are `compared` also see damaged images.
+    """
+    baseline, scores, worst = networks[0], out / "scores", SEVERITIES[-1]
     report, *pictures = [check_writable(out / name) for name in ("benchmark.json", "efficiency.png", "robustness.png",
                                                         "rejection.png")]
 
@@ -463,7 +471,7 @@ def benchmark(args):
         far = [image for folder in args.far for image in look_at_folder(recipe, folder, args.images, scores)]
         figures["rejection"] = rejection(recipe, clean[recipe.name], chosen_by, near, far, args.keep)
         draw_rejection(clean[recipe.name], near, far, figures["rejection"], pictures[2])
-    write_text(report, json.dumps({"written by": MARK, **figures}, indent=1, allow_nan=False))
+    write_json(report, figures)
     print(f"\nsee {report}, {', '.join(str(picture) for picture in pictures)}")
     return figures
 

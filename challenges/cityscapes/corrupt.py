@@ -364,12 +364,12 @@ def corrupt_folder(args):
     source, out = Path(args.source), Path(args.out)
     keep_apart(out, source)
     images = images_by_name(source)
-    begin_folder(out, {"kind": args.kind, "severity": args.severity, "seed": args.seed,
-                       "set of images": set_of_files(list(images.values()))})
+    made_of = {"kind": args.kind, "severity": args.severity, "seed": args.seed,
+               "set of images": set_of_files(list(images.values()))}
     one = functools.partial(make, out, args.kind, args.severity, args.seed)
-    problems = [("images that cannot be read", problem) for problem in
-                tqdm(in_threads(one, images.items(), args.workers), total=len(images), unit="image", disable=None)
-                if problem]
+    with begin_folder(out, made_of):
+        found = list(tqdm(in_threads(one, images.items(), args.workers), total=len(images), unit="image", disable=None))
+    problems = [("images that cannot be read", problem) for problem in found if problem]
     if len(problems) == len(images):
         raise BadInput(f"none of the {len(images)} images in {source} can be read: {problems[0][1]}")
     print(f"{out}: {len(images) - len(problems)} images, {args.kind} of severity {args.severity}")

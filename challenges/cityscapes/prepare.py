@@ -15,6 +15,7 @@ train.txt, val.txt and test.txt. Where test has no labels, test.txt is the split
 is left for val.txt, it gets the last frames of each city or drive in train. Images without labels
 go to inference/. After an interruption, the same command continues.
 """
+import json
 import os
 import shutil
 from collections import defaultdict
@@ -24,7 +25,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from support.arguments import Parser, number, run_script
-from support.files import BadInput, begin_folder, keep_apart, set_of_files, write_whole
+from support.files import BadInput, begin_folder, keep_apart, keeps_changes, set_of_files, write_json, write_whole
 from support.images import (
     find_images,
     image_size,
@@ -104,7 +105,6 @@ def take(source, target):
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     with write_whole(target) as temporary:
-        temporary.unlink(missing_ok=True)    # left by a killed process
         try:
             os.link(source.resolve(), temporary)         # resolved, as a link to a relative link would point nowhere
         except OSError:          # another disk, or a file system without links
@@ -135,8 +135,13 @@ def prepare(args):
         expected = "leftImg8bit/train/CITY/*.png" if args.layout == "cityscapes" else "train/images/ or train/"
         raise BadInput(f"{source} holds no images where {args.layout} has them; expected {expected}")
     files = [path for scene in scenes for path in (scene.image, scene.mask) if path]
-    begin_folder(out, {"layout": args.layout, "choose": args.choose, "set of files": set_of_files(files)})
+    made_of = {"layout": args.layout, "choose": args.choose, "set of files": set_of_files(files)}
+    with begin_folder(out, made_of):
+        link_scenes(args, out, scenes, classes, ignore)
 
+
+def link_scenes(args, out, scenes, classes, ignore):
+    """Link or copy the images and masks of all scenes that can be used, and write the lists and the class table."""
     problems, taken, labelled = [], set(), defaultdict(list)
     found = in_threads(lambda scene: check(scene, classes, ignore), scenes, args.workers)
     for scene, has_labels in zip(scenes, tqdm(found, total=len(scenes), unit="scene", disable=None)):
@@ -152,8 +157,9 @@ def prepare(args):
                 take(scene.mask, out / "masks" / f"{scene.name}.png")
                 labelled[scene.split].append(scene)
     if not taken:
-        raise BadInput(f"none of the {len(scenes)} scenes in {source} can be used: {problems[0][1]}")
-    shutil.copyfile(HERE / f"{args.layout}.json", out / "classes.json")
+        raise BadInput(f"none of the {len(scenes)} scenes in {args.source} can be used: {problems[0][1]}")
+    if not keeps_changes(out / "classes.json"):
+        write_json(out / "classes.json", json.loads((HERE / f"{args.layout}.json").read_text(encoding="utf-8")))
 
     lists = {split: {scene.name for scene in labelled[split]} for split in SPLITS}
     if not lists["test"]:
@@ -162,9 +168,13 @@ def prepare(args):
         lists["val"] = last_of_each(labelled["train"], args.choose)
         lists["train"] -= lists["val"]
     for split, names in lists.items():
-        (out / f"{split}.txt").unlink(missing_ok=True)
+        listed = out / f"{split}.txt"
+        if keeps_changes(listed):
+            continue
         if names:
-            write_names(out / f"{split}.txt", sorted(names))
+            write_names(listed, sorted(names))
+        else:
+            listed.unlink(missing_ok=True)
     print(f"{out}: " + ", ".join(f"{len(names)} in {split}.txt" for split, names in lists.items() if names) +
           f"; {len(taken) - sum(map(len, labelled.values()))} without labels, to infer")
     print_left_out(problems)

@@ -14,7 +14,6 @@ many images there are.
 import colorsys
 import functools
 import hashlib
-import json
 import os
 import shutil
 from collections import defaultdict
@@ -27,7 +26,7 @@ from tqdm import tqdm
 
 from challenges.coco.annotations import box, draw, find_categories, outline, read, sound
 from support.arguments import Parser, number, run_script
-from support.files import BadInput, begin_folder, keep_apart, write_image, write_text, write_whole
+from support.files import BadInput, begin_folder, keep_apart, keeps_changes, write_image, write_json, write_whole
 from support.images import (
     IGNORE,
     READABLE,
@@ -238,11 +237,12 @@ def make(plan, job):
     if not shown:
         return Made([], [], [*problems, ("images in which no pixel is of the classes", name)])
     copy, painted = plan.out / "images" / name, (plan.out / "masks" / name).with_suffix(".png")
-    if not (copy.exists() and painted.exists()):
-        for path in (copy, painted):
-            path.parent.mkdir(parents=True, exist_ok=True)
+    for path in (copy, painted):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    if not copy.exists():
         with write_whole(copy) as temporary:
             shutil.copyfile(plan.images / name, temporary)
+    if not painted.exists():
         write_image(painted, plan.colours[mask])
     return Made(shown, drawn, problems)
 
@@ -312,9 +312,14 @@ def prepare(args):
     for image in chosen.images:
         digest.update(f"{image['file_name']} {(folder / image['file_name']).stat().st_size}".encode())
     settings = ("classes", "per_class", "order", "boxes", "split", "seed")
-    begin_folder(out, {**{name: getattr(args, name) for name in settings}, "colours": colours[:100, :3].tolist(),
-                       "set of annotations and images": f"{len(chosen.images)} {digest.hexdigest()[:16]}"})
+    made_of = {**{name: getattr(args, name) for name in settings}, "colours": colours[:100, :3].tolist(),
+               "set of annotations and images": f"{len(chosen.images)} {digest.hexdigest()[:16]}"}
+    with begin_folder(out, made_of):
+        write_all(args, out, folder, chosen, colours, parts)
 
+
+def write_all(args, out, folder, chosen, colours, parts):
+    """Write the images and masks that are `chosen`, the tables and the lists, and print what was made."""
     order = [1 + args.classes.index(name) for name in args.order]
     plan = Plan(folder, out, chosen.layers, order, colours, args.boxes)
     boxed = set(parts["train"]) if args.boxes is not None else set()
@@ -340,17 +345,20 @@ def write_tables(out, names, colours, chosen, kept, parts):
     """
     values = colours[:len(names) + 1, :3].tolist()
     classes = [{"name": name, "value": value} for name, value in zip(["background", *names], values)]
-    write_text(out / "classes.json", json.dumps({"classes": classes, "ignore": [list(UNKNOWN[:3])]}, indent=1))
+    if not keeps_changes(out / "classes.json"):
+        write_json(out / "classes.json", {"classes": classes, "ignore": [list(UNKNOWN[:3])]})
+    for part, files in parts.items():
+        listed = [name_of(out / file, out) for file in files if file in kept]
+        if listed and not keeps_changes(out / f"{part}.txt"):
+            write_names(out / f"{part}.txt", listed)
     of_a_class = lambda category: chosen.layers[category] not in (None, IGNORE)
-    write_text(out / "annotations.json", json.dumps({
+    if keeps_changes(out / "annotations.json"):
+        return
+    write_json(out / "annotations.json", {
         **{part: chosen.table[part] for part in ("info", "licenses") if part in chosen.table},
         "images": [image for image in chosen.images if image["file_name"] in kept],
         "annotations": [one for made in kept.values() for one in made.annotations if of_a_class(one["category_id"])],
-        "categories": [category for category in chosen.table["categories"] if of_a_class(category["id"])]}))
-    for part, files in parts.items():
-        listed = [name_of(out / file, out) for file in files if file in kept]
-        if listed:
-            write_names(out / f"{part}.txt", listed)
+        "categories": [category for category in chosen.table["categories"] if of_a_class(category["id"])]}, indent=None)
 
 
 if __name__ == "__main__":

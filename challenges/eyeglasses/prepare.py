@@ -11,7 +11,6 @@ Several photographs may show the same person, as in CelebAMask-HQ; they are not 
 an interruption, the same command continues.
 """
 import functools
-import json
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +20,16 @@ from tqdm import tqdm
 
 from patches import resize
 from support.arguments import Parser, number, run_script
-from support.files import BadInput, begin_folder, is_jpeg, keep_apart, set_of_files, write_image, write_text
+from support.files import (
+    BadInput,
+    begin_folder,
+    is_jpeg,
+    keep_apart,
+    keeps_changes,
+    set_of_files,
+    write_image,
+    write_json,
+)
 from support.images import (
     SMALLEST,
     hash_to_unit,
@@ -163,7 +171,8 @@ def make(out, size, face):
         return str(error)
     for path, array in (image_path, image), (mask_path, mask):
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_image(path, array)
+        if not path.exists():
+            write_image(path, array)
     return None
 
 
@@ -184,7 +193,16 @@ def prepare(args):
         raise BadInput(f"{source} holds {len(wearing)} faces that can be read, {sum(wearing.values())} with glasses; "
                        f"expected some to take" + (f": {problems[0][1]}" if problems else ""))
     settings = ("size", "part", "without", "split", "seed")
-    begin_folder(out, {**{name: getattr(args, name) for name in settings}, "set of files": set_of_files(files)})
+    made_of = {**{name: getattr(args, name) for name in settings}, "set of files": set_of_files(files)}
+    with begin_folder(out, made_of):
+        write_faces(args, out, faces, chosen, wearing, problems)
+
+
+def write_faces(args, out, faces, chosen, wearing, problems):
+    """Write the faces of the `chosen` names, the lists and the class table.
+
+    `wearing` is {name: whether there are glasses}, `problems` are those found so far.
+    """
     jobs = [face for face in faces if face.name in chosen]
     for face, problem in zip(jobs, tqdm(in_threads(functools.partial(make, out, args.size), jobs, args.workers),
                                         total=len(jobs), unit="face", disable=None)):
@@ -192,14 +210,16 @@ def prepare(args):
             problems.append(("faces that cannot be read", problem))
             chosen.discard(face.name)
     wearing = {name: wearing[name] for name in sorted(chosen)}
-    write_text(out / "classes.json", json.dumps(CLASSES, indent=1))
+    if not keeps_changes(out / "classes.json"):
+        write_json(out / "classes.json", CLASSES)
     print(f"{out}: {sum(wearing.values())} faces with glasses, {len(wearing) - sum(wearing.values())} without")
     halves = [split_by_hash([name for name in wearing if wearing[name] == with_glasses], args.split, args.seed)
               for with_glasses in (True, False)]        # each part gets its share of either
     for part in ("train", "val", "test"):
         names = sorted(halves[0][part] + halves[1][part])
         if names:
-            write_names(out / f"{part}.txt", names)
+            if not keeps_changes(out / f"{part}.txt"):
+                write_names(out / f"{part}.txt", names)
             print(f"  {part}: {sum(wearing[name] for name in names)} with, "
                   f"{sum(not wearing[name] for name in names)} without")
     print_left_out(problems)

@@ -14,7 +14,6 @@ import csv
 import functools
 import hashlib
 import io
-import json
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -25,7 +24,16 @@ from tqdm import tqdm
 
 from challenges.logo import recipe
 from support.arguments import Parser, number, run_script
-from support.files import BadInput, begin_folder, check_writable, keep_apart, write_image, write_text
+from support.files import (
+    BadInput,
+    begin_folder,
+    check_writable,
+    keep_apart,
+    keeps_changes,
+    write_image,
+    write_json,
+    write_text,
+)
 from support.images import (
     find_images,
     first_few,
@@ -148,8 +156,11 @@ def make(ingredients, out, k):
     placements = recipe.draw_placements(random, ingredients.logo.largest)
     image, mask, boxes = recipe.compose(ground, ingredients.logo, placements)
     name = f"{k:06d}"
-    write_image(out / "images" / f"{name}.jpg", image, quality=quality, subsampling="4:2:0")     # as most JPEGs are
-    write_image(out / "masks" / f"{name}.bmp", np.where(mask, 255, 0).astype(np.uint8))
+    image_path, mask_path = out / "images" / f"{name}.jpg", out / "masks" / f"{name}.bmp"
+    if not image_path.exists():              # of the last image before an interruption, one or both may
+        write_image(image_path, image, quality=quality, subsampling="4:2:0")        # as most JPEGs are
+    if not mask_path.exists():
+        write_image(mask_path, np.where(mask, 255, 0).astype(np.uint8))
     rows = [[name, shown(path, ingredients.folder), quality, one, int(placement.mirrored), placement.angle,
              placement.swirl, placement.scale, placement.alpha, *box]
             for one, (placement, box) in enumerate(zip(placements, boxes), start=1)]
@@ -193,20 +204,31 @@ def prepare(args):
     names = {shown(path, folder): path for path in photographs}
     listing = hashlib.sha256(b"".join(name.encode() + head_and_length(path) for name, path in names.items()))
     rules = [recipe.LOGOS, recipe.SWIRL, recipe.RADIUS, *recipe.SCALE, *recipe.ALPHA, recipe.SAMPLES, *QUALITY]
-    begin_folder(out, {"seed": args.seed, "size": args.size, "recipe": [round(float(rule), 6) for rule in rules],
-                       "logo": f"{logo_path.name} {hashlib.sha256(logo_path.read_bytes()).hexdigest()[:16]}",
-                       "set of photographs": f"{len(photographs)} {listing.hexdigest()[:16]}"})
+    made_of = {"seed": args.seed, "size": args.size, "recipe": [round(float(rule), 6) for rule in rules],
+               "logo": f"{logo_path.name} {hashlib.sha256(logo_path.read_bytes()).hexdigest()[:16]}",
+               "set of photographs": f"{len(photographs)} {listing.hexdigest()[:16]}"}
+    with begin_folder(out, made_of):
+        make_all(args, out, ingredients, names)
+
+
+def make_all(args, out, ingredients, names):
+    """Make the images that are not there yet, the lists and the tables; `names` is {a photograph's: its path}."""
+    size, folder = ingredients.size, ingredients.folder
     there = sorted((out / "images").glob("[0-9]" * 6 + ".jpg"))
     if there and int(there[-1].stem) >= args.count:
         raise BadInput(f"{out} holds more than {args.count} images; expected a --count of at least "
                        f"{int(there[-1].stem) + 1}, or a new folder")
     for part in ("images", "masks"):
         (out / part).mkdir(exist_ok=True)
-    write_text(out / "classes.json", json.dumps(CLASSES))
+    if not keeps_changes(out / "classes.json"):
+        write_json(out / "classes.json", CLASSES)
 
     # A tenth of the photographs is for validation, at least one, by another hash than --part's.
     apart = sorted(names, key=hash_to_unit)[-max(1, round(VALIDATION * len(names))):] if len(names) > 1 else []
-    (out / "val.txt").unlink(missing_ok=True)           # removed until it is valid again
+    listed = out / "val.txt"
+    ours = not keeps_changes(listed)
+    if ours:
+        listed.unlink(missing_ok=True)       # removed until it is valid again
 
     table, unreadable = check_writable(out / "placements.csv", mark=",".join(COLUMNS)), set()
     rows = read_rows(table)
@@ -222,8 +244,8 @@ def prepare(args):
             unreadable.update(skipped)
 
     images = list(dict.fromkeys(row[0] for row in rows if row[1] in apart))
-    if images:
-        write_names(out / "val.txt", images, f"those of {first_few(apart)}")
+    if images and ours:
+        write_names(listed, images, f"those of {first_few(apart)}")
     if unreadable:
         print(f"left out, as they cannot be read: {first_few(sorted(shown(path, folder) for path in unreadable))}")
     hidden = sum(int(row[-1]) == 0 for row in rows)
