@@ -102,6 +102,14 @@ def test_every_network_gives_the_same_logits_at_every_size(kind, arguments, tmp_
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("classes", [2, 40])
+def test_the_kernels_of_the_fcn_are_numbers_in_the_file(classes):
+    """Their taps are added up once, not for each window; quantization would not find them otherwise."""
+    nodes = [node.op_type for node in export.to_onnx(FCN(classes), {}).graph.node]
+    assert nodes == ["Conv", "Relu", "Conv", "Relu", "MaxPool", "Conv", "Relu", "Conv", "DepthToSpace"]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{"halo": None}, {"halo": 4}, {"tta": True}], ids=str)
 @pytest.mark.parametrize("zoom", [1, 0.5])
 def test_whole_images_get_the_same_classes(unet, images, settings, zoom):

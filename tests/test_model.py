@@ -61,6 +61,30 @@ def test_it_is_the_prescribed_network():
     assert FCN().layers.upsample.mode == "nearest"
 
 
+@pytest.mark.parametrize("settings", [{}, {"classes": 7}, {"batchnorm": True}, {"dropout": 0.5}], ids=str)
+@pytest.mark.parametrize("height, width", [(2, 2), (1, 5), (37, 52)])
+def test_the_taps_that_are_added_up_before_give_the_prescribed_result_and_gradients(settings, height, width):
+    """Four 3x3 convolutions of the small map, against nearest upsampling and the 5x5 convolution."""
+    torch.manual_seed(0)
+    model = FCN(**settings).double()
+    image = torch.randn(3, 3, height, width, dtype=torch.double, requires_grad=True)
+    results = []
+    for forward in model, model.as_prescribed:
+        torch.manual_seed(1)  # dropout drops the same channels
+        logits = forward(image)
+        model.zero_grad()
+        gradients = torch.autograd.grad(logits.sin().sum(), [image, *model.parameters()])
+        results.append([logits, *gradients])
+    for ours, prescribed in zip(*results):
+        torch.testing.assert_close(ours, prescribed, rtol=1e-9, atol=1e-9)
+
+
+def test_the_prescribed_network_does_not_upsample_when_it_need_not(monkeypatch):
+    model = FCN()
+    monkeypatch.setattr(model.layers.upsample, "forward", None)
+    assert model(torch.zeros(1, 3, 8, 8)).shape == (1, 2, 8, 8)
+
+
 def test_optional_layers_are_there_when_asked_for():
     model = FCN(batchnorm=True, dropout=0.2, upsample="bilinear")
     kinds = [type(layer).__name__ for layer in model.layers]
@@ -108,8 +132,9 @@ def test_the_halo_is_what_the_gradient_says(upsample):
 def test_summary_agrees_with_pytorch(model):
     model.eval()
     rows = summary(model, 64)
+    forward = model.as_prescribed if isinstance(model, FCN) else model
     with FlopCounterMode(display=False) as counter:
-        model(torch.zeros(1, 3, 64, 64))
+        forward(torch.zeros(1, 3, 64, 64))
     assert sum(row[3] for row in rows) == counter.get_total_flops()
     assert sum(row[2] for row in rows) == sum(parameter.numel() for parameter in model.parameters())
     assert rows[-1][1] == (3, 64, 64)

@@ -50,7 +50,7 @@ TOLERANCE = 1e-4                 # largest difference of a logit that is put dow
 
 def to_onnx(model, metadata):
     """Return a network as onnx.ModelProto, in which these metadata stand."""
-    onnx, _ = needs("onnx", "onnxscript")
+    onnx, optimizer = needs("onnx", "onnxscript.optimizer")
     height, width = (torch.export.Dim(name, min=1, max=MAX_SIDE // model.stride) for name in ("height", "width"))
     window = torch.zeros(1, 3, 2 * model.stride, 3 * model.stride)    # an example; any other size will do
     with warnings.catch_warnings(), quiet("torch.onnx"), torch.no_grad():
@@ -58,6 +58,7 @@ def to_onnx(model, metadata):
         program = torch.onnx.export(
             model.eval(), (window,), dynamo=True, verbose=False, input_names=["image"], output_names=["logits"],
             dynamic_shapes=({2: model.stride * height, 3: model.stride * width},))
+    optimizer.optimize(program.model, input_size_limit=2**24, output_size_limit=2**24)         # adds up FCN's taps
     proto = program.model_proto
     mark(onnx, proto, metadata)
     return proto

@@ -18,7 +18,7 @@ from matplotlib.patches import Rectangle
 from torch import nn
 
 from data import Dataset
-from model import build
+from model import FCN, build
 from patches import Sampling, cut_batches, photometric_jitter, tiles, within_budget
 from support.arguments import network_settings, train_arguments
 from support.files import PICTURES, check_writable
@@ -64,8 +64,9 @@ def summary(network, size=256):
             stage = ".".join(name.split(".")[:2]).removeprefix("layers.")
             hooks.append(layer.register_forward_hook(
                 lambda layer, inputs, output, stage=stage: measure(stage, layer, output)))
+    forward = network.as_prescribed if isinstance(network, FCN) else network
     with torch.inference_mode():
-        network(within_budget(torch.zeros(1, 3, size, size, device=next(network.parameters()).device)))
+        forward(within_budget(torch.zeros(1, 3, size, size, device=next(network.parameters()).device)))
     for hook in hooks:
         hook.remove()
     return rows
