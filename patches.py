@@ -148,8 +148,8 @@ def decide(pieces, size, zoom=1):
     """
     classes = np.zeros(size, np.uint8)
     if zoom == 1:
-        for rows, columns, logits in pieces:
-            classes[rows, columns] = logits.argmax(axis=0)
+        for rows, columns, logits in pieces:                          # argmax is slower, a tenth of a window's time
+            classes[rows, columns] = logits[1] > logits[0] if len(logits) == 2 else logits.argmax(axis=0)
         return classes
     planes = assemble(pieces, zoomed_size(size, zoom))                # (C, zoom·H, zoom·W)
     highest = resize(planes[0], size).copy()
