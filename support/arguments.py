@@ -3,6 +3,7 @@
 Nothing but the standard library is imported here, so that --help and a mistyped option answer at once.
 """
 import argparse
+import functools
 import os
 import shlex
 import sys
@@ -12,6 +13,8 @@ from pathlib import Path
 POSITIONAL = ("image", "mask")   # of train.py, as it writes them to a settings file
 SCORES = "softmax", "logit", "energy", "entropy", "features"          # see support/ood.py
 LOSS_NAMES = "ce", "bce", "focal", "dice"                             # see losses.py
+PACKAGES = {"matplotlib": "matplotlib", "numpy": "numpy", "PIL": "pillow", "skimage": "scikit-image", "torch": "torch",
+            "tqdm": "tqdm"}      # what is imported, and as what pip knows it
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -28,26 +31,41 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, script="", description=None, prog=None):
         super().__init__(prog=prog or Path(script).name, description=description,
                          formatter_class=argparse.RawDescriptionHelpFormatter)
+        for name in "stdout", "stderr":          # None where it is closed, as with 2>&-: write to nowhere
+            if getattr(sys, name) is None:
+                setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
         if hasattr(sys.stdout, "reconfigure"):   # a file's name may hold what a console cannot show
             sys.stdout.reconfigure(errors="backslashreplace")
+        sys.excepthook = functools.partial(tell_shortly, self.prog)
 
     def error(self, message):
-        self.exit(2, f"{self.prog}: {message}\n")
+        self.exit(2, f"{self.prog}: {printable(message)}\n")
+
+    def exit(self, status=0, message=None):
+        drop_unprinted()
+        super().exit(status, message)
 
     def parse_known_args(self, args=None, namespace=None):
         words = sys.argv[1:] if args is None else args
         return super().parse_known_args(list(self.expand(words)), namespace)
 
     def expand(self, words, inside_of=()):
-        """Yield the words, those of settings files in their place (argparse splits at line ends only)."""
+        """Yield the words, those of settings files in their place (argparse splits at line ends only).
+
+        After `--`, a word that begins with @ is a name.
+        """
+        names_only = False
         for word in words:
-            if not word.startswith("@"):
+            names_only = names_only or word == "--"
+            if names_only or not word.startswith("@"):
                 yield word
                 continue
             if word in inside_of:
                 self.error(f"{word[1:]} names itself; expected a file of arguments")
             try:
                 text = Path(word[1:]).read_text(encoding="utf-8-sig")
+                if "\0" in text:
+                    raise ValueError("it is no text")            # and no file's name could hold that
                 inside = shlex.split(text, comments=True)
             except OSError as error:
                 self.error(f"{word[1:]} cannot be read ({error.strerror}); expected a file of arguments")
@@ -79,11 +97,45 @@ class HelpAll(argparse.Action):
 def number(kind, least, most=1e30):
     """Return an argparse type: an int or float from `least` to `most`."""
     def parse(text):
-        if not least <= kind(text) <= most:
-            raise ArgumentTypeError(f"{text} is not a number from {least} to {most:g}")
-        return kind(text)
-    parse.__name__ = kind.__name__               # argparse names it where the text is no number at all
+        try:
+            value = kind(text)
+            if least <= value <= most:
+                return value
+        except ValueError:       # no number at all, or too many digits
+            pass
+        what = "whole number" if kind is int else "number"
+        raise ArgumentTypeError(f"{text[:40]} is not a {what} from {least} to {most:g}")
     return parse
+
+
+def printable(text):
+    """Return a text as one line: a file's name may hold a line end, or what would move the cursor."""
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+
+
+def tell_shortly(prog, kind, error, traceback):
+    """Tell in one line, as sys.excepthook, what goes wrong while a script imports: a package is missing, or Ctrl-C."""
+    package = PACKAGES.get((getattr(error, "name", None) or "").split(".")[0])
+    if comes_from_ctrl_c(error):
+        print(f"{prog}: interrupted", file=sys.stderr)
+    elif issubclass(kind, ModuleNotFoundError) and package:
+        print(f"{prog}: {package}, which this needs, is missing here; pip install {package}", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, traceback)
+
+
+def comes_from_ctrl_c(error):
+    """Return whether an error is Ctrl-C, or what a package makes of it that is just being imported."""
+    return error is not None and (isinstance(error, KeyboardInterrupt) or
+                                  comes_from_ctrl_c(error.__cause__ or error.__context__))
+
+
+def drop_unprinted():
+    """Flush stdout; where that is impossible, forget what is still to be printed, or Python complains when it ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def run_script(function, args, script, interrupted="interrupted"):
@@ -97,15 +149,18 @@ def run_script(function, args, script, interrupted="interrupted"):
 
     name = Path(script).name
     try:
-        return function(args)
+        result = function(args)
+        sys.stdout.flush()       # now, while it can still be told what goes wrong
+        return result
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())         # or Python complains when it ends
         sys.exit(1)
     except (BadInput, OSError) as error:
         sys.exit(f"{name}: {error}")
     except KeyboardInterrupt:
         print(f"{name}: {interrupted}", file=sys.stderr)
         sys.exit(130)
+    finally:
+        drop_unprinted()
 
 
 def as_settings_file(args, remarks, leave_out):
@@ -233,9 +288,9 @@ def train_arguments(argv=None, description=None, **defaults):
         help="see images at this scale, masks keep their size (1: sharp; 0.5: sees twice as far, predicts faster)")
 
     add = parser.add_argument_group("the patches").add_argument
-    add("--patch", type=number(int, 8), default=64, metavar="PIXELS",
+    add("--patch", type=number(int, 8, 2**16), default=64, metavar="PIXELS",
         help="side of a patch (64: several small ones differ more than one large)")
-    add("--batch", type=number(int, 1), default=16, metavar="N",
+    add("--batch", type=number(int, 1, 2**16), default=16, metavar="N",
         help="patches a step, of all processes together; beyond the budget they go through in parts (16: of 64x64, "
              "that is all the budget)")
     add("--budget", type=number(int, 1), default=1, metavar="N",

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from support.arguments import comes_from_ctrl_c
 from support.files import MARK, BadInput, is_ours
 from support.machine import cores
 from support.metadata import check_metadata
@@ -27,6 +28,8 @@ def needs(*packages):
         try:
             modules.append(import_module(package))
         except ImportError as error:
+            if comes_from_ctrl_c(error):
+                raise KeyboardInterrupt from None
             package = package.split(".")[0]
             raise BadInput(f"{package} cannot be used here ({error}); pip install {package}") from None
     return modules

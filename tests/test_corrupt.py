@@ -315,7 +315,7 @@ def test_the_command(streets, tmp_path):
     "words, told",
     [
         (["IMAGES", "OUT", "--kind", "sand", "--severity", "1"], ["invalid choice", "fog"]),
-        (["IMAGES", "OUT", "--kind", "fog", "--severity", "6"], ["6 is not a number from 1 to 5"]),
+        (["IMAGES", "OUT", "--kind", "fog", "--severity", "6"], ["6 is not a whole number from 1 to 5"]),
         (["IMAGES", "OUT", "--kind", "fog"], ["expected IMAGE_DIR OUT_DIR --kind KIND --severity S"]),
         (["IMAGES"], ["or IMAGE --sheet FILE"]),
         (["IMAGES", "OUT", "--sheet", "x.png"], ["expected no OUT_DIR"]),
