@@ -164,7 +164,7 @@ def first_few(names, most=5):
 
 def evenly_spaced(count, most):
     """Return up to `most` evenly spaced indices of range(count)."""
-    return np.unique(np.linspace(0, count - 1, most).astype(int)).tolist()
+    return np.unique(np.linspace(0, count - 1, min(most, count)).astype(int)).tolist()
 
 
 def print_left_out(problems):
@@ -356,8 +356,14 @@ def read_classes(path):
         return BadInput(f"{path}: {what}; expected "
                         '{"classes": [{"name": "background", "value": 0}, ...], "ignore": [255]}')
 
+    def each_once(pairs):        # Python would keep the last one
+        for name, times in Counter(name for name, _ in pairs).items():
+            if times > 1:
+                raise ValueError(f"{name!r} stands there twice")
+        return dict(pairs)
+
     try:
-        table = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        table = json.loads(Path(path).read_text(encoding="utf-8-sig"), object_pairs_hook=each_once)
     except FileNotFoundError:
         raise BadInput(f"{path} does not exist; expected a class table") from None
     except (OSError, ValueError, RecursionError) as error:            # neither JSON nor, before that, UTF-8
