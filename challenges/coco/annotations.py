@@ -95,7 +95,10 @@ def draw(shape, height, width):
     from pycocotools import mask as coco
 
     if isinstance(shape, list):
-        polygons = [np.asarray(polygon, np.float64) for polygon in shape]
+        try:
+            polygons = [np.asarray(polygon, np.float64) for polygon in shape]
+        except OverflowError:                # a number of hundreds of digits
+            raise ValueError("a polygon far outside of the image") from None
         for polygon in polygons:
             if polygon.ndim != 1 or len(polygon) % 2 or not (np.abs(polygon) <= 10 * max(height, width)).all():
                 raise ValueError("a polygon that is none, or far outside of the image")
@@ -140,7 +143,7 @@ def box(annotation):
     """
     try:
         left, top, width, height = (float(side) for side in annotation["bbox"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
-    usable = np.isfinite([left, top, width, height]).all() and min(width, height) > 0
-    return (top, left, top + height, left + width) if usable else None
+    corners = top, left, top + height, left + width
+    return corners if np.isfinite(corners).all() and min(width, height) > 0 else None
