@@ -40,6 +40,9 @@ def load_checkpoint(path, networks):
             metadata["ignore"], _ = [], metadata.pop("resume", None)
         check_values(metadata["arguments"], NETWORK_ARGUMENTS, "network's arguments")
         check_metadata(metadata, metadata["arguments"]["classes"])
+        resume = metadata.get("resume", {})              # of last.pt
+        if not isinstance(resume, dict) or not isinstance(resume.get("history", []), list):
+            raise ValueError("what it holds of a training is damaged")
         network = with_weights(networks[metadata["network"]], metadata["arguments"], metadata["weights"])
         metadata["arguments"] = network.arguments        # with those that were not yet known when it was written
         metadata["settings"] = with_former_settings(metadata["settings"])
