@@ -1,4 +1,6 @@
 """The pictures: loss curves, predictions, galleries. Kind to colour-blind readers."""
+import warnings
+
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
@@ -13,6 +15,8 @@ from support.images import IGNORE, class_colours, foreground_index
 BLUE, ORANGE, SKY = "#0072b2", "#d55e00", "#56b4e9"    # from the palette of Okabe & Ito (2008)
 LOSS_LABELS = {"ce": "cross-entropy (nats per pixel)", "bce": "cross-entropy (nats per pixel)", "focal": "focal loss",
                "dice": "1 - soft Dice"}
+
+warnings.filterwarnings("ignore", "Glyph .* missing from")       # a file's name may hold what no font here can draw
 
 
 def save(figure, path):
