@@ -267,6 +267,12 @@ CASES = [
     case("nothing to resume", f"{TRAIN} --resume", "out/last.pt does not exist"),
     case("a cut last.pt", RESUME, "run/last.pt is no checkpoint of ours", cut("run/last.pt")),
     case("a model as last.pt", RESUME, "run/last.pt holds a network but no training", copy("model.pt", "run/last.pt")),
+    case(
+        "a damaged training",
+        RESUME,
+        "run/last.pt is no",
+        edited("run/last.pt", lambda content: content.update(resume=7)),
+    ),
     case("resumed without its image", RESUME, "a.png does not exist", gone("a.png")),
     case("resumed with another image", RESUME, "run/last.pt was trained on other images", picture("a.png", range(256))),
     case("resumed as another network", f"{RESUME} --batchnorm", "run/last.pt holds another network"),
@@ -638,6 +644,12 @@ def test_after_two_dashes_a_word_is_a_name(folder):
 def test_an_argument_with_a_line_end_is_told_in_one_line(folder, word):
     done = inside("predict.py", "a.png", word, cwd=folder)
     assert done.returncode == 2 and len(told(done)) == 1 and told(done)[0].isprintable()
+
+
+def test_numbers_without_end_do_no_harm_where_they_mean_all(folder):
+    many = "9" * 20
+    words = ["--val-images", many, "--budget", many, "--warmup", many, "--patience", many, "--clip", "1e30"]
+    assert inside(*shlex.split(DATA), *words, cwd=folder).returncode == 0
 
 
 # ---------------------------------------------------------------------------------------------------
