@@ -157,7 +157,7 @@ def score_pairs(pairs, load, classes):
                      "accuracy": metrics.accuracy(confusion), "class_iou": ious})
     if failures:
         heading = [f"{len(failures)} of {len(pairs)} pairs cannot be scored:"] if len(failures) > 1 else []
-        raise BadInput("\n".join(heading + failures))
+        raise BadInput(*heading, *failures)
     return total, rows
 
 

@@ -202,6 +202,8 @@ def segment_all(args, segment, images, masks):
 def infer(args):
     """Segment the directory that `args` name; returns a line for each image that failed."""
     keep_apart(args.output, args.images)
+    if Path(args.output).is_file():
+        raise BadInput(f"{args.output} is a file; expected a folder, for the masks")
     segment = open_segmenter(args)
     if segment.inexact:
         print(segment.inexact)
@@ -249,7 +251,7 @@ def main(args):
 
         leave_processes()
     if failures and RANK == 0:
-        raise BadInput("\n".join([f"{len(failures)} images failed:", *failures]))
+        raise BadInput(*[f"{len(failures)} images failed:"] * (len(failures) > 1), *failures)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from PIL import Image, PngImagePlugin
 
+from support.arguments import printable
+
 MARK = "segmentation-from-scratch"  # stands in every file we write; a file without it is not ours to overwrite
 STAMP = f"{MARK} {'0' * 16}"        # what a person might change has this; `seal` replaces the zeros by a digest
 STAMPED = re.compile(MARK.encode() + rb" ([0-9a-f]{16})")
@@ -22,7 +24,13 @@ PICTURES = (".png", ".jpg", ".jpeg")
 
 
 class BadInput(ValueError):
-    """A user's mistake. Its text is one line: which file, what was found, what was expected, what to do."""
+    """A user's mistake. Its text is one line: which file, what was found, what was expected, what to do.
+
+    Of several mistakes, each has a line. A name that holds a line end is told with that written out.
+    """
+
+    def __init__(self, *lines):
+        super().__init__("\n".join(map(printable, lines)))
 
 
 def is_jpeg(path):
@@ -104,7 +112,8 @@ def check_writable(path, *inputs, endings=None, mark=MARK):
 
 def keep_apart(output, folder):
     """Raise BadInput where `output` lies inside `folder`: what is written there would be taken for input."""
-    if Path(folder).resolve() in [Path(output).resolve(), *Path(output).resolve().parents]:
+    output_path = Path(os.path.realpath(output))
+    if Path(os.path.realpath(folder)) in [output_path, *output_path.parents]:
         raise BadInput(f"{output} is inside {folder}; write elsewhere, or the results would be taken for images")
 
 
@@ -133,15 +142,20 @@ def begin_folder(folder, metadata, anew=False):
                 raise BadInput(f"{folder} was begun with another {name}, {before.get(name)}, not {value}; expected a "
                                "new folder, as the two must not be mixed")
         write_json(check_writable(note), metadata)
-        yield
+        try:
+            yield
+        except BadInput:
+            if not any(path.is_file() and not path.name.startswith(".") for path in folder.rglob("*") if path != note):
+                note.unlink()                    # nothing was made, so other files may be tried
+            raise
 
 
 def check_begun(folder, note):
     """Return the metadata that a folder was begun with, none if it is new. Raises BadInput for any other folder."""
     if note.is_file() and is_ours(note):
         try:
-            return json.loads(note.read_text(encoding="utf-8"))
-        except ValueError:
+            return dict(json.loads(note.read_text(encoding="utf-8")))
+        except (TypeError, ValueError, RecursionError):
             raise BadInput(f"{note} is damaged; expected a new folder") from None
     if folder.exists() and (not folder.is_dir() or any(not entry.name.startswith(".") for entry in folder.iterdir())):
         raise BadInput(f"{folder} is there and holds other things; expected a new folder")

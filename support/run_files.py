@@ -3,6 +3,7 @@
 A `run` is train.py's: it has the arguments, the data, the networks, the history and the metadata of a training.
 """
 import csv
+import os
 import platform
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def check_outputs(args):
     """Raise BadInput where a file that will be written cannot be, or is not ours to overwrite."""
     inputs = [path for path in (args.image, args.mask, args.classes) if path]
     for folder in filter(None, (args.data, args.lists)):
-        if Path(args.out).resolve() == Path(folder).resolve():
+        if os.path.realpath(args.out) == os.path.realpath(folder):
             raise BadInput(f"--out {args.out} is the data set itself or the folder of its lists, where val.txt would "
                            "be taken for a list of yours; write elsewhere")
     for part in ("images", "masks") if args.data else ():
@@ -80,15 +81,29 @@ def save_last(run, finished=False):
 
 def restore(run, last):
     """Put the training that last.pt's metadata describe into a Run. Raises BadInput where it was another one."""
-    path, resume, zoom = Path(run.args.out) / "last.pt", last["resume"], last["settings"]["zoom"]
+    path, zoom = Path(run.args.out) / "last.pt", last["settings"]["zoom"]
     if zoom != run.args.zoom:
         raise BadInput(f"{path} learned at --zoom {zoom}; expected that, not {run.args.zoom}")
     saved, wanted = (last["network"], last["arguments"]), (run.network.name, run.network.arguments)
     if saved != wanted:
         raise BadInput(f"{path} holds another network, {saved[0]} {saved[1]}; expected {wanted[0]} {wanted[1]}")
-    if last["data"] != run.data.fingerprint:
+    if last.get("data") != run.data.fingerprint:
         raise BadInput(f"{path} was trained on other images or masks, or another split of them (--val-share, val.txt); "
                        "name those, or begin another training elsewhere, with --out")
+    try:
+        take_over(run, last)
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        reason = str(error).splitlines()[0][:100]
+        raise BadInput(f"{path} is damaged ({reason}); begin another training elsewhere, with --out") from error
+    if RANK == 0 and run.best and run.best["epoch"] == len(run.history):
+        save_best(run)                           # a kill may have come between last.pt and this
+    if last["versions"] != run.metadata["versions"]:
+        print("resumed with other versions, threads or processes: weights may differ in their last bits")
+
+
+def take_over(run, last):
+    """Put weights, optimizer, history and clock of last.pt's metadata into a Run."""
+    resume = last["resume"]
     run.ema_model.load_state_dict(last["weights"])
     run.network.load_state_dict(resume["weights"])
     run.optimizer.load_state_dict(resume["optimizer"])
@@ -96,8 +111,4 @@ def restore(run, last):
         run.scaler.load_state_dict(resume["scaler"])
     run.history, run.best, run.validation_seconds = resume["history"], resume["best"], resume["validating"]
     run.progress = resume["done"] if last["settings"]["time_limit"] == run.args.time_limit else 0.0
-    if RANK == 0 and run.best and run.best["epoch"] == len(run.history):
-        save_best(run)                           # a kill may have come between last.pt and this
     run.began -= run.history[-1]["seconds"] if run.history else 0
-    if last["versions"] != run.metadata["versions"]:
-        print("resumed with other versions, threads or processes: weights may differ in their last bits")

@@ -49,7 +49,7 @@ def run_fold(args, words, out, names):
     scores, listed = check_writable(out / "scores.json"), check_writable(out / "lists" / "test.txt")
     masks = {name: check_writable(out.parent / "predictions" / f"{name}.png") for name in names}
     if scores.exists() and all(path.exists() for path in masks.values()):
-        return json.loads(scores.read_text(encoding="utf-8"))
+        return read_scores(scores)
     write_names(listed, names)
     last = None
     if (out / "last.pt").exists():           # interrupted before: the same training goes on
@@ -66,6 +66,15 @@ def run_fold(args, words, out, names):
                "images": [{"name": name, "iou": iou} for name, iou in zip(names, found.ious)]}
     write_json(scores, figures)
     return figures
+
+
+def read_scores(path):
+    """Return the figures of a fold that run_fold wrote. Raises BadInput."""
+    try:
+        figures = json.loads(path.read_text(encoding="utf-8"))
+        return {key: figures[key] for key in ("classes", "confusion", "overall", "images")}
+    except (TypeError, ValueError, KeyError):
+        raise BadInput(f"{path} is damaged; remove it, and the fold is tested again") from None
 
 
 def crossvalidate(args, words):

@@ -13,6 +13,7 @@ if __name__ == "__main__":
     ARGS = report_arguments(description=__doc__)     # before the imports that take seconds
 
 import csv
+import math
 import re
 import statistics
 import textwrap
@@ -49,9 +50,13 @@ def read_history(path):
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
-        return [{name: float(row[name]) if row[name] else None for name in HISTORY} for row in rows]
-    except (ValueError, TypeError, KeyError, csv.Error) as error:
-        raise BadInput(f"{path} is no history of a training ({error!r}); expected what train.py writes") from None
+        history = [{name: float(row[name]) if row[name] else None for name in HISTORY} for row in rows]
+        if not all(math.isfinite(row[name]) for row in history for name in HISTORY if name != "val_iou"):
+            raise ValueError("a number is missing")
+        return history
+    except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or str(error)[:100]
+        raise BadInput(f"{path} is no history of a training ({reason}); expected what train.py writes") from None
 
 
 def own_examples(metadata, network):
@@ -241,15 +246,17 @@ def report(args):
     """Make the report that `args` ask for. Raises BadInput."""
     if WORLD > 1:
         raise BadInput("a report is made by one process; expected no torchrun")
+    segment = Segmenter.load(Path(args.run) / "model.pt", args.device, args.halo, args.tta)
     with one_writer(args.out or args.run, ".report.lock"):            # the training itself may still go on
-        make_report(args)
+        make_report(args, segment)
 
 
-def make_report(args):
+def make_report(args, segment):
     """Test the network of the run, write the pictures, and write report.md and report.pdf."""
     run, out = Path(args.run), Path(args.out or args.run)
-    segment = Segmenter.load(run / "model.pt", args.device, args.halo, args.tta)
     metadata = segment.metadata
+    if not isinstance(metadata.get("metrics"), dict):
+        raise BadInput(f"{run / 'model.pt'} does not say how right it is; expected what train.py writes")
     metadata["settings"] = vars(train_arguments([], **metadata["settings"]))     # with knobs newer than it
     history, classes = read_history(run / "history.csv"), metadata["classes"]
     markdown, pdf = check_writable(out / "report.md"), check_writable(out / "report.pdf")

@@ -369,9 +369,9 @@ def corrupt_folder(args):
     one = functools.partial(make, out, args.kind, args.severity, args.seed)
     with begin_folder(out, made_of):
         found = list(tqdm(in_threads(one, images.items(), args.workers), total=len(images), unit="image", disable=None))
-    problems = [("images that cannot be read", problem) for problem in found if problem]
-    if len(problems) == len(images):
-        raise BadInput(f"none of the {len(images)} images in {source} can be read: {problems[0][1]}")
+        problems = [("images that cannot be read", problem) for problem in found if problem]
+        if len(problems) == len(images):
+            raise BadInput(f"none of the {len(images)} images in {source} can be read: {problems[0][1]}")
     print(f"{out}: {len(images) - len(problems)} images, {args.kind} of severity {args.severity}")
     print_left_out(problems)
 

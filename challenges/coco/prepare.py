@@ -327,6 +327,9 @@ def write_all(args, out, folder, chosen, colours, parts):
     made = list(tqdm(in_threads(functools.partial(make, plan), jobs, args.workers), total=len(jobs), unit="image",
                      disable=None))
     kept = {image["file_name"]: one for image, one in zip(chosen.images, made) if one.shown}
+    if not kept:
+        what, name = made[0].problems[-1]
+        raise BadInput(f"none of the {len(jobs)} images can be used, as {folder / name} is one of the {what}")
     write_tables(out, args.classes, colours, chosen, kept, parts)
 
     print(f"{out}: {len(kept)} images")

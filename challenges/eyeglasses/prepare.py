@@ -209,6 +209,8 @@ def write_faces(args, out, faces, chosen, wearing, problems):
         if problem:
             problems.append(("faces that cannot be read", problem))
             chosen.discard(face.name)
+    if not chosen:
+        raise BadInput(f"none of the {len(jobs)} faces can be read: {problems[-len(jobs)][1]}")
     wearing = {name: wearing[name] for name in sorted(chosen)}
     if not keeps_changes(out / "classes.json"):
         write_json(out / "classes.json", CLASSES)

@@ -184,13 +184,18 @@ def as_csv(rows):
 def read_rows(path):
     """Return the rows of placements.csv, except those of the last image.
 
-    The writing of that image may have been interrupted.
+    The writing of that image may have been interrupted. Raises BadInput for a table that is damaged.
     """
     if not path.exists():
         return []
     whole = path.read_bytes()
-    rows = list(csv.reader(io.StringIO(whole[:whole.rfind(b"\n") + 1].decode("utf-8"), newline="")))[1:]
-    return [row for row in rows if row and row[0] != rows[-1][0]]
+    try:
+        rows = list(csv.reader(io.StringIO(whole[:whole.rfind(b"\n") + 1].decode("utf-8"), newline="")))[1:]
+    except (ValueError, csv.Error):
+        rows = [[]]
+    if not all(len(row) == len(COLUMNS) for row in rows):
+        raise BadInput(f"{path} is damaged; expected a new folder")
+    return [row for row in rows if row[0] != rows[-1][0]]
 
 
 def prepare(args):
