@@ -15,6 +15,7 @@ from PIL import Image
 from evaluate import evaluate, in_threads
 from support import images, plots
 from support.arguments import evaluate_arguments
+from support.files import MARK
 from support.images import BadInput, read_image
 
 TABLE = {"classes": [{"name": name, "value": value} for value, name in enumerate("abcd")], "ignore": [255]}
