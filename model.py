@@ -23,6 +23,7 @@ class FCN(nn.Module):
     """
 
     name = "fcn"                 # as the checkpoint names it
+    stage_halo = None            # it is small enough to be run as a whole
     stride = 2                   # one 2×2 pooling: windows must start on even pixels
     halo = 8                     # an output pixel sees 7 pixels around it (8 if bilinear), rounded up to the stride
 
@@ -102,6 +103,11 @@ def convolve_doubled(x, conv):
 # The U-Net
 
 
+def at_once(stage, level, *maps):
+    """Run a stage of a network, at 1/2^level of the resolution, on whole maps."""
+    return stage(level, *maps)
+
+
 class UNet(nn.Module):
     """The U-Net (Ronneberger, Fischer & Brox, 2015): (N, 3, H, W) → logits (N, classes, H, W), any H and W.
 
@@ -126,6 +132,7 @@ class UNet(nn.Module):
                           "separable": separable}
         self.depth = depth
         self.halo, self.stride = self.reach(depth, upsample)
+        self.stage_halo = 4 if upsample == "bilinear" else 2    # a stage sees 2 pixels of its level, or 3: even
         channels = [width * 2**level for level in range(depth + 1)]           # at level 0, 1, …
         self.down = nn.ModuleList(two_convolutions(before, after, separable, of_colours=level == 0)
                                   for level, (before, after) in enumerate(zip([3] + channels, channels)))
@@ -147,18 +154,28 @@ class UNet(nn.Module):
         stride = 2**depth
         return (7 if upsample == "bilinear" else 6) * stride, stride
 
-    def forward(self, image):
+    def forward(self, image, run=at_once):
+        """Return the logits (N, classes, H, W). `run` runs its stages: at once, or see segmenter.in_windows."""
         height, width = image.shape[2:]
         x, skips = pad_to_multiple(image, self.stride), []                    # (N, 3, H, W), H and W padded
-        for level in range(self.depth):                                       # the way down
-            x = self.down[level](x)
+        for level in range(self.depth):
+            x = run(self.descend, level, x)
             skips.append(x)
-            x = self.pool(x)                                                  # half the sides
-        x = self.dropout(self.down[self.depth](x))                            # the bottom, twice the channels
-        for level in reversed(range(self.depth)):                             # the way up
-            x = torch.cat([skips[level], self.up[level](x)], dim=1)           # twice the sides
-            x = self.merge[level](x)                                          # half the channels
-        return self.classify(x)[:, :, :height, :width]
+        x = run(self.descend, self.depth, x)                                  # the bottom
+        for level in reversed(range(self.depth)):
+            x = run(self.ascend, level, x, skips.pop())
+        return x[:, :, :height, :width]
+
+    def descend(self, level, x):
+        """Return the map of a level on the way down from that of the one above, at twice the sides."""
+        x = self.down[level](self.pool(x) if level else x)                    # half the sides, twice the channels
+        return self.dropout(x) if level == self.depth else x
+
+    def ascend(self, level, x, skip):
+        """Return the map of a level on the way up from that of the one below, at half the sides, and the skip."""
+        x = torch.cat([skip, self.up[level](x)], dim=1)                       # twice the sides
+        x = self.merge[level](x)                                              # half the channels
+        return x if level else self.classify(x)
 
 
 def two_convolutions(before, after, separable=False, of_colours=False):

@@ -47,12 +47,13 @@ class Tile(NamedTuple):
     right: int
 
 
-def spans(length, halo, stride, window=None):
+def spans(length, halo, stride, window=None, limit=MAX_SIDE):
     """Cover `length` pixels of one axis by windows of one side: (side, [(window start, core start, core stop), …]).
 
     Windows overlap by at least 2·halo and start on multiples of the stride. Inside a core no window edge is
     nearer than the halo, unless it is the image's own. Unless `window` sets the side, it is the smallest
-    with which no more windows are needed than with 256, so that the last one repeats no work of the others.
+    with which no more windows are needed than with the `limit`, so that the last one repeats no work of the
+    others.
 
     >>> spans(600, halo=8, stride=2)
     (212, [(0, 0, 204), (196, 204, 400), (388, 400, 600)])
@@ -61,15 +62,15 @@ def spans(length, halo, stride, window=None):
     >>> spans(101, halo=8, stride=2)                    # one window, padded to a multiple of the stride
     (102, [(0, 0, 102)])
     """
-    limit = MAX_SIDE if window is None else window
-    if stride < 1 or not 0 <= 2 * halo < limit <= MAX_SIDE or halo % stride or limit % stride:
-        raise BadInput(f"windows of {limit} pixels with a halo of {halo}; expected at most {MAX_SIDE}, a halo below "
+    side = limit if window is None else window
+    if stride < 1 or not 0 <= 2 * halo < side <= limit or halo % stride or side % stride:
+        raise BadInput(f"windows of {side} pixels with a halo of {halo}; expected at most {limit}, a halo below "
                        f"half of that, and both multiples of the network's stride, {stride}")
     length = round_up(length, stride)
-    if length <= limit:
+    if length <= side:
         return length, [(0, 0, length)]
     if window is None:
-        count = math.ceil((length - 2 * halo) / (limit - 2 * halo))
+        count = math.ceil((length - 2 * halo) / (side - 2 * halo))
         window = round_up(math.ceil((length + (count - 1) * 2 * halo) / count), stride)
     starts = [*range(0, length - window, window - 2 * halo), length - window]
     stops = [start + window - halo for start in starts[:-1]] + [length]
@@ -80,7 +81,7 @@ def round_up(number, multiple):
     return math.ceil(number / multiple) * multiple
 
 
-def tiles(height, width, halo, stride, window=None):
+def tiles(height, width, halo, stride, window=None, limit=MAX_SIDE):
     """Windows that cover an image, all of one shape: (window height, window width, [Tile, …]).
 
     One shape, because the fastest kernel, and with it the last bit of a sum, depends on it. Starts on
@@ -92,42 +93,58 @@ def tiles(height, width, halo, stride, window=None):
     >>> cover[2]
     Tile(y=390, x=0, top=400, bottom=601, left=0, right=99)
     """
-    window_height, rows = spans(height, halo, stride, window)
-    window_width, columns = spans(width, halo, stride, window)
+    window_height, rows = spans(height, halo, stride, window, limit)
+    window_width, columns = spans(width, halo, stride, window, limit)
     return window_height, window_width, [Tile(y, x, top, min(bottom, height), left, min(right, width))
                                          for y, top, bottom in rows for x, left, right in columns]
 
 
-def cut_windows(image, halo, stride, window=None):
+def cut_windows(image, halo, stride, window=None, limit=MAX_SIDE):
     """Yield (Tile, uint8 window (h, w, 3)) for each window that covers an image (H, W, 3), see tiles."""
     height, width = image.shape[:2]
-    window_height, window_width, cover = tiles(height, width, halo, stride, window)
+    window_height, window_width, cover = tiles(height, width, halo, stride, window, limit)
     # Pad as the network itself would: repeat the last row and column up to a multiple of the stride.
     padded = np.pad(image, ((0, -height % stride), (0, -width % stride), (0, 0)), mode="edge")
     for tile in cover:
         yield tile, padded[tile.y:tile.y + window_height, tile.x:tile.x + window_width]
 
 
-def core_logits(forward, image, halo, stride, window=None):
+def core_logits(forward, image, halo, stride, window=None, limit=MAX_SIDE):
     """Yield (rows, columns, logits) of each window's core: two slices of the image, and (C, y, x).
 
     `forward` maps a uint8 window (h, w, 3) to an array (C, h, w). Every pixel of the image is in exactly
     one core. One window at a time is no slower than several (`python -m benchmarks.windows`).
     """
-    for tile, pixels in cut_windows(image, halo, stride, window):
+    for tile, pixels in cut_windows(image, halo, stride, window, limit):
         rows, columns = slice(tile.top, tile.bottom), slice(tile.left, tile.right)
         inside = np.s_[:, tile.top - tile.y:tile.bottom - tile.y, tile.left - tile.x:tile.right - tile.x]
         yield rows, columns, forward(pixels)[inside]
 
 
-def stitch(forward, image, halo, stride, window=None):
+def stitch(forward, image, halo, stride, window=None, limit=MAX_SIDE):
     """Run `forward` over an image of any size, a window at a time, as if over the whole image at once.
 
     `forward` maps a uint8 window (h, w, 3) to an array (C, h, w), logits say; the result is that of the
     whole image (C, H, W) where `halo` is the network's own, since a pixel of a core sees the same pixels in
     both; sums may differ in their last bit, since kernels differ from one input shape to another.
     """
-    return assemble(core_logits(forward, image, halo, stride, window), image.shape[:2])
+    return assemble(core_logits(forward, image, halo, stride, window, limit), image.shape[:2])
+
+
+def stage_side(level):
+    """Return the side of a stage's windows at 1/2^level of the resolution.
+
+    Channels double from level to level. So this is the largest even side with which no stage has more values
+    than the first one has for an input of 256×256×3: 256, 180, 128, 90, 64, 44, 32.
+    """
+    return int(MAX_SIDE / 2 ** (level / 2)) // 2 * 2
+
+
+def within_stage_budget(level, height, width):
+    """Raise BadInput where a window of a stage holds more values than an input of 256×256×3 gives the first one."""
+    if max(height, width) > MAX_SIDE or height * width * 2**level > MAX_SIDE**2:
+        raise BadInput(f"a window of {width}x{height} at 1/{2**level} of the resolution is over the budget: at most "
+                       f"{stage_side(level)} a side")
 
 
 def assemble(pieces, size):
@@ -160,13 +177,13 @@ def decide(pieces, size, zoom=1):
     return classes
 
 
-def stitch_at(zoom, forward, image, halo, stride):
+def stitch_at(zoom, forward, image, halo, stride, limit=MAX_SIDE):
     """As stitch, (C, H, W), but `forward` sees the image at `zoom` times its size, and its result is enlarged.
 
     Halo and stride are in pixels of the zoomed image. At 0.5 a network sees twice as far, for a quarter of
     the work.
     """
-    stitched = stitch(forward, zoom_image(image, zoom), halo, stride)            # (C, zoom·H, zoom·W)
+    stitched = stitch(forward, zoom_image(image, zoom), halo, stride, limit=limit)       # (C, zoom·H, zoom·W)
     return stitched if zoom == 1 else np.stack([resize(plane, image.shape[:2]) for plane in stitched])
 
 

@@ -11,22 +11,37 @@ from pathlib import Path
 
 import numpy as np
 
-from patches import choose_halo, core_logits, decide, inexact, stitch_at, within_budget, zoom_image, zoomed_size
+from patches import (
+    MAX_SIDE,
+    choose_halo,
+    core_logits,
+    decide,
+    inexact,
+    stage_side,
+    stitch_at,
+    tiles,
+    within_budget,
+    within_stage_budget,
+    zoom_image,
+    zoomed_size,
+)
 from support import ood
 from support.arguments import SCORES, with_former_settings
 from support.files import BadInput
 from support.machine import keep_freed_memory
 from support.onnx_file import OnnxNetwork, load_onnx, normalize_window
 
+REGION = 1024                    # pixels a side of what is run stage by stage: more takes more memory
+
 
 class Segmenter:
     """A trained network that can be called with images.
 
     `network` is an nn.Module with `halo` and `stride`, or an OnnxNetwork; `metadata` are those of its
-    checkpoint. `halo` replaces the network's own (see patches.choose_halo), `tta` averages over the flips
-    and turns that the training used, and `adapt` moves BatchNorm's statistics to each image (see
-    adapted_batchnorm). Raises BadInput for a halo that does not fit and where there is no BatchNorm to
-    adapt.
+    checkpoint. A U-Net is run stage by stage (see staged_forward), unless there is a `halo`, which replaces the
+    network's own (see patches.choose_halo). `tta` averages over the flips and turns that the training used, and
+    `adapt` moves BatchNorm's statistics to each image (see adapted_batchnorm). Raises BadInput for a halo that
+    does not fit and where there is no BatchNorm to adapt.
     """
 
     def __init__(self, network, metadata, device="cpu", halo=None, tta=False, adapt=0.0):
@@ -34,15 +49,20 @@ class Segmenter:
         self.network, self.metadata, self.device, self.adapt = network, metadata, device, adapt
         self.classes, self.ignore = metadata["classes"], metadata["ignore"]
         self.zoom, self.threshold = settings["zoom"], settings["threshold"]
-        self.halo = choose_halo(network.halo, network.stride, halo)
-        self.inexact = inexact(network.halo, self.halo)               # a line for the user, or ""
+        colours = metadata["mean"], metadata["std"]
         if isinstance(network, OnnxNetwork):
-            self.batchnorms, self.forward = [], onnx_forward(network, metadata["mean"], metadata["std"])
+            self.batchnorms, self.in_one, staged = [], onnx_forward(network, *colours), False
         else:
             from model import batchnorm_layers
 
-            self.batchnorms = batchnorm_layers(network)
-            self.forward = torch_forward(network, metadata["mean"], metadata["std"], device)
+            self.batchnorms, self.in_one = batchnorm_layers(network), torch_forward(network, *colours, device)
+            staged = halo is None and network.stage_halo is not None
+        self.window_halo = choose_halo(network.halo, network.stride, halo)       # of windows of the whole network
+        self.halo, self.limit, self.forward = self.window_halo, MAX_SIDE, self.in_one
+        if staged:
+            self.halo, self.limit = network.halo, max(REGION, 4 * network.halo)
+            self.forward = staged_forward(network, *colours, device)
+        self.inexact = inexact(network.halo, self.halo)               # a line for the user, or ""
         self.forward_views = average_views(self.forward, settings["flips"] if tta else "none")
         if adapt and isinstance(network, OnnxNetwork):
             raise BadInput("--adapt: only PyTorch can change BatchNorm's statistics; expected a .pt file")
@@ -73,7 +93,7 @@ class Segmenter:
     def logits(self, image):
         """Return the logits float32 (classes, H, W) of an image uint8 (H, W, 3), which takes their memory."""
         with self.adapted(image):
-            return stitch_at(self.zoom, self.forward_views, image, self.halo, self.network.stride)
+            return stitch_at(self.zoom, self.forward_views, image, self.halo, self.network.stride, self.limit)
 
     def with_scores(self, image, names):
         """Return class indices (H, W) and {name: score}: how familiar the image looks, see support/ood.py.
@@ -89,10 +109,10 @@ class Segmenter:
                 scores["features"] = -distance.value()
         return self(image) if self.adapt else classes, scores
 
-    def core_logits(self, image, forward=None):
+    def core_logits(self, image):
         """Return the generator patches.core_logits for an image, at the scale at which the network sees it."""
-        forward = forward or self.forward_views
-        return core_logits(forward, zoom_image(image, self.zoom), self.halo, self.network.stride)
+        zoomed = zoom_image(image, self.zoom)
+        return core_logits(self.forward_views, zoomed, self.halo, self.network.stride, limit=self.limit)
 
     @property
     def score_names(self):
@@ -110,7 +130,8 @@ class Segmenter:
         if not self.adapt or single:             # one value at the bottom has no variance
             yield
             return
-        with adapted_batchnorm(self.batchnorms, self.core_logits(image, self.forward), self.adapt):
+        windows = core_logits(self.in_one, zoom_image(image, self.zoom), self.window_halo, self.network.stride)
+        with adapted_batchnorm(self.batchnorms, windows, self.adapt):
             yield
 
 
@@ -128,6 +149,59 @@ def torch_forward(network, mean, std, device="cpu"):
         return network(within_budget(images))[0].float().cpu().numpy()
 
     return forward
+
+
+def staged_forward(network, mean, std, device="cpu"):
+    """As torch_forward, but for a region of any size, with the network run stage by stage, each in windows.
+
+    A window of the whole network has a wide halo, and windows that overlap so much repeat most of the work. A
+    single stage sees two pixels of its own resolution. So each stage goes over the whole map of the one before
+    in windows of its own, and its result is put together before the next one begins: the result is the same,
+    and every pixel is computed nearly once.
+    """
+    import torch
+
+    from model import normalize
+
+    network = network.to(device, memory_format=torch.channels_last).eval()
+
+    @torch.inference_mode()
+    def forward(region):
+        images = normalize(region[None], mean, std)                   # (1, 3, h, w), in the host's memory
+        return network(images, run=in_windows(network.stage_halo, device))[0].float().numpy()
+
+    return forward
+
+
+def in_windows(halo, device="cpu"):
+    """Return a function that runs a stage, (level, *maps) → map (1, C, H, W), over whole maps, in windows.
+
+    The stage is at 1/2^level of the image's resolution and sees `halo` pixels there. On the way down it takes a
+    map of twice its resolution (at level 0, the image); on the way up, one of half of it, and the skip. No
+    window holds more values than an input of 256×256×3 gives the first stage, see patches.stage_side. The maps
+    wait in the host's memory; only the window at work is on the device.
+    """
+    def run(stage, level, *maps):
+        height, width = (side // 2 if level and len(maps) == 1 else side for side in maps[-1].shape[2:])
+        stride = len(maps)       # on the way up, windows begin with whole pixels of the level below
+        *window, cover = tiles(height, width, halo, stride, limit=stage_side(level))
+        within_stage_budget(level, *window)
+        result = None
+        for tile in cover:
+            part = stage(level, *(cut_map(each, each.shape[2] / height, tile, *window).to(device) for each in maps))
+            if result is None:
+                result = part.new_empty((1, height, width, part.shape[1]), device="cpu").permute(0, 3, 1, 2)
+            inside = np.s_[:, :, tile.top - tile.y:tile.bottom - tile.y, tile.left - tile.x:tile.right - tile.x]
+            result[:, :, tile.top:tile.bottom, tile.left:tile.right] = part[inside]
+        return result            # in PyTorch's words, channels last
+
+    return run
+
+
+def cut_map(each, scale, tile, height, width):
+    """Return what a window (height, width) shows of a map that has `scale` times the window's resolution."""
+    y, x, below, right = (int(scale * edge) for edge in (tile.y, tile.x, tile.y + height, tile.x + width))
+    return each[:, :, y:below, x:right]
 
 
 def onnx_forward(network, mean, std):

@@ -132,9 +132,10 @@ def prepare(args, last=None):
     device = pick_device(args.device)
     join_processes(device)
     halo, stride = reach(args.model, **network_settings(args))
-    chosen = choose_halo(halo, stride, args.halo)        # whatever is wrong is said now, not after a minute
-    if inexact(halo, chosen):
-        print(inexact(halo, chosen))
+    if args.halo is not None:
+        chosen = choose_halo(halo, stride, args.halo)    # whatever is wrong is said now, not after a minute
+        if inexact(halo, chosen):
+            print(inexact(halo, chosen))
     if last:
         check_former_knobs(args, last["settings"])
     else:
@@ -176,7 +177,7 @@ def load_data(args, halo, stride):
             ensure_sample()
         barrier()
     return data.load(args.data or (args.image, args.mask), args.threshold, args.classes, args.val_share, args.memory,
-                     least=math.ceil(args.patch / args.zoom), gap=math.ceil(choose_halo(halo, stride) / args.zoom),
+                     least=math.ceil(args.patch / args.zoom), gap=math.ceil(halo / args.zoom),
                      lists=args.lists)
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import patches
+import segmenter
 from data import Dataset
 from model import FCN, UNet, normalize
 from patches import (
@@ -20,18 +21,22 @@ from patches import (
     noise,
     photometric_jitter,
     resize_indices,
+    stage_side,
     stitch,
     stitch_at,
     tiles,
     within_budget,
+    within_stage_budget,
     zoom_image,
     zoomed_size,
 )
-from segmenter import average_views, torch_forward
+from segmenter import Segmenter, average_views, in_windows, torch_forward
 from support.files import BadInput
 from support.images import IGNORE
 
 MEAN, STD = [0.5, 0.4, 0.3], [0.2, 0.25, 0.3]
+TWO = [{"name": "ground", "value": 0}, {"name": "disc", "value": 255}]
+METADATA = {"classes": TWO, "ignore": [], "mean": MEAN, "std": STD, "settings": {}}
 
 
 def random_image(height, width, seed=0):
@@ -147,6 +152,61 @@ def test_stitched_is_the_whole_image_pass_of_the_textbook_depth():
     stitched = stitch(torch_forward(model, MEAN, STD), image, model.halo, model.stride)
     whole = whole_image(model, image)
     np.testing.assert_allclose(stitched, whole, atol=2e-5 * np.abs(whole).max(), rtol=0)
+
+
+@pytest.mark.parametrize("upsample", ["transposed", "bilinear", "nearest"])
+@pytest.mark.parametrize("depth", [1, 2, 3, 4, 5, 6])
+@pytest.mark.parametrize("height, width", [(64, 448), (576, 384)])
+def test_stage_by_stage_is_the_whole_image_pass(height, width, depth, upsample):
+    """In double precision, where rounding cannot hide a pixel that a stage did not see."""
+    model = random_unet(upsample, width=2, depth=depth).double()
+    image = torch.rand(1, 3, height, width, dtype=torch.double)
+    with torch.inference_mode():
+        whole = model(image)
+        torch.testing.assert_close(model(image, run=in_windows(model.stage_halo)), whole, rtol=1e-9, atol=1e-9)
+        narrow = model(image, run=in_windows(model.stage_halo - 2))
+    assert (narrow - whole).abs().max() > 1e-6 * whole.abs().max()  # so that the test can fail
+
+
+def test_no_stage_holds_more_than_an_input_gives_the_first_one():
+    model, sizes = random_unet(width=4, depth=5), {}
+    for stage in [*model.down, *model.merge]:
+        for layer in stage:
+            layer.register_forward_hook(
+                lambda layer, inputs, output: sizes.setdefault(output.shape[1], []).append(output[0].numel())
+            )
+    segment = Segmenter(model, METADATA)
+    segment(random_image(700, 900))
+    assert sorted(sizes) == [4 * 2**level for level in range(6)]
+    assert max(max(values) for values in sizes.values()) <= 4 * 256**2
+    assert [stage_side(level) for level in range(7)] == [256, 180, 128, 90, 64, 44, 32]
+    for level, side in enumerate([256, 180, 128, 90, 64, 44, 32]):
+        within_stage_budget(level, side, side)
+        with pytest.raises(BadInput, match="over the budget"):
+            within_stage_budget(level, side + 2, side + 2)
+
+
+@pytest.mark.parametrize("tta", [False, True])
+def test_large_images_are_run_stage_by_stage_in_regions(tta, monkeypatch):
+    """The maps of a region are held, not of the image; the result is the same."""
+    monkeypatch.setattr(segmenter, "REGION", 128)
+    model, image = random_unet(), random_image(411, 300)
+    segment = Segmenter(model, METADATA, tta=tta)
+    seen = []
+    monkeypatch.setattr(segment, "forward_views", record(segment.forward_views, seen))
+    logits, whole = segment.logits(image), whole_image(model, image)
+    assert len(seen) > 1 and max(max(shape) for shape in seen) <= 4 * model.halo
+    if not tta:
+        np.testing.assert_allclose(logits, whole, atol=2e-5 * np.abs(whole).max(), rtol=0)
+    assert np.array_equal(segment(image), logits.argmax(axis=0))
+
+
+def record(forward, seen):
+    def recording(window):
+        seen.append(window.shape[:2])
+        return forward(window)
+
+    return recording
 
 
 @pytest.mark.parametrize("depth, halo", [(2, 16), (3, 40)])

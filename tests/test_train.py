@@ -738,11 +738,13 @@ def test_results_do_not_go_into_the_data_set_itself(folder):
 
 @pytest.mark.slow
 def test_where_stitching_is_not_exact_it_is_said(folder):
-    words = ["--data", folder, *QUICK, "--model", "unet", "--width", 2, "--patch", 64, "--epochs", 1]
-    done = inside("train.py", *words, "--depth", 5, cwd=folder.parent)
+    words = ["--data", folder, *QUICK, "--model", "unet", "--width", 2, "--patch", 64, "--epochs", 1, "--depth", 5]
+    done = inside("train.py", *words, "--halo", 32, cwd=folder.parent)
     assert done.returncode == 0 and "but not equal" in done.stdout, done.stderr
-    assert "but not equal" in inside("predict.py", folder / "images" / "n0.png", cwd=folder.parent).stdout
-    assert "but not equal" not in inside("train.py", *words, "--depth", 4, "--out", "four", cwd=folder.parent).stdout
+    image = folder / "images" / "n0.png"
+    assert "but not equal" not in inside("predict.py", image, cwd=folder.parent).stdout
+    assert "but not equal" in inside("predict.py", image, "--halo", 64, cwd=folder.parent).stdout
+    assert "but not equal" not in inside("train.py", *words, "--out", "exact", cwd=folder.parent).stdout
 
 
 @pytest.mark.slow

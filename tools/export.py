@@ -124,7 +124,7 @@ def choose_windows(read, count, segment, most):
     chosen, images = [], evenly_spaced(count, most)
     for turn, place in enumerate(images):
         image = zoom_image(read(place), segment.zoom)
-        windows = [window for _, window in cut_windows(image, segment.halo, segment.network.stride)]
+        windows = [window for _, window in cut_windows(image, segment.window_halo, segment.network.stride)]
         share = min(len(windows), most // len(images))
         # Each image begins with another of its windows: of many street scenes, one would else see nothing but sky.
         chosen += [windows[(turn + part * len(windows) // share) % len(windows)].copy() for part in range(share)]

@@ -25,7 +25,7 @@ import torch
 
 import metrics
 import train
-from patches import tiles, zoomed_size
+from patches import MAX_SIDE, tiles, zoomed_size
 from segmenter import Segmenter
 from support.files import MARK, STAMP, BadInput, check_writable, one_writer, seal, write_text, write_whole
 from support.images import foreground_index
@@ -141,13 +141,14 @@ def about_results(examples, scores, classes, tta):
 
 def about_speed(scores, segment, rows, views):
     size = zoomed_size(scores.size, segment.zoom)
-    window_height, window_width, cover = tiles(*size, segment.halo, segment.network.stride)
+    window_height, window_width, cover = tiles(*size, segment.halo, segment.network.stride, limit=segment.limit)
+    what = "windows" if segment.limit == MAX_SIDE else "regions, each run stage by stage,"
     flops = views * len(cover) * sum(row[3] for row in rows) * window_height * window_width / 256**2
     timed = [1000 * second for second in scores.seconds[1:SPEED_IMAGES + 1] or scores.seconds]      # the first warms up
     return [("heading", "Speed"),
             ("text", f"An image takes {statistics.median(timed):.0f} ms (median of {len(timed)}, from {min(timed):.0f} "
                      f"to {max(timed):.0f}) on {segment.device.type} with {torch.get_num_threads()} threads, decoding "
-                     f"apart. The first, of {scores.size[1]}x{scores.size[0]} pixels, is cut into {len(cover)} windows "
+                     f"apart. The first, of {scores.size[1]}x{scores.size[0]} pixels, is cut into {len(cover)} {what} "
                      f"of {window_width}x{window_height} with a halo of {segment.halo}" +
                      (f", in {views} views" if views > 1 else "") + f": about {flops / 1e9:.1f} GFLOPs.")]
 
