@@ -65,7 +65,7 @@ def soft_dice(logits, target, weights=None, all_reduce=this_process_only):
     """
     known, truth = known_pixels(target)
     p = torch.softmax(logits, dim=1) * known[:, None]                 # (N, classes, H, W)
-    g = torch.zeros_like(p).scatter(1, truth[:, None], known[:, None])                # 1 where a class is true
+    g = torch.zeros_like(p).scatter(1, truth[:, None], 1) * known[:, None]            # 1 where a class is true
     intersection, squares, pixels = all_reduce(torch.stack(           # each (classes,)
         [(p * g).sum((0, 2, 3)), (p * p).sum((0, 2, 3)), g.sum((0, 2, 3))]))
     weight = (pixels > 0) * (1 if weights is None else weights)
