@@ -1,5 +1,6 @@
 """The checkpoint: one file that rebuilds its own network."""
 import io
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from support.files import MARK, BadInput, write_whole
 from support.metadata import NETWORK_ARGUMENTS, check_metadata, check_values
 
 FORMAT, FORMER_FORMAT = f"{MARK} 2", f"{MARK} 1"
+
+warnings.filterwarnings("ignore", category=UserWarning,               # a damaged file gets one line: our BadInput
+                        module=r"torch\.(serialization|_weights_only_unpickler)")
 
 
 def save_checkpoint(path, network, **metadata):
