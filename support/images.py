@@ -1,7 +1,9 @@
 """Files and arrays: finding, reading and writing images, masks and their classes."""
 import contextlib
+import ctypes
 import hashlib
 import json
+import logging
 import os
 import struct
 import unicodedata
@@ -30,6 +32,9 @@ UNKNOWN_GREY = (128, 128, 128)   # pixels without a truth
 
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)     # open_image refuses such files itself
 warnings.filterwarnings("ignore", category=UserWarning, module="PIL")     # of odd metadata
+logging.getLogger("PIL").addHandler(logging.NullHandler())          # a damaged file gets one line: our BadInput
+with contextlib.suppress(AttributeError, OSError):                  # where libtiff stands apart from Pillow
+    ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)      # it would print a line of its own
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -211,8 +216,11 @@ def image_size(path):
     """Return (height, width) of an image file, upright, from its header alone. Raises BadInput."""
     with decoding(path), Image.open(path) as image:
         exif = png_exif(path) if image.format == "PNG" else image.getexif()
-        lying = exif.get(ExifTags.Base.Orientation, 1) > 4            # 5 to 8 are quarter turns
-        return image.size if lying else image.size[::-1]
+        size = image.size
+        if image.format == "TIFF":               # newer Pillows have turned that already
+            size = image.tag_v2[ExifTags.Base.ImageWidth], image.tag_v2[ExifTags.Base.ImageLength]
+        lying = exif.get(ExifTags.Base.Orientation) in (5, 6, 7, 8)   # quarter turns
+        return size if lying else size[::-1]
 
 
 def png_exif(path):
@@ -258,7 +266,8 @@ def read_image(path, background="white"):
 def to_rgb(image, path, background):
     """Return what read_image promises, for an image that open_image has decoded."""
     if image.mode.startswith(("I", "F")):               # a single channel of 16 or 32 bits
-        values, full = np.asarray(image).astype(np.float64), 1 if image.mode == "F" else 65535
+        with np.errstate(invalid="ignore"):             # of what is no number; the check that follows finds it
+            values, full = np.asarray(image).astype(np.float64), 1 if image.mode == "F" else 65535
         if not (values.min() >= 0 and values.max() <= full):
             raise BadInput(f"{path} holds values from {values.min():g} to {values.max():g}; expected 0 to {full}")
         return np.repeat(np.rint(values * (255 / full)).astype(np.uint8)[:, :, None], 3, axis=2)

@@ -123,11 +123,15 @@ def test_16_bits_are_scaled_not_clipped(tmp_path, ending):
     assert read_image(save(tmp_path / f"b.{ending}", np.full((2, 2), 4096, np.uint16))).max() == 16
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_floats(tmp_path):
     assert np.array_equal(read_image(save(tmp_path / "a.tif", (GREYS / 255).astype(np.float32))), GREY_RGB)
     for bad in (300.0, -1.0, np.nan):
         with pytest.raises(BadInput, match="expected 0 to 1"):
             read_image(save(tmp_path / "b.tif", np.full((2, 2), bad, np.float32)))
+    signalling = np.full((2, 2), 0x7FA00000, np.uint32).view(np.float32)  # a NaN that warns when it is converted
+    with pytest.raises(BadInput, match="expected 0 to 1"):
+        read_image(save(tmp_path / "b.tif", signalling))
 
 
 @pytest.mark.parametrize(
