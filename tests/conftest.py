@@ -19,6 +19,10 @@ from PIL import Image
 ROOT = Path(__file__).parent.parent
 
 
+def pytest_addoption(parser):
+    parser.addoption("--mutations", type=int, default=200, help="damaged files that tests/test_properties.py reads")
+
+
 def command(*words, cwd, **options):
     """Run `python SCRIPT …` or `python -m MODULE …` in cwd; returns the finished process with its output as text."""
     script, *rest = map(str, words)
