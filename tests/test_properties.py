@@ -7,6 +7,7 @@ draws are the same in each run. What a property is compared with is computed in 
 import io
 import json
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -128,7 +129,7 @@ def networks(draw):
     """A small network of any kind, in double precision, so that a pixel that is not seen shows."""
     torch.manual_seed(draw(SEEDS))
     classes = draw(st.integers(2, 4))
-    if draw(st.booleans()):
+    if draw(st.integers(0, 3)) == 0:
         network = FCN(classes, upsample=draw(st.sampled_from(["nearest", "bilinear"])), batchnorm=draw(st.booleans()))
     else:
         network = UNet(
@@ -150,8 +151,8 @@ def networks(draw):
 
 
 @pytest.mark.slow
-@examples(40)
-@given(networks(), st.integers(1, 700), st.integers(1, 120), st.booleans(), SEEDS)
+@examples(60)
+@given(networks(), st.integers(200, 700), st.integers(1, 120), st.booleans(), SEEDS)
 def test_what_is_stitched_is_what_the_network_makes_of_the_whole_image(network, long, short, upright, seed):
     image = random_image(np.random.default_rng(seed), *((long, short) if upright else (short, long)))
 
@@ -160,7 +161,7 @@ def test_what_is_stitched_is_what_the_network_makes_of_the_whole_image(network, 
         return network(normalize(pixels[None], [0.5, 0.4, 0.3], [0.2, 0.25, 0.3]).double())[0].numpy()
 
     expected = forward(image)
-    rounding = 1e-10 * max(1, np.abs(expected).max())
+    rounding = 1e-12 * max(1, np.abs(expected).max())
     np.testing.assert_allclose(stitch(forward, image, network.halo, network.stride), expected, rtol=0, atol=rounding)
     classes = decide(core_logits(forward, image, network.halo, network.stride), image.shape[:2])
     second, highest = np.sort(expected, axis=0)[-2:]
@@ -172,7 +173,7 @@ def test_what_is_stitched_is_what_the_network_makes_of_the_whole_image(network, 
 @given(st.integers(1, 90), st.integers(1, 90), st.floats(0.1, 4), st.integers(2, 4), SEEDS)
 def test_at_any_zoom_the_result_has_the_size_of_the_image(height, width, zoom, classes, seed):
     random = np.random.default_rng(seed)
-    image, mix = random_image(random, height, width), random.normal(size=(classes, 3)).astype(np.float32)
+    image, mix = random_image(random, height, width), random.integers(-1, 2, (classes, 3)).astype(np.float32)
     forward = lambda window: np.tensordot(mix, window.astype(np.float32), (1, 2))
     small = zoom_image(image, zoom)
     assert small.shape == (*zoomed_size((height, width), zoom), 3) and min(small.shape) >= 1
@@ -423,9 +424,25 @@ def test_losses_are_what_a_loop_over_all_pixels_sums_and_ignored_pixels_get_no_g
 # Names, tables and masks, through files
 
 
-ODD = ['"', "#", " ", "\n", "\r", "\t", "\\", ".png", ".JPG", "\\n", "a\u0308", "\u2028", "\ufeff", "\xa0", "\udcff"]
-CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0/")  # of a name; no surrogates, but these:
-NAMES = st.lists(CHARACTERS | st.sampled_from(ODD), min_size=1, max_size=8).map("".join)
+ODD = [
+    "a",
+    "b",
+    '"',
+    '"a"',
+    "#",
+    " ",
+    "\\",
+    ".png",
+    ".JPG",
+    "\\n",
+    "a\u0308",
+]  # what a list may take for something else
+ODD += ["\n", "\r", "\t", "\u2028", "\ufeff", "\xa0", "\udcff"]
+CHARACTERS = st.sampled_from(ODD) | st.characters(exclude_categories=["Cs"], exclude_characters="\0/")
+NAMES = st.one_of(
+    st.lists(st.sampled_from(ODD[:11]), min_size=1, max_size=3).map("".join),
+    st.lists(CHARACTERS, min_size=1, max_size=8).map("".join),
+)
 
 
 def folder_for_a_test():
@@ -433,9 +450,10 @@ def folder_for_a_test():
     return tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
 
 
-@examples(60)
-@given(st.lists(NAMES, min_size=1, max_size=6))
-def test_any_names_that_are_written_to_a_list_are_read_back(names):
+@examples(100)
+@given(st.lists(NAMES, min_size=1, max_size=6), st.lists(NAMES, max_size=2))
+def test_any_names_that_are_written_to_a_list_are_read_back(names, images):
+    names += [*images, *(f"{name}.png" for name in images)]
     names = list(dict.fromkeys(unicodedata.normalize("NFC", name) for name in names))
     with folder_for_a_test() as folder:
         path = Path(folder) / "list.txt"
@@ -464,7 +482,8 @@ def test_any_files_are_found_by_the_list_of_their_names(names):
 def class_tables(draw, most=12):
     """(classes, values to ignore) as a classes.json may hold them: grey values or colours."""
     if draw(st.booleans()):
-        value = st.lists(st.integers(0, 255), min_size=3, max_size=3)
+        channel = st.integers(0, 255) | st.sampled_from([0, 1, 255])
+        value = st.lists(channel, min_size=3, max_size=3) | channel.map(lambda grey: [grey] * 3)
     else:
         value = st.integers(0, draw(st.sampled_from([most, 255, 65535])))
     values = draw(st.lists(value, min_size=2, max_size=most, unique_by=str))
@@ -497,7 +516,8 @@ def test_any_class_table_is_read_back(table, ascii_only, encoding):
 def test_indices_become_values_and_a_file_and_indices_again(table, height, width, ending, seed):
     classes, ignore = table
     random = np.random.default_rng(seed)
-    indices = random.integers(0, len(classes), (height, width), np.uint8)
+    some = random.permutation(len(classes))[: random.integers(1, len(classes) + 1)]
+    indices = random.choice(some, (height, width)).astype(np.uint8)
     mask = to_values(indices, classes)
     np.testing.assert_array_equal(to_indices(mask, classes, "mask"), indices)
     with folder_for_a_test() as folder:
@@ -714,38 +734,43 @@ def image_files():
     return found
 
 
+# Where a chunk or a segment begins: a length and four letters, as in PNG, the reverse, as in WebP, a JPEG's marker.
+PARTS = re.compile(rb"(?s)\0.{3}[A-Za-z]{4}|[A-Z]{3}[A-Z8 ].{3}\0|\xff[\xc0-\xfe]")
+NUMBERS = [0, 1, 2, 3, 7, 8, 16, 255, 256, 4095, 20_000, 32_767, 65_535, 65_536, 10**6, 2**31 - 1, 2**31, 2**32 - 1]
+
+
 def mutated(content, other, random):
     """The bytes of a file with one to four things wrong with it; `other` is a file from which some may come."""
     content = bytearray(content)
-    for _ in range(random.integers(1, 5)):
-        start, stop = sorted(random.integers(0, len(content) + 1, 2).tolist())
-        there = int(random.integers(max(1, min(len(content), 200 if random.random() < 0.5 else len(content)))))
-        length, number = int(random.choice([1, 2, 4])), int(random.choice(NUMBERS))
-        short = slice(start, start + int(random.integers(1, 40)))
-        kind = random.integers(8)
+
+    def place():  # seldom in the first bytes, by which a format is known
+        parts = [part.start() for part in PARTS.finditer(content)]
+        if parts and random.random() < 0.5:
+            return int(random.choice(parts))
+        return int(random.integers(0 if random.random() < 0.1 else min(8, len(content)), len(content) + 1))
+
+    for _ in range(random.choice([1, 1, 2, 4])):
+        kind, spot, (first, second, third) = random.integers(8), place(), sorted(place() for _ in range(3))
+        short = slice(spot, spot + int(random.integers(1, 40)))
         if kind == 0:
-            content[there] ^= 1 << int(random.integers(8))
+            content[spot : spot + 1] = [byte ^ 1 << int(random.integers(8)) for byte in content[spot : spot + 1]]
         elif kind == 1:
-            content[there] = int(random.integers(256))
+            content[spot : spot + 1] = random.bytes(1)
         elif kind == 2:  # a length, an offset or a number of pixels, in either order of bytes
-            order = "big" if random.random() < 0.5 else "little"
-            content[there : there + length] = (number % 256**length).to_bytes(length, order)
+            spot, length = spot + int(random.choice([0, 2, 4, 8, 12])), int(random.choice([1, 2, 4]))
+            number = int(random.choice(NUMBERS)) % 256**length
+            content[spot : spot + length] = number.to_bytes(length, str(random.choice(["big", "little"])))
         elif kind == 3:
-            content[start:] = b""
+            content[spot:] = b""
         elif kind == 4:
             content[short] = b""
         elif kind == 5:
-            content[start:start] = content[short]
+            content[spot:spot] = content[short]
         elif kind == 6:  # chunks change places
-            content[start:stop] = content[(start + stop) // 2 : stop] + content[start : (start + stop) // 2]
+            content[first:third] = content[second:third] + content[first:second]
         else:
-            content[start:stop] = other[start:stop]
-        if not content:
-            return b""
-    return with_checksums(content) if random.random() < 0.7 else bytes(content)
-
-
-NUMBERS = [0, 1, 2, 3, 7, 8, 16, 255, 256, 4095, 20_000, 32_767, 65_535, 65_536, 10**6, 2**31 - 1, 2**31, 2**32 - 1]
+            content[first:second] = other[first:second]
+    return with_checksums(content) if random.random() < 0.8 else bytes(content)
 
 
 def with_checksums(content):
@@ -769,7 +794,7 @@ def in_another_process(readers, paths):
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60 + SECONDS * len(paths),
+        timeout=120,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     found = [json.loads(line) for line in done.stdout.splitlines()]
@@ -822,6 +847,37 @@ def repacked(content, random):
     return file.getvalue()
 
 
+def altered(content, random):
+    """A checkpoint in which one value stands that does not belong there, or one is missing."""
+    inner = checkpoint = torch.load(io.BytesIO(content), weights_only=True)
+    while True:
+        keys = list(inner) if isinstance(inner, dict) else range(len(inner))
+        key = keys[random.integers(len(keys))]
+        if not (isinstance(inner[key], (dict, list)) and inner[key]) or random.random() < 0.2:
+            break
+        inner = inner[key]
+    values = [None, True, -1, 0, 300, 2**70, 0.5, float("nan"), 1e30, "", "unet", "two\nlines", [], [1], [0, 0, 0], {}]
+    values += [torch.zeros(2, 3), torch.zeros(2, 2).to_sparse(), torch.tensor(float("inf")), torch.zeros(2, dtype=int)]
+    if isinstance(inner[key], torch.Tensor):
+        tensor = inner[key]
+        values += [
+            tensor * float("nan"),
+            tensor.double(),
+            tensor.bool(),
+            tensor.to(torch.complex64),
+            tensor.to_sparse(),
+        ]
+        values += [tensor.half() * 1e9, tensor * 1e38, tensor.to("meta"), tensor[:1].expand_as(tensor)]
+    number = int(random.integers(len(values) + 1))
+    if number == len(values):
+        del inner[key]
+    else:
+        inner[key] = values[number]
+    file = io.BytesIO()
+    torch.save(checkpoint, file)
+    return file.getvalue()
+
+
 @pytest.mark.slow
 def test_a_mutated_checkpoint_is_read_or_refused(tmp_path, request):
     unharmed, paths = ROOT / "checkpoints" / "fcn.pt", []
@@ -829,6 +885,7 @@ def test_a_mutated_checkpoint_is_read_or_refused(tmp_path, request):
     for number in range(request.config.getoption("--mutations") // 5):
         random = np.random.default_rng((2, number))
         paths.append(tmp_path / f"mutated_{number}.pt")
-        paths[-1].write_bytes(repacked(content, random) if number % 2 else mutated(content, content, random))
+        damaged = [repacked(content, random), altered(content, random), mutated(content, content, random)][number % 3]
+        paths[-1].write_bytes(damaged)
     found = all_are_read_or_refused(NETWORKS, paths, [unharmed])
-    assert len(paths) / 40 < found.count((True,)) < len(paths) / 2
+    assert len(paths) / 20 < found.count((True,)) < len(paths) / 2
