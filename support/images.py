@@ -225,25 +225,23 @@ def image_size(path):
 
 def png_exif(path):
     """Return the EXIF data of a PNG file. Pillow would decode the image first, as they may stand behind its pixels."""
-    exif = Image.Exif()
+    exif, as_text = Image.Exif(), False
     with open(path, "rb") as file:
         for kind, length in png_chunks(file):
             if kind == b"eXIf":
                 exif.load(file.read(min(length, 2**16)))
-                if ExifTags.Base.Orientation in exif:
-                    return exif
-            elif kind in (b"tEXt", b"zTXt", b"iTXt") and file.peek(22).startswith(EXIF_AS_TEXT):
-                break
-        else:
-            return exif
+            elif kind in (b"tEXt", b"zTXt", b"iTXt"):
+                as_text |= file.read(22).startswith(EXIF_AS_TEXT)
+    if ExifTags.Base.Orientation in exif or not as_text:
+        return exif
     with Image.open(path) as image:              # other ways to write an orientation, which Pillow reads
         return image.getexif()
 
 
 def png_chunks(file):
     """Yield (kind, length) for each chunk of an open PNG file, which then stands at the chunk's content."""
-    position = 8
-    while True:
+    position, kind = 8, None
+    while kind != b"IEND":                       # what stands behind it is not of the image
         file.seek(position)
         head = file.read(8)
         if len(head) < 8:

@@ -485,6 +485,22 @@ def test_the_size_of_a_png_is_read_without_its_pixels(tmp_path, monkeypatch, ori
     assert image_size(path) == expected
 
 
+def test_the_orientation_of_a_png_is_found_wherever_it_stands_but_not_behind_its_end(tmp_path):
+    path, image, exif = tmp_path / "a.png", Image.fromarray(np.zeros((20, 30, 3), np.uint8)), Image.Exif()
+    for length in (ahead - before for ahead in (4096, 8192, 131072) for before in range(50, 90, 4)):
+        note = PngInfo()  # then a text begins near the end of what Python reads ahead
+        note.add_text("Comment", "a" * length)
+        note.add_itxt("XML:com.adobe.xmp", '<x:xmpmeta xmlns:x="adobe:ns:meta/"><r tiff:Orientation="6"/>')
+        image.save(path, pnginfo=note)
+        assert image_size(path) == read_image(path).shape[:2] == (30, 20)
+    exif[0x0112] = 6
+    image.save(path, exif=exif)
+    turned = path.read_bytes()
+    image.save(path)
+    path.write_bytes(path.read_bytes() + turned.removeprefix(b"\x89PNG\r\n\x1a\n"))
+    assert image_size(path) == read_image(path).shape[:2] == (20, 30)
+
+
 def test_a_class_table_that_is_nested_without_end_is_refused(tmp_path):
     (tmp_path / "classes.json").write_text("[" * 200_000)
     with pytest.raises(BadInput, match="classes.json: it cannot be read"):
