@@ -10,6 +10,8 @@ import sys
 from argparse import SUPPRESS, ArgumentTypeError
 from pathlib import Path
 
+from support.mistakes import BadInput, printable
+
 POSITIONAL = ("image", "mask")   # of train.py, as it writes them to a settings file
 SCORES = "softmax", "logit", "energy", "entropy", "features"          # see support/ood.py
 LOSS_NAMES = "ce", "bce", "focal", "dice"                             # see losses.py
@@ -108,11 +110,6 @@ def number(kind, least, most=1e30):
     return parse
 
 
-def printable(text):
-    """Return a text as one line: a file's name may hold a line end, or what would move the cursor."""
-    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
-
-
 def tell_shortly(prog, kind, error, traceback):
     """Tell in one line, as sys.excepthook, what goes wrong while a script imports: a package is missing, or Ctrl-C."""
     package = PACKAGES.get((getattr(error, "name", None) or "").split(".")[0])
@@ -145,8 +142,6 @@ def run_script(function, args, script, interrupted="interrupted"):
     wrong` on stderr and exit status 1, Ctrl-C becomes the text `interrupted` and status 130. Where nobody
     reads what is printed any more, as with `| head`, the process ends without a word.
     """
-    from support.files import BadInput  # imported here: it takes Pillow, which --help does not need
-
     name = Path(script).name
     try:
         result = function(args)

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, never over a user's own; and how mistakes are told."""
+"""Files written whole or not at all, never over a user's own."""
 import contextlib
 import errno
 import functools
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from PIL import Image, PngImagePlugin
 
-from support.arguments import printable
+from support.mistakes import BadInput
 
 MARK = "segmentation-from-scratch"  # stands in every file we write; a file without it is not ours to overwrite
 STAMP = f"{MARK} {'0' * 16}"        # what a person might change has this; `seal` replaces the zeros by a digest
@@ -21,16 +21,6 @@ STAMPED = re.compile(MARK.encode() + rb" ([0-9a-f]{16})")
 NEAR = 4096                         # bytes at the start or the end of a file, among which the mark stands
 PNG_TEXT = b"tEXtSoftware\0"        # before the mark in a PNG; behind it, in four bytes, is a checksum of both
 PICTURES = (".png", ".jpg", ".jpeg")
-
-
-class BadInput(ValueError):
-    """A user's mistake. Its text is one line: which file, what was found, what was expected, what to do.
-
-    Of several mistakes, each has a line. A name that holds a line end is told with that written out.
-    """
-
-    def __init__(self, *lines):
-        super().__init__("\n".join(map(printable, lines)))
 
 
 def is_jpeg(path):
