@@ -178,7 +178,7 @@ def add_prediction_knobs(add):
     add("--tta", action="store_true",
         help="average over flips and turns, those that training used (off: up to eight times the work)")
     add("--halo", type=number(int, 0, 127), metavar="PIXELS",
-        help="what windows see around what they keep (all the network can; less is faster, not exact)")
+        help="run whole windows that see so many pixels around what they keep (off: all the network can see, exact)")
     add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="auto: a GPU if there is one")
 
 
@@ -194,7 +194,7 @@ def add_network_knobs(add):
     add("--width", type=number(int, 1, 256), default=16, metavar="N",
         help="unet: channels at full resolution, doubled at each pooling (16: fast on two cores)")
     add("--depth", type=number(int, 1, 6), default=3, metavar="N",
-        help="unet: poolings (3: with 4, windows of 256 overlap by three quarters)")
+        help="unet: poolings (3: each more sees twice as far, with four times the parameters)")
     add("--separable", action="store_true",
         help="unet: depthwise-separable convolutions (off: they do less work, but learn less)")
     add("--dropout", type=number(float, 0, 0.99), default=0.0, metavar="P",
@@ -333,7 +333,7 @@ def train_arguments(argv=None, description=None, **defaults):
 
     add = parser.add_argument_group("looking at it").add_argument
     add("--halo", type=number(int, 0, 127), metavar="PIXELS",
-        help="what validation's windows see around what they keep (all the network can; less is faster, not exact)")
+        help="as predict.py's: what windows see around what they keep (off: all the network can see, exact)")
     add("--val-images", type=number(int, 1), default=100, metavar="N",
         help="validate on at most so many, evenly spaced (100: enough to choose an epoch by)")
     add("--tensorboard", metavar="DIR", help="curves and predictions for TensorBoard, if that is installed (off)")

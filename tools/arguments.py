@@ -93,7 +93,7 @@ def speed_arguments(argv=None, description=None):
     add("--bf16", action="store_true", help="multiply in bfloat16, of a .pt file (off)")
     add("--threads", type=number(int, 1, 1024), metavar="N", help="(one for each core)")
     add("--halo", type=number(int, 0, 127), metavar="PIXELS",
-        help="what windows see around what they keep (all the network can; less is faster, not exact)")
+        help="run whole windows that see so many pixels around what they keep (off: all the network can see, exact)")
     add("--json", metavar="FILE", help="also write the figures, for programs to read")
     add("--indices", metavar="DIR", help="also write the class indices of each image, as NAME.png, into a new folder")
     return parser.parse_args(argv)
