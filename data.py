@@ -11,15 +11,16 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from patches import class_rows, cut_batches
+from patches import Sampling, class_rows, cut_batches
 from support.files import BadInput
 from support.images import (
     IGNORE,
@@ -54,25 +55,25 @@ class Dataset:
     to and with each.
     """
 
-    def __init__(self, items, counts, areas, decode=None):
+    def __init__(self, items: list, counts: list[np.ndarray], areas: list[int], decode: Callable | None = None):
         self.items, self.decode = items, decode
         self.cumulative_counts = np.cumsum(np.column_stack([counts, areas]), axis=0)
 
     @classmethod
-    def in_memory(cls, pairs, classes):
+    def in_memory(cls, pairs: list[tuple[np.ndarray, np.ndarray]], classes: int) -> "Dataset":
         """Return the data set of (image, mask) arrays."""
         items = [(image, mask, class_rows(mask, classes)) for image, mask in pairs]
         return cls(items, [rows[:, -1] for _, _, rows in items], [mask.size for _, mask, _ in items])
 
-    def with_truth(self):
+    def with_truth(self) -> list[int]:
         """Return the numbers of the images in which a pixel has a truth."""
         known = np.diff(self.cumulative_counts[:, :-1].sum(axis=1), prepend=0)
         return np.flatnonzero(known).tolist()
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.items)
 
-    def __getitem__(self, number):
+    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         if self.decode is None:
             return self.items[number]
         image, mask = self.decode(*self.items[number])
@@ -94,7 +95,7 @@ class TrainingData(NamedTuple):
 # Which files there are
 
 
-def find_pairs(folder):
+def find_pairs(folder: Path | str) -> list[tuple[str, Path, Path]]:
     """Return [(name, image path, mask path), …] of a folder, by name. Prints what has no partner. Raises BadInput."""
     for part in (folder, Path(folder) / "images", Path(folder) / "masks"):
         if not Path(part).is_dir():
@@ -112,7 +113,7 @@ def find_pairs(folder):
     return pairs
 
 
-def read_lists(folder, stems, images):
+def read_lists(folder: Path | str, stems: Collection[str], images: Collection[str]) -> dict[str, list[str]]:
     """Return {"train": names, …} of the lists that a folder has.
 
     `stems` are the names of all pairs, `images` those of all images, with or without a mask. Raises BadInput
@@ -131,7 +132,8 @@ def read_lists(folder, stems, images):
     return listed
 
 
-def split(stems, folder, share, images=None):
+def split(stems: Sequence[str], folder: Path | str, share: float,
+          images: Collection[str] | None = None) -> tuple[list[str], list[str], str]:
     """Return the names to train on, those to validate on, each in the order of `stems`, and how that was decided.
 
     As train.txt, val.txt and test.txt in the folder say, where they are; what they do not name joins the part
@@ -156,11 +158,11 @@ def split(stems, folder, share, images=None):
     if not training or not validation:
         raise BadInput(f"{folder}: {how} {len(training)} images are to train on and {len(validation)} to validate on; "
                        "expected some for each")
-    training, validation = set(training), set(validation)
-    return [stem for stem in stems if stem in training], [stem for stem in stems if stem in validation], how
+    learnt, held_out = set(training), set(validation)
+    return [stem for stem in stems if stem in learnt], [stem for stem in stems if stem in held_out], how
 
 
-def split_off(names, share):
+def split_off(names: list[str], share: float) -> tuple[list[str], list[str]]:
     """Return (most of the names, a `share` of them), by a hash of each name; some of both, where there are two."""
     ordered = sorted(names, key=hash_to_unit)
     count = sum(hash_to_unit(name) < share for name in names)
@@ -168,7 +170,7 @@ def split_off(names, share):
     return ordered[count:], ordered[:count]
 
 
-def hold_out(image, mask, least, gap, share):
+def hold_out(image: np.ndarray, mask: np.ndarray, least: int, gap: int, share: float) -> tuple[list, list]:
     """Cut a validation strip out of one image: ([(image, mask), …] to train on, [(image, mask)] to validate on).
 
     The strip takes `share` of the longer side. Of nine places it gets the one that leaves the most classes in
@@ -186,7 +188,8 @@ def hold_out(image, mask, least, gap, share):
         return image[where], mask[where]
 
     def class_shares(parts):
-        counts = sum(np.bincount(mask.ravel(), minlength=256) for _, mask in parts)[:IGNORE]      # with a truth
+        every = [np.bincount(mask.ravel(), minlength=256) for _, mask in parts]
+        counts = np.sum(every, axis=0)[:IGNORE]  # with a truth
         return counts / max(counts.sum(), 1)
 
     whole = [(image, mask)]
@@ -215,21 +218,23 @@ class PairInfo(NamedTuple):
     counts: np.ndarray           # pixels of each class, (classes,)
     area: int                    # pixels
     digest: bytes                # of the mask, and of the image file's start and length
-    item: tuple | None           # (image, mask, rows), where it is held in memory
+    item: Any                    # (image, mask, rows), where it is held in memory, else None
 
 
-def inspect_pair(image_path, mask_path, classes, ignore, threshold, hold):
+def inspect_pair(image_path: Path | str, mask_path: Path | str, classes: list[dict], ignore: list,
+                 threshold: int | None, hold: bool) -> PairInfo:
     """Read a pair once and return its PairInfo. Raises BadInput for whatever is wrong with it."""
     mask = to_indices(read_mask(mask_path, threshold), classes, mask_path, ignore)
     image = read_image(image_path) if hold else None
-    if hold:
+    if image is not None:
         same_size(image_path, image.shape[:2], mask_path, mask.shape)
     digest = hashlib.sha256(head_and_length(image_path) + mask.tobytes()).digest()
     rows = class_rows(mask, len(classes))
     return PairInfo(rows[:, -1], mask.size, digest, (image, mask, rows) if hold else None)
 
 
-def load(source, threshold=None, table=None, share=0.2, memory=2.0, least=64, gap=8, lists=None):
+def load(source: Any, threshold: int | None = None, table: Path | str | None = None, share: float = 0.2,
+         memory: float = 2.0, least: int = 64, gap: int = 8, lists: Path | str | None = None) -> TrainingData:
     """Return the data set in `source`, a folder or (image path, mask path), as TrainingData. Prints what was found.
 
     `table` is a file as read_classes reads it, else the folder's classes.json, else classes are found by
@@ -249,7 +254,7 @@ def load(source, threshold=None, table=None, share=0.2, memory=2.0, least=64, ga
     classes, ignore = read_classes(table) if table else (
         find_classes(in_threads(lambda mask: (read_mask(mask, threshold), mask), masks)), [])
     hold = len(stems) == 1 or 4 * sum(height * width for height, width in sizes) <= memory * 1e9
-    inspect = lambda pair: inspect_pair(*pair, classes, ignore, threshold, hold)
+    inspect = lambda pair: inspect_pair(pair[0], pair[1], classes, ignore, threshold, hold)
     infos = list(tqdm(in_threads(inspect, list(zip(images, masks))), total=len(stems), unit="pair", leave=False,
                       disable=RANK > 0 or None))
     if len(stems) == 1:
@@ -278,7 +283,7 @@ def load(source, threshold=None, table=None, share=0.2, memory=2.0, least=64, ga
     return TrainingData(training, validation, classes, ignore, digest.hexdigest(), held_out)
 
 
-def check_sizes(images, masks):
+def check_sizes(images: Sequence[Path | str], masks: Sequence[Path | str]) -> list[tuple[int, int]]:
     """Return (height, width) of each image. Raises BadInput where its mask has another size, or it is too small."""
     sizes = list(in_threads(image_size, images))
     for image, (height, width), mask, mask_size in zip(images, sizes, masks, in_threads(image_size, masks)):
@@ -288,7 +293,8 @@ def check_sizes(images, masks):
     return sizes
 
 
-def cut_single(image_path, mask_path, info, classes, least, gap, share):
+def cut_single(image_path: Path | str, mask_path: Path | str, info: PairInfo, classes: int, least: int, gap: int,
+               share: float) -> list[Dataset]:
     """Return one pair as two data sets, to train and to validate on, see hold_out. Prints what was done."""
     image, mask, _ = info.item
     parts = hold_out(image, mask, min(least, min(mask.shape) // 2), gap, share)
@@ -299,7 +305,8 @@ def cut_single(image_path, mask_path, info, classes, least, gap, share):
     return [Dataset.in_memory(part, classes) for part in parts]
 
 
-def split_pairs(stems, paths, infos, decode, lists, share, images):
+def split_pairs(stems: Sequence[str], paths: list[tuple], infos: list[PairInfo], decode: Callable | None,
+                lists: Path | str, share: float, images: Path) -> tuple[Dataset, Dataset, list[str], str]:
     """Return (to train on, to validate on, names of the latter, how that was decided) of several pairs.
 
     `decode` reads a pair of paths where pairs are not held in memory, else it is None; `images` is the
@@ -318,7 +325,7 @@ def split_pairs(stems, paths, infos, decode, lists, share, images):
     return dataset_of(learnt), dataset_of(held_out), held_out, how
 
 
-def print_classes(classes, ignore, training, validation):
+def print_classes(classes: list[dict], ignore: list, training: np.ndarray, validation: np.ndarray) -> None:
     """Print the classes as a table; `training` and `validation`, (classes + 1,), count pixels of each, and of all."""
     width = max(len(entry["name"]) for entry in classes)
     digits = max(len(str(entry["value"])) for entry in classes)
@@ -331,7 +338,7 @@ def print_classes(classes, ignore, training, validation):
         print(f"  {', '.join(map(str, ignore))} ignored: {unknown:.1%} of training pixels")
 
 
-def colour_statistics(dataset):
+def colour_statistics(dataset: Dataset) -> tuple[list[float], list[float]]:
     """Return mean and standard deviation of red, green and blue, two lists, 1 being full; of at most 500 images."""
     def count(number):
         image = dataset[number][0]
@@ -348,17 +355,17 @@ def colour_statistics(dataset):
 # Data set → the patches of each step
 
 
-class BatchGroups:
+class BatchGroups(torch.utils.data.Dataset):
     """The patches of a whole training as a sequence of groups: those of sampling.reuse steps of an epoch.
 
     A group is a list of (batch, truth), or the BadInput that came instead. It is what a loader worker computes.
     """
 
-    def __init__(self, dataset, sampling, steps, slots):
+    def __init__(self, dataset: Dataset, sampling: Sampling, steps: int, slots: Sequence[int]):
         self.dataset, self.sampling, self.steps, self.slots = dataset, sampling, steps, slots
         self.an_epoch = -(-steps // sampling.reuse)
 
-    def __getitem__(self, number):
+    def __getitem__(self, number: int) -> list[tuple[np.ndarray, np.ndarray]] | BadInput:
         epoch, group = divmod(number, self.an_epoch)
         first = group * self.sampling.reuse
         count = min(self.sampling.reuse, self.steps - first)
@@ -368,25 +375,26 @@ class BatchGroups:
             return error
 
 
-def no_collate(group):           # a named function, since a lambda cannot travel to a worker
+def no_collate(group: list) -> list:         # a named function, since a lambda cannot travel to a worker
     return group
 
 
-def begin_worker(number):
+def begin_worker(number: int) -> None:
     """Prepare a loader worker: Ctrl-C is for the training, which ends its workers, and none outlives it.
 
     PyTorch's own watch over that fails where a worker waits for a killed parent to read its patches.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
-    def end_with_parent():
-        multiprocessing.parent_process().join()
+    def end_with_parent(parent):
+        parent.join()
         os._exit(1)
 
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, args=[multiprocessing.parent_process()], daemon=True).start()
 
 
-def training_batches(dataset, sampling, steps, epochs, slots, workers=0):
+def training_batches(dataset: Dataset, sampling: Sampling, steps: int, epochs: range, slots: Sequence[int],
+                     workers: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield (batch uint8 (slots, size, size, 3), truth (slots, size, size)) for each step of the range of epochs.
 
     An epoch has so many `steps`; `slots` are the patches of each step that this process takes. With
@@ -395,8 +403,9 @@ def training_batches(dataset, sampling, steps, epochs, slots, workers=0):
     groups = BatchGroups(dataset, sampling, steps, slots)
     numbers = range(epochs.start * groups.an_epoch, epochs.stop * groups.an_epoch)
     if workers:                  # a generator of its own, so that PyTorch's, which dropout uses, is left alone
-        found = DataLoader(groups, batch_size=None, sampler=numbers, num_workers=workers, collate_fn=no_collate,
-                           worker_init_fn=begin_worker, generator=torch.Generator())
+        found: Iterable = DataLoader(groups, batch_size=None, sampler=numbers, num_workers=workers,
+                                     collate_fn=no_collate, worker_init_fn=begin_worker,
+                                     generator=torch.Generator())
     else:
         found = map(groups.__getitem__, numbers)
     for group in found:

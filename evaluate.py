@@ -12,6 +12,8 @@ from support.arguments import evaluate_arguments, run_script
 if __name__ == "__main__":
     ARGS = evaluate_arguments(description=__doc__)
 
+from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +39,7 @@ from support.images import (
 )
 
 
-def find_pairs(args):
+def find_pairs(args: Namespace) -> tuple[list[tuple[str, Path, Path]], list[str], list[str]]:
     """Return [(name, predicted mask, true mask), …], the names without prediction, those without truth.
 
     Raises BadInput.
@@ -61,7 +63,7 @@ def find_pairs(args):
     return [(name, predictions[name], truths[name]) for name in names if name in predictions], missing, surplus
 
 
-def black_or_white(path, threshold=None):
+def black_or_white(path: Path, threshold: int | None = None) -> tuple | None:
     """Return (white pixels, all pixels) of a mask that is black and white, in whatever encoding; None for any other."""
     mask = read_mask(path, threshold)
     if mask.ndim == 3:
@@ -72,7 +74,7 @@ def black_or_white(path, threshold=None):
     return (np.count_nonzero(mask), mask.size) if plain else None
 
 
-def decide_classes(args, truths):
+def decide_classes(args: Namespace, truths: list[Path]) -> tuple[list[dict], list, bool]:
     """Return (classes, values to ignore, whether the truths may be in any encoding of black and white).
 
     `truths` are the paths of the true masks. Raises BadInput.
@@ -93,7 +95,8 @@ def decide_classes(args, truths):
     return [{"name": name, "value": value} for name, value in zip(names, (0, 255))], [], True
 
 
-def read_as(path, classes, ignore, threshold=None, predicted=False, any_encoding=True):
+def read_as(path: Path, classes: list[dict], ignore: list, threshold: int | None = None, predicted: bool = False,
+            any_encoding: bool = True) -> np.ndarray:
     """Return a mask as class indices, uint8 (H, W). Raises BadInput.
 
     With `any_encoding`, black and white masks may hold 0 and 1, 0 and 255 or be JPEGs; without, a mask holds
@@ -120,7 +123,8 @@ def read_as(path, classes, ignore, threshold=None, predicted=False, any_encoding
     return to_indices(mask, classes, path, ignore)
 
 
-def read_both(predicted, true, classes, ignore, threshold=None, any_encoding=True):
+def read_both(predicted: Path, true: Path, classes: list[dict], ignore: list, threshold: int | None = None,
+              any_encoding: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """Return (truth, prediction) as class indices, uint8 (H, W). Raises BadInput where they cannot be compared.
 
     The truth may be in any encoding (see read_as) or holds the values of the classes; the prediction always
@@ -134,7 +138,8 @@ def read_both(predicted, true, classes, ignore, threshold=None, any_encoding=Tru
     return truth, prediction
 
 
-def score_pairs(pairs, load, classes):
+def score_pairs(pairs: list[tuple[str, Path, Path]], load: Callable,
+                classes: list[dict]) -> tuple[np.ndarray, list[dict]]:
     """Return the confusion matrix of all pairs together, and a row {"name", "iou", …} for each.
 
     `load` returns (truth, prediction) of a pair. Raises BadInput that names every pair that cannot be
@@ -142,11 +147,12 @@ def score_pairs(pairs, load, classes):
     """
     def score(pair):
         try:
-            return metrics.confusion_matrix(*load(pair), len(classes))
+            truth, prediction = load(pair)
+            return metrics.confusion_matrix(truth, prediction, len(classes))
         except BadInput as error:                # as a value, so that all are named and not only the first
             return error
 
-    total, rows, failures = 0, [], []
+    total, rows, failures = np.zeros((len(classes), len(classes)), np.int64), [], []
     scored = tqdm(in_threads(score, pairs), total=len(pairs), unit="mask", leave=False, disable=None)
     for (name, *_), confusion in zip(pairs, scored):
         if isinstance(confusion, BadInput):
@@ -161,7 +167,7 @@ def score_pairs(pairs, load, classes):
     return total, rows
 
 
-def print_report(total, figures, classes):
+def print_report(total: np.ndarray, figures: dict, classes: list[dict]) -> None:
     """Print the metrics of each class, from the confusion matrix of all masks, and of all masks."""
     names, index = [entry["name"] for entry in classes], foreground_index(classes)
     accuracy, mean_iou, mean_f1, image_iou, empty_as_1 = map(metrics.format_metric, figures["overall"].values())
@@ -174,7 +180,8 @@ def print_report(total, figures, classes):
         print(f"  without {len(empty)} that have {lacking}: {first_few(empty)}; with these counted as 1: {empty_as_1}")
 
 
-def draw(args, ordered, load, images, classes, out):
+def draw(args: Namespace, ordered: list, load: Callable, images: dict[str, Path], classes: list[dict],
+         out: Path) -> None:
     """Draw the masks that `args` ask for, of [(IoU, pair), …] from the worst to the best."""
     from support.plots import best_median_worst, draw_gallery, gallery_title  # matplotlib takes half a second
 
@@ -184,7 +191,7 @@ def draw(args, ordered, load, images, classes, out):
                  classes, out)
 
 
-def evaluate(args):
+def evaluate(args: Namespace) -> dict:
     """Score the folders that `args` name; returns all figures, as --json writes them. Raises BadInput."""
     pairs, missing, surplus = find_pairs(args)
     images = images_by_name(args.images) if args.images else {}
@@ -193,7 +200,7 @@ def evaluate(args):
     drawn = args.worst or args.gallery
     out = check_writable(args.out, *inputs, *images.values(), endings=PICTURES) if drawn else None
     classes, ignore, any_encoding = decide_classes(args, [true for _, _, true in pairs])
-    load = lambda pair: read_both(*pair[1:], classes, ignore, args.threshold, any_encoding)
+    load = lambda pair: read_both(pair[1], pair[2], classes, ignore, args.threshold, any_encoding)
     total, rows = score_pairs(pairs, load, classes)
     figures = {"predictions": args.predictions, "masks": args.masks,
                "overall": metrics.overall(total, [row["iou"] for row in rows]),

@@ -19,7 +19,9 @@ if __name__ == "__main__":
 import contextlib
 import csv
 import time
+from argparse import Namespace
 from collections import deque
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -47,7 +49,7 @@ from support.onnx_file import load_onnx
 AHEAD = 4                        # images decoded, and masks not yet written, while the network works
 
 
-def choose_images(folder, only=None):
+def choose_images(folder: Path | str, only: Path | str | None = None) -> list[Path]:
     """Return the images in a folder and its sub-folders, as relative paths, in order. Raises BadInput."""
     found = find_images(folder)
     if only:
@@ -56,7 +58,7 @@ def choose_images(folder, only=None):
     return [path.relative_to(folder) for path in found]
 
 
-def mask_paths(images, wanted, classes):
+def mask_paths(images: list[Path], wanted: str, classes: list[dict]) -> list[Path]:
     """Return the relative path of each image's mask, see --format. Raises BadInput where two would share one."""
     largest, paths = np.max([entry["value"] for entry in classes]), []
     for image in images:
@@ -76,7 +78,7 @@ def mask_paths(images, wanted, classes):
     return paths
 
 
-def write_mask(path, indices, classes):
+def write_mask(path: Path, indices: np.ndarray, classes: list[dict]) -> None:
     """Write class indices uint8 (H, W) as the masks' own values or, as JPEG, as what stands for them."""
     if not is_jpeg(path):
         write_image(path, to_values(indices, classes))
@@ -86,14 +88,14 @@ def write_mask(path, indices, classes):
         write_image(path, to_picture(indices, classes))
 
 
-def remove(path):
+def remove(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
     except OSError as error:                 # Windows: another program shows it
         raise BadInput(f"{path} cannot be removed ({error.strerror}); close the program that has it open") from error
 
 
-def write_rejected(path, score, rejected):
+def write_rejected(path: Path, score: str, rejected: list[tuple[str, float]]) -> None:
     """Write a table of the images that were rejected and why: [(name, score), …]."""
     with write_whole(path) as temporary:
         with temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
@@ -101,7 +103,7 @@ def write_rejected(path, score, rejected):
         seal(temporary)
 
 
-def decode_ahead(pool, folder, images):
+def decode_ahead(pool: ThreadPoolExecutor, folder: Path, images: list[Path]) -> Iterator[tuple]:
     """Yield (image path, future of its pixels) one after the other; threads decode the next ones meanwhile."""
     waiting = deque()
     for image in images:
@@ -111,7 +113,7 @@ def decode_ahead(pool, folder, images):
     yield from waiting
 
 
-def open_segmenter(args):
+def open_segmenter(args: Namespace) -> Segmenter:
     """Return the network that `args` name as a Segmenter. PyTorch is imported only if it needs it. Raises BadInput."""
     if args.onnx:
         if WORLD > 1:
@@ -127,7 +129,7 @@ def open_segmenter(args):
     return segment
 
 
-def of_all(items):
+def of_all(items: list) -> list:
     """Return the lists of all processes as one list."""
     if WORLD == 1:
         return items
@@ -139,19 +141,19 @@ def of_all(items):
 class Results:
     """The outcome for all images: done (paths), rejected (name, score) and failures (lines of text)."""
 
-    def __init__(self, bar):
+    def __init__(self, bar: tqdm):
         self.done, self.rejected, self.failures, self.bar = [], [], [], bar
         self.writing = deque()               # (image, future) of masks that threads are writing
 
-    def reject(self, image, score):
+    def reject(self, image: Path, score: float) -> None:
         self.rejected.append((image.as_posix(), score))
         self.bar.update()
 
-    def fail(self, error):
+    def fail(self, error: BadInput) -> None:
         self.failures.append(str(error))
         self.bar.update()
 
-    def finish_writing(self, most=0):
+    def finish_writing(self, most: int = 0) -> None:
         """Wait until at most so many masks are left to write."""
         while len(self.writing) > most:
             image, written = self.writing.popleft()
@@ -164,7 +166,7 @@ class Results:
                 self.bar.update()
 
 
-def segment_image(args, segment, pixels):
+def segment_image(args: Namespace, segment: Segmenter, pixels: np.ndarray) -> tuple[np.ndarray, float | None]:
     """Return the class indices of an image, and its score if that is too low to keep them, else None."""
     if args.reject is None:
         return segment(pixels), None
@@ -173,7 +175,7 @@ def segment_image(args, segment, pixels):
     return indices, score if score < args.reject else None
 
 
-def segment_all(args, segment, images, masks):
+def segment_all(args: Namespace, segment: Segmenter, images: list[Path], masks: dict[Path, Path]) -> Results:
     """Segment these images and write their masks, {image: path}, while the next ones go on; returns the Results."""
     folder, output = Path(args.images), Path(args.output)
     bar = tqdm(total=len(images), unit="image", disable=RANK > 0 or None)        # None: where nobody looks on
@@ -199,7 +201,7 @@ def segment_all(args, segment, images, masks):
     return results
 
 
-def infer(args):
+def infer(args: Namespace) -> list[str]:
     """Segment the directory that `args` name; returns a line for each image that failed."""
     keep_apart(args.output, args.images)
     if Path(args.output).is_file():
@@ -213,7 +215,7 @@ def infer(args):
         return write_masks(args, segment, masks)
 
 
-def write_masks(args, segment, masks):
+def write_masks(args: Namespace, segment: Segmenter, masks: dict[Path, Path]) -> list[str]:
     """Segment images and write their masks, {image: path}; returns a line for each image that failed."""
     began, output = time.perf_counter(), Path(args.output)
     renamed = sum(image != mask for image, mask in masks.items()) if args.format == "auto" else 0
@@ -224,8 +226,8 @@ def write_masks(args, segment, masks):
         check_writable(listed, args.onnx or args.checkpoint)
     mine = list(masks)[RANK::WORLD]
     if args.resume:
-        there = {image: output / masks[image] for image in mine}
-        mine = [image for image, path in there.items() if not (keeps_changes(path) or path.exists())]
+        paths = {image: output / masks[image] for image in mine}
+        mine = [image for image, path in paths.items() if not (keeps_changes(path) or path.exists())]
 
     results = segment_all(args, segment, mine, masks)
 
@@ -244,7 +246,7 @@ def write_masks(args, segment, masks):
     return failures
 
 
-def main(args):
+def main(args: Namespace) -> None:
     failures = infer(args)
     if WORLD > 1:
         from support.devices import leave_processes

@@ -5,32 +5,36 @@ A pixel whose target is IGNORE (255) has no truth: it contributes neither loss n
 a distributed run, so that each gets the loss of the whole batch (support/devices.py); in a single
 process, nothing has to be summed.
 """
+from collections.abc import Callable, Iterable
+
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from support.images import IGNORE
 
 FOCAL_GAMMA = 2.0                # as in the paper
 
 
-def this_process_only(value):
+def this_process_only(value: Tensor) -> Tensor:
     """Stand in for all_reduce where there is a single process."""
     return value
 
 
-def known_pixels(target):
+def known_pixels(target: Tensor) -> tuple[Tensor, Tensor]:
     """Return where a target has a truth, as numbers 0 and 1, and the target with 0 elsewhere: both (N, H, W)."""
     known = target != IGNORE
     return known.float(), target.masked_fill(~known, 0).long()
 
 
-def weighted_mean(loss, known, truth, weights, all_reduce):
+def weighted_mean(loss: Tensor, known: Tensor, truth: Tensor, weights: Tensor | None, all_reduce: Callable) -> Tensor:
     """Return the mean of a loss (N, H, W) over the known pixels, each weighted as its class; 0 if none is known."""
     weight = known if weights is None else known * weights[truth]
     return all_reduce((loss * weight).sum()) / all_reduce(weight.sum()).clamp_min(1e-12)
 
 
-def cross_entropy(logits, target, weights=None, all_reduce=this_process_only):
+def cross_entropy(logits: Tensor, target: Tensor, weights: Tensor | None = None,
+                  all_reduce: Callable = this_process_only) -> Tensor:
     """−log p(true class)."""
     known, truth = known_pixels(target)
     log_p = torch.log_softmax(logits, dim=1)                          # (N, classes, H, W)
@@ -38,7 +42,8 @@ def cross_entropy(logits, target, weights=None, all_reduce=this_process_only):
     return weighted_mean(loss, known, truth, weights, all_reduce)
 
 
-def binary_cross_entropy(logits, target, weights=None, all_reduce=this_process_only):
+def binary_cross_entropy(logits: Tensor, target: Tensor, weights: Tensor | None = None,
+                         all_reduce: Callable = this_process_only) -> Tensor:
     """−log σ(z) where the second of two classes is true and −log σ(−z) elsewhere; z is how much its logit is higher.
 
     For two classes softmax is this sigmoid, so it is cross_entropy again, in the form in which it is often given.
@@ -49,7 +54,8 @@ def binary_cross_entropy(logits, target, weights=None, all_reduce=this_process_o
     return weighted_mean(loss, known, truth, weights, all_reduce)
 
 
-def focal(logits, target, weights=None, all_reduce=this_process_only, gamma=FOCAL_GAMMA):
+def focal(logits: Tensor, target: Tensor, weights: Tensor | None = None,
+          all_reduce: Callable = this_process_only, gamma: float = FOCAL_GAMMA) -> Tensor:
     """−(1 − p)^gamma · log p(true class): pixels that are already right count less (Lin et al., 2017, equation 5)."""
     known, truth = known_pixels(target)
     log_p = torch.log_softmax(logits, dim=1).gather(1, truth[:, None])[:, 0]          # (N, H, W)
@@ -57,7 +63,8 @@ def focal(logits, target, weights=None, all_reduce=this_process_only, gamma=FOCA
     return weighted_mean(loss, known, truth, weights, all_reduce)
 
 
-def soft_dice(logits, target, weights=None, all_reduce=this_process_only):
+def soft_dice(logits: Tensor, target: Tensor, weights: Tensor | None = None,
+              all_reduce: Callable = this_process_only) -> Tensor:
     """1 − Dice of each class, with probabilities for the prediction, over the whole batch (Milletari et al., 2016).
 
     2·Σ p·g / (Σ p² + Σ g²), g being 1 where the class is true and 0 elsewhere. Classes that occur nowhere in the
@@ -76,20 +83,20 @@ def soft_dice(logits, target, weights=None, all_reduce=this_process_only):
 LOSSES = {"ce": cross_entropy, "bce": binary_cross_entropy, "focal": focal, "dice": soft_dice}
 
 
-def loss_function(names, weights=None):
+def loss_function(names: str, weights: Tensor | None = None) -> Callable:
     """Return the sum of the losses that `names` joins, as in "ce+dice": a function of (logits, target, all_reduce)."""
     def loss(logits, target, all_reduce=this_process_only):
         return sum(LOSSES[name](logits, target, weights, all_reduce) for name in names.split("+"))
     return loss
 
 
-def class_weights(pixels, power):
+def class_weights(pixels: Iterable, power: float) -> Tensor:
     """Return weights (classes,) for the pixel counts of each class: the share of a class to the power of −`power`.
 
     0 weights no class; 1 makes all classes count the same, however rare; 0.5 lies between. Scaled to a mean of 1
     over the pixels. A class without pixels counts as if it had one.
     """
-    pixels = torch.as_tensor(pixels, dtype=torch.float64).clamp_min(1)
-    share = pixels / pixels.sum()
+    counts = torch.as_tensor(pixels, dtype=torch.float64).clamp_min(1)
+    share = counts / counts.sum()
     weights = share ** -power
     return (weights / (share * weights).sum()).float()

@@ -3,12 +3,14 @@
 A metric that does not exist, because the class occurs neither in the truth nor in the prediction, is None
 and prints as "n/a"; it is left out of means, where a 0 or a NaN would spoil them.
 """
+from collections.abc import Iterable
+
 import numpy as np
 
 from support.images import IGNORE, foreground_index
 
 
-def confusion_matrix(truth, prediction, classes):
+def confusion_matrix(truth: np.ndarray, prediction: np.ndarray, classes: int) -> np.ndarray:
     """Return pixel counts, int64 (classes, classes): row = true class, column = predicted class.
 
     Both are arrays of class indices of one shape; pixels whose truth is IGNORE (255) are not counted. Add the
@@ -19,55 +21,55 @@ def confusion_matrix(truth, prediction, classes):
     return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
 
-def ratios(numerators, denominators):
+def ratios(numerators: Iterable, denominators: Iterable) -> list[float | None]:
     """Return the quotients as a list, None where a denominator is 0."""
     return [float(n / d) if d else None for n, d in zip(numerators, denominators)]
 
 
-def accuracy(confusion):
+def accuracy(confusion: np.ndarray) -> float | None:
     """Return the share of all pixels that are right, or None if there are none."""
     return ratios([np.trace(confusion)], [confusion.sum()])[0]
 
 
-def iou(confusion):
+def iou(confusion: np.ndarray) -> list[float | None]:
     """Return the intersection over union of each class: TP / (TP + FP + FN) (Jaccard index)."""
     hits = np.diag(confusion)
     return ratios(hits, confusion.sum(axis=0) + confusion.sum(axis=1) - hits)
 
 
-def dice(confusion):
+def dice(confusion: np.ndarray) -> list[float | None]:
     """Return 2·TP / (2·TP + FP + FN) of each class, also called F1."""
     return ratios(2 * np.diag(confusion), confusion.sum(axis=0) + confusion.sum(axis=1))
 
 
-def precision(confusion):
+def precision(confusion: np.ndarray) -> list[float | None]:
     """Return, of the pixels predicted as each class, the share that is."""
     return ratios(np.diag(confusion), confusion.sum(axis=0))
 
 
-def recall(confusion):
+def recall(confusion: np.ndarray) -> list[float | None]:
     """Return, of the pixels of each class, the share that was found."""
     return ratios(np.diag(confusion), confusion.sum(axis=1))
 
 
-def mean(values):
+def mean(values: Iterable[float | None]) -> float | None:
     """Return the mean of the values that exist, or None."""
     existing = [value for value in values if value is not None]
     return sum(existing) / len(existing) if existing else None
 
 
-def foreground_or_mean(values, classes):
+def foreground_or_mean(values: list[float | None], classes: list[dict]) -> float | None:
     """Return the value of the class that matters (see foreground_index), or the mean where none stands out."""
     index = foreground_index(classes)
     return mean(values) if index is None else values[index]
 
 
-def format_metric(value):
+def format_metric(value: float | None) -> str:
     """Return a metric with four decimals, or n/a."""
     return "n/a" if value is None else f"{value:.4f}"
 
 
-def table(confusion, names):
+def table(confusion: np.ndarray, names: list[str]) -> str:
     """Return the metrics of all classes as lines of text."""
     columns = [iou, dice, precision, recall]
     width = max(map(len, names))
@@ -77,7 +79,7 @@ def table(confusion, names):
     return "\n".join(lines)
 
 
-def by_class(confusion, classes):
+def by_class(confusion: np.ndarray, classes: list[dict]) -> list[dict]:
     """Return each class with its metrics: [{"name", "value", "pixels", "iou", "dice", "precision", "recall"}, …]."""
     columns = {column.__name__: column(confusion) for column in (iou, dice, precision, recall)}
     return [{**entry, "pixels": int(confusion[index].sum()),
@@ -85,7 +87,7 @@ def by_class(confusion, classes):
             for index, entry in enumerate(classes)]
 
 
-def overall(confusion, image_ious):
+def overall(confusion: np.ndarray, image_ious: list[float | None]) -> dict[str, float | None]:
     """Return what a whole data set scores, by its summed confusion matrix and by the mean of one IoU an image.
 
     Scorers disagree about images whose IoU does not exist: some leave them out, others count them as 1.

@@ -1,10 +1,13 @@
 """The networks: the prescribed FCN and a U-Net. `python -m tools.show network` prints each as a table."""
 from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from support.checkpoint import load_checkpoint
 from support.devices import all_reduce_sum
@@ -27,7 +30,7 @@ class FCN(nn.Module):
     stride = 2                   # one 2×2 pooling: windows must start on even pixels
     halo = 8                     # an output pixel sees 7 pixels around it (8 if bilinear), rounded up to the stride
 
-    def __init__(self, classes=2, upsample="nearest", batchnorm=False, dropout=0.0):
+    def __init__(self, classes: int = 2, upsample: str = "nearest", batchnorm: bool = False, dropout: float = 0.0):
         super().__init__()
         self.arguments = {"classes": classes, "upsample": upsample, "batchnorm": batchnorm, "dropout": dropout}
         self.layers = nn.Sequential(OrderedDict(               # for an image (N, 3, H, W):
@@ -45,11 +48,11 @@ class FCN(nn.Module):
             self.layers = with_extra_layers(self.layers, batchnorm, dropout)
 
     @classmethod
-    def reach(cls, **settings):
+    def reach(cls, **settings: Any) -> tuple[int, int]:
         """Return (halo, stride), which are the same for all settings."""
         return cls.halo, cls.stride
 
-    def forward(self, image):
+    def forward(self, image: Tensor) -> Tensor:
         height, width = image.shape[2:]
         if self.layers.upsample.mode != "nearest":
             return self.as_prescribed(image)
@@ -61,25 +64,25 @@ class FCN(nn.Module):
                 x = layer(x)
         return x[:, :, :height, :width]
 
-    def as_prescribed(self, image):
+    def as_prescribed(self, image: Tensor) -> Tensor:
         """Return the logits layer by layer, as the exercise has it: those of forward, but for the rounding."""
         height, width = image.shape[2:]
         return self.layers(pad_to_multiple(image, self.stride))[:, :, :height, :width]
 
 
-def with_extra_layers(layers, batchnorm, dropout):
+def with_extra_layers(layers: nn.Sequential, batchnorm: bool, dropout: float) -> nn.Sequential:
     """Return an FCN's layers with BatchNorm after the first three convolutions, with Dropout before the last."""
-    extended = OrderedDict()
+    extended: OrderedDict[str, nn.Module] = OrderedDict()
     for name, layer in layers.named_children():
         if dropout and name == "conv4":
             extended["dropout"] = nn.Dropout2d(dropout)
         extended[name] = layer
-        if batchnorm and name in ("conv1", "conv2", "conv3"):
+        if batchnorm and isinstance(layer, nn.Conv2d) and name != "conv4":
             extended[name.replace("conv", "norm")] = BatchNorm(layer.out_channels)
     return nn.Sequential(extended)
 
 
-def convolve_doubled(x, conv):
+def convolve_doubled(x: Tensor, conv: Any) -> Tensor:
     """Return conv(x enlarged to twice its size by nearest upsampling): (N, C, h, w) → (N, out, 2h, 2w).
 
     The enlarged map holds each value four times. Where two taps of the 5×5 kernel fall on copies of the same
@@ -103,7 +106,7 @@ def convolve_doubled(x, conv):
 # The U-Net
 
 
-def at_once(stage, level, *maps):
+def at_once(stage: Callable, level: int, *maps: Tensor) -> Tensor:
     """Run a stage of a network, at 1/2^level of the resolution, on whole maps."""
     return stage(level, *maps)
 
@@ -126,7 +129,8 @@ class UNet(nn.Module):
 
     name = "unet"
 
-    def __init__(self, classes=2, width=16, depth=3, upsample="transposed", dropout=0.0, separable=False):
+    def __init__(self, classes: int = 2, width: int = 16, depth: int = 3, upsample: str = "transposed",
+                 dropout: float = 0.0, separable: bool = False):
         super().__init__()
         self.arguments = {"classes": classes, "width": width, "depth": depth, "upsample": upsample, "dropout": dropout,
                           "separable": separable}
@@ -143,7 +147,7 @@ class UNet(nn.Module):
         self.classify = nn.Conv2d(width, classes, kernel_size=1)
 
     @staticmethod
-    def reach(depth, upsample, **others):
+    def reach(depth: int, upsample: str, **others: Any) -> tuple[int, int]:
         """Return (halo, stride): how many pixels around it an output pixel sees, and the pooling grid.
 
         Windows end on the pooling grid. Two pixels beyond that edge matter to the last two convolutions; in
@@ -154,7 +158,7 @@ class UNet(nn.Module):
         stride = 2**depth
         return (7 if upsample == "bilinear" else 6) * stride, stride
 
-    def forward(self, image, run=at_once):
+    def forward(self, image: Tensor, run: Callable = at_once) -> Tensor:
         """Return the logits (N, classes, H, W). `run` runs its stages: at once, or see segmenter.in_windows."""
         height, width = image.shape[2:]
         x, skips = pad_to_multiple(image, self.stride), []                    # (N, 3, H, W), H and W padded
@@ -166,26 +170,26 @@ class UNet(nn.Module):
             x = run(self.ascend, level, x, skips.pop())
         return x[:, :, :height, :width]
 
-    def descend(self, level, x):
+    def descend(self, level: int, x: Tensor) -> Tensor:
         """Return the map of a level on the way down from that of the one above, at twice the sides."""
         x = self.down[level](self.pool(x) if level else x)                    # half the sides, twice the channels
         return self.dropout(x) if level == self.depth else x
 
-    def ascend(self, level, x, skip):
+    def ascend(self, level: int, x: Tensor, skip: Tensor) -> Tensor:
         """Return the map of a level on the way up from that of the one below, at half the sides, and the skip."""
         x = torch.cat([skip, self.up[level](x)], dim=1)                       # twice the sides
         x = self.merge[level](x)                                              # half the channels
         return x if level else self.classify(x)
 
 
-def two_convolutions(before, after, separable=False, of_colours=False):
+def two_convolutions(before: int, after: int, separable: bool = False, of_colours: bool = False) -> nn.Module:
     """Return layers (N, before, H, W) → (N, after, H, W). Colours are mixed as usual even where `separable`."""
     return nn.Sequential(
         convolution(before, after, separable and not of_colours), BatchNorm(after), nn.ReLU(inplace=True),
         convolution(after, after, separable), BatchNorm(after), nn.ReLU(inplace=True))
 
 
-def convolution(before, after, separable):
+def convolution(before: int, after: int, separable: bool) -> nn.Module:
     """Return a 3×3 convolution; or a separable one: 3×3 in each channel by itself, then 1×1 between the channels.
 
     That takes 9 + after instead of 9 · after multiplications for each value; nothing nonlinear stands
@@ -197,7 +201,7 @@ def convolution(before, after, separable):
                          nn.Conv2d(before, after, 1, bias=False))
 
 
-def doubling(before, after, upsample):
+def doubling(before: int, after: int, upsample: str) -> nn.Module:
     """Return layers (N, before, H, W) → (N, after, 2H, 2W)."""
     if upsample == "transposed":
         return nn.ConvTranspose2d(before, after, 2, stride=2)
@@ -215,7 +219,11 @@ class BatchNorm(nn.BatchNorm2d):
     PyTorch's own SyncBatchNorm does the same, on GPUs only.
     """
 
-    def forward(self, x):
+    running_mean: Tensor         # all three are there, as they are tracked
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
         # Without a momentum, segmenter.adapted_batchnorm measures one image, in this process alone.
         if not self.training or WORLD == 1 or self.momentum is None:
             return super().forward(x)
@@ -231,12 +239,12 @@ class BatchNorm(nn.BatchNorm2d):
         return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
 
 
-def batchnorm_layers(network):
+def batchnorm_layers(network: nn.Module) -> list[nn.BatchNorm2d]:
     """Return all of a network's BatchNorm layers; an FCN has none, unless it was asked for."""
     return [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm2d)]
 
 
-def pad_to_multiple(image, stride):
+def pad_to_multiple(image: Tensor, stride: int) -> Tensor:
     """Repeat the last row and column up to a multiple of the stride, so that pooling drops nothing."""
     height, width = image.shape[2:]
     if height % stride or width % stride:
@@ -244,26 +252,29 @@ def pad_to_multiple(image, stride):
     return image
 
 
-def normalize(images, mean, std, device="cpu", gain=1.0, offset=0.0):
+def normalize(images: np.ndarray, mean: list[float], std: list[float], device: torch.device | str = "cpu",
+              gain: np.ndarray | float = 1.0, offset: np.ndarray | float = 0.0) -> Tensor:
     """Return uint8 images (N, H, W, 3) as float32 (N, 3, H, W): (pixel·gain + offset − mean) / std, channels last.
 
     All in units of the full scale (1 = 255); mean and std are (3,), gain and offset (N, 3) or numbers.
     """
     scale = np.broadcast_to(gain / (255 * np.asarray(std)), (len(images), 3))
     shift = np.broadcast_to((offset - np.asarray(mean)) / std, (len(images), 3))
-    scale, shift = (torch.from_numpy(array.astype(np.float32)).to(device)[:, :, None, None] for array in (scale, shift))
+    factor, summand = (torch.from_numpy(array.astype(np.float32)).to(device)[:, :, None, None]
+                       for array in (scale, shift))
     pixels = torch.from_numpy(np.ascontiguousarray(images)).to(device)
     # A permuted (N, H, W, 3) array already is what PyTorch calls channels_last, the faster layout.
-    return torch.addcmul(shift, pixels.permute(0, 3, 1, 2).float(), scale)
+    return torch.addcmul(summand, pixels.permute(0, 3, 1, 2).float(), factor)
 
 
 # ---------------------------------------------------------------------------------------------------
 # A network by its name
 
-NETWORKS = {FCN.name: FCN, UNet.name: UNet}
+NETWORKS: dict[str, Any] = {FCN.name: FCN, UNet.name: UNet}
 
 
-def settings_of(name, upsample=None, batchnorm=False, width=16, depth=3, dropout=0.0, separable=False):
+def settings_of(name: str, upsample: str | None = None, batchnorm: bool = False, width: int = 16, depth: int = 3,
+                dropout: float = 0.0, separable: bool = False) -> dict[str, Any]:
     """Return those of train.py's settings that belong to the network of this name, as arguments of its class.
 
     Raises BadInput for a setting that only the other network has.
@@ -278,17 +289,17 @@ def settings_of(name, upsample=None, batchnorm=False, width=16, depth=3, dropout
     return {"upsample": upsample or "nearest", "batchnorm": batchnorm, "dropout": dropout}
 
 
-def build(name, classes, **settings):
+def build(name: str, classes: int, **settings: Any) -> nn.Module:
     """Return an untrained network by its name and train.py's settings for it (see settings_of)."""
     return NETWORKS[name](classes, **settings_of(name, **settings))
 
 
-def reach(name, **settings):
+def reach(name: str, **settings: Any) -> tuple[int, int]:
     """Return (halo, stride) of the network that build would return for these settings."""
     return NETWORKS[name].reach(**settings_of(name, **settings))
 
 
-def load_network(path):
+def load_network(path: Path | str) -> tuple[nn.Module, dict]:
     """Return (network in eval mode, its metadata) of a checkpoint. Raises BadInput, see load_checkpoint."""
     return load_checkpoint(path, NETWORKS)
 

@@ -4,7 +4,8 @@
 on NumPy arrays; no network is needed to read or to test it.
 """
 import math
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -14,8 +15,11 @@ from support.images import IGNORE
 
 MAX_SIDE = 256                   # no network input is ever wider or taller than this
 
+Forward = Callable[[np.ndarray], np.ndarray]             # a window (h, w, 3) → its logits (C, h, w)
+Pieces = Iterable[tuple[slice, slice, np.ndarray]]       # rows, columns and logits (C, y, x), see core_logits
 
-def within_budget(batch, budget=1):
+
+def within_budget(batch: Any, budget: int = 1) -> Any:
     """Return the batch (N, 3, H, W) unchanged, or raise BadInput if the memory it stands for is not there.
 
     The rule: one 256×256×3 input is all that fits. So no side is above 256, and all images of a batch
@@ -47,7 +51,8 @@ class Tile(NamedTuple):
     right: int
 
 
-def spans(length, halo, stride, window=None, limit=MAX_SIDE):
+def spans(length: int, halo: int, stride: int, window: int | None = None,
+          limit: int = MAX_SIDE) -> tuple[int, list[tuple[int, int, int]]]:
     """Cover `length` pixels of one axis by windows of one side: (side, [(window start, core start, core stop), …]).
 
     Windows overlap by at least 2·halo and start on multiples of the stride. Inside a core no window edge is
@@ -77,11 +82,12 @@ def spans(length, halo, stride, window=None, limit=MAX_SIDE):
     return window, list(zip(starts, [0, *stops[:-1]], stops))
 
 
-def round_up(number, multiple):
+def round_up(number: float, multiple: int) -> int:
     return math.ceil(number / multiple) * multiple
 
 
-def tiles(height, width, halo, stride, window=None, limit=MAX_SIDE):
+def tiles(height: int, width: int, halo: int, stride: int, window: int | None = None,
+          limit: int = MAX_SIDE) -> tuple[int, int, list[Tile]]:
     """Windows that cover an image, all of one shape: (window height, window width, [Tile, …]).
 
     One shape, because the fastest kernel, and with it the last bit of a sum, depends on it. Starts on
@@ -99,7 +105,8 @@ def tiles(height, width, halo, stride, window=None, limit=MAX_SIDE):
                                          for y, top, bottom in rows for x, left, right in columns]
 
 
-def cut_windows(image, halo, stride, window=None, limit=MAX_SIDE):
+def cut_windows(image: np.ndarray, halo: int, stride: int, window: int | None = None,
+                limit: int = MAX_SIDE) -> Iterator[tuple[Tile, np.ndarray]]:
     """Yield (Tile, uint8 window (h, w, 3)) for each window that covers an image (H, W, 3), see tiles."""
     height, width = image.shape[:2]
     window_height, window_width, cover = tiles(height, width, halo, stride, window, limit)
@@ -109,7 +116,8 @@ def cut_windows(image, halo, stride, window=None, limit=MAX_SIDE):
         yield tile, padded[tile.y:tile.y + window_height, tile.x:tile.x + window_width]
 
 
-def core_logits(forward, image, halo, stride, window=None, limit=MAX_SIDE):
+def core_logits(forward: Forward, image: np.ndarray, halo: int, stride: int, window: int | None = None,
+                limit: int = MAX_SIDE) -> Pieces:
     """Yield (rows, columns, logits) of each window's core: two slices of the image, and (C, y, x).
 
     `forward` maps a uint8 window (h, w, 3) to an array (C, h, w). Every pixel of the image is in exactly
@@ -121,7 +129,8 @@ def core_logits(forward, image, halo, stride, window=None, limit=MAX_SIDE):
         yield rows, columns, forward(pixels)[inside]
 
 
-def stitch(forward, image, halo, stride, window=None, limit=MAX_SIDE):
+def stitch(forward: Forward, image: np.ndarray, halo: int, stride: int, window: int | None = None,
+           limit: int = MAX_SIDE) -> np.ndarray:
     """Run `forward` over an image of any size, a window at a time, as if over the whole image at once.
 
     `forward` maps a uint8 window (h, w, 3) to an array (C, h, w), logits say; the result is that of the
@@ -131,7 +140,7 @@ def stitch(forward, image, halo, stride, window=None, limit=MAX_SIDE):
     return assemble(core_logits(forward, image, halo, stride, window, limit), image.shape[:2])
 
 
-def stage_side(level):
+def stage_side(level: int) -> int:
     """Return the side of a stage's windows at 1/2^level of the resolution.
 
     Channels double from level to level. So this is the largest even side with which no stage has more values
@@ -140,16 +149,16 @@ def stage_side(level):
     return int(MAX_SIDE / 2 ** (level / 2)) // 2 * 2
 
 
-def within_stage_budget(level, height, width):
+def within_stage_budget(level: int, height: int, width: int) -> None:
     """Raise BadInput where a window of a stage holds more values than an input of 256×256×3 gives the first one."""
     if max(height, width) > MAX_SIDE or height * width * 2**level > MAX_SIDE**2:
         raise BadInput(f"a window of {width}x{height} at 1/{2**level} of the resolution is over the budget: at most "
                        f"{stage_side(level)} a side")
 
 
-def assemble(pieces, size):
+def assemble(pieces: Pieces, size: tuple[int, int]) -> np.ndarray:
     """Return the logits (C, H, W) of an image of this size (H, W) from what core_logits yields for it."""
-    stitched = None
+    stitched: Any = None         # the first piece says how many classes there are
     for rows, columns, logits in pieces:
         if stitched is None:
             stitched = np.empty((len(logits), *size), logits.dtype)
@@ -157,7 +166,7 @@ def assemble(pieces, size):
     return stitched
 
 
-def decide(pieces, size, zoom=1):
+def decide(pieces: Pieces, size: tuple[int, int], zoom: float = 1) -> np.ndarray:
     """Return the class with the highest logit at each pixel, uint8 (H, W), from what core_logits yields.
 
     The pieces are those of the image at `zoom` times its size (H, W). Never holds all logits of a large
@@ -177,7 +186,8 @@ def decide(pieces, size, zoom=1):
     return classes
 
 
-def stitch_at(zoom, forward, image, halo, stride, limit=MAX_SIDE):
+def stitch_at(zoom: float, forward: Forward, image: np.ndarray, halo: int, stride: int,
+              limit: int = MAX_SIDE) -> np.ndarray:
     """As stitch, (C, H, W), but `forward` sees the image at `zoom` times its size, and its result is enlarged.
 
     Halo and stride are in pixels of the zoomed image. At 0.5 a network sees twice as far, for a quarter of
@@ -187,7 +197,7 @@ def stitch_at(zoom, forward, image, halo, stride, limit=MAX_SIDE):
     return stitched if zoom == 1 else np.stack([resize(plane, image.shape[:2]) for plane in stitched])
 
 
-def choose_halo(halo, stride, wanted=None):
+def choose_halo(halo: int, stride: int, wanted: int | None = None) -> int:
     """Return the halo to stitch with: the network's own, with which stitching is exact, or what is `wanted`.
 
     Where the network sees so far that a window of 256 would have no core left, it is a quarter of the
@@ -202,7 +212,7 @@ def choose_halo(halo, stride, wanted=None):
     return chosen
 
 
-def inexact(halo, chosen):
+def inexact(halo: int, chosen: int) -> str:
     """Return a line that says how a network of this halo is stitched with a smaller one, or "" where it is not."""
     if chosen >= halo:
         return ""
@@ -210,22 +220,23 @@ def inexact(halo, chosen):
             "of the whole image at once, but not equal")
 
 
-def zoomed_size(size, zoom):
+def zoomed_size(size: tuple[int, int], zoom: float) -> tuple[int, int]:
     """Return a size (height, width) at this zoom, at least one pixel."""
-    return tuple(max(1, round(zoom * side)) for side in size)
+    height, width = size
+    return max(1, round(zoom * height)), max(1, round(zoom * width))
 
 
-def zoom_image(image, zoom):
+def zoom_image(image: np.ndarray, zoom: float) -> np.ndarray:
     """Return an image (H, W, 3) at this zoom; the image itself at 1."""
     return image if zoom == 1 else resize(image, zoomed_size(image.shape[:2], zoom))
 
 
-def resize(image, size):
+def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Return an image (H, W) or (H, W, 3) at another size (height, width); Pillow averages where it shrinks."""
     return np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR))
 
 
-def resize_indices(indices, size, down=1, across=1):
+def resize_indices(indices: np.ndarray, size: tuple[int, int], down: int = 1, across: int = 1) -> np.ndarray:
     """Return class indices (H, W) at another size (height, width): never averaged, each is that of one pixel.
 
     Halfway between two pixels it is the lower and right one, so that halving shifts a mask by half a pixel
@@ -253,13 +264,14 @@ class Sampling(NamedTuple):
     background: int | None = None    # the class that is no object; needed to paste
 
 
-def class_rows(mask, classes):
+def class_rows(mask: np.ndarray, classes: int) -> np.ndarray:
     """Return how many pixels of each class lie above and in each row of a mask (H, W): int64 (classes, H)."""
     rows = np.arange(len(mask))[:, None] * 256
     return np.bincount((mask + rows).ravel(), minlength=256 * len(mask)).reshape(-1, 256)[:, :classes].cumsum(axis=0).T
 
 
-def choose_patch(cumulative_counts, sampling, epoch, step, slot):
+def choose_patch(cumulative_counts: np.ndarray, sampling: Sampling, epoch: int, step: int,
+                 slot: int) -> tuple[int, int | None, int, list[float]]:
     """Return where patch `slot` of a step lies: (image number, class or None, pixel number, eight random numbers).
 
     `cumulative_counts`, (images, classes + 1), counts the pixels of each class, and of all, in the images up
@@ -290,7 +302,7 @@ def choose_patch(cumulative_counts, sampling, epoch, step, slot):
     return number, label, int(place * (int(column[number]) - before)), more
 
 
-def find_pixel(mask, rows, label, place):
+def find_pixel(mask: np.ndarray, rows: np.ndarray, label: int | None, place: int) -> tuple[int, int]:
     """Return (y, x) of pixel number `place`, row by row, of class `label`, or of all where that is None."""
     if label is None:
         return divmod(place, mask.shape[1])
@@ -299,7 +311,8 @@ def find_pixel(mask, rows, label, place):
     return y, int(np.flatnonzero(mask[y] == label)[place - earlier])
 
 
-def cut_patch(image, mask, rows, label, place, random_numbers, sampling):
+def cut_patch(image: np.ndarray, mask: np.ndarray, rows: np.ndarray, label: int | None, place: int,
+              random_numbers: list[float], sampling: Sampling) -> tuple[np.ndarray, np.ndarray]:
     """Return the patch around one pixel, flipped and scaled by chance: uint8 (size, size, 3) and (size, size).
 
     The pixel is number `place` of class `label`, or of all where that is None; `rows` is class_rows(mask).
@@ -326,10 +339,12 @@ def cut_patch(image, mask, rows, label, place, random_numbers, sampling):
     down = -1 if sampling.flips == "all" and upside_down < 0.5 else 1
     across = -1 if sampling.flips != "none" and mirrored < 0.5 else 1
     axis = int(sampling.flips == "all" and transposed < 0.5)
-    return tuple(array[::down, ::across].swapaxes(0, axis) for array in (image, mask))
+    image, mask = (array[::down, ::across].swapaxes(0, axis) for array in (image, mask))
+    return image, mask
 
 
-def cut_batches(dataset, sampling, epoch, first, steps, slots):
+def cut_batches(dataset: Any, sampling: Sampling, epoch: int, first: int, steps: int,
+                slots: Sequence[int]) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return the patches `slots` of `steps` steps from step `first` on: [(uint8 (slots, size, size, 3), masks), …].
 
     `dataset` is a data.Dataset. `first` is a multiple of sampling.reuse, `steps` at most as many.
@@ -347,7 +362,8 @@ def cut_batches(dataset, sampling, epoch, first, steps, slots):
     return batches
 
 
-def paste_objects(dataset, sampling, epoch, first, slots, batches):
+def paste_objects(dataset: Any, sampling: Sampling, epoch: int, first: int, slots: Sequence[int],
+                  batches: list[tuple[np.ndarray, np.ndarray]]) -> None:
     """Lay the objects of other patches on a share of these, changing them (copy-paste: Ghiasi et al., CVPR 2021).
 
     From few objects on few backgrounds it makes many pairs of them, some of them odd: a network learns to
@@ -372,7 +388,7 @@ def paste_objects(dataset, sampling, epoch, first, slots, batches):
             images[row][there], masks[row][there] = other[there], truth[there]
 
 
-def photometric_jitter(seed, epoch, step, count, strength):
+def photometric_jitter(seed: int, epoch: int, step: int, count: int, strength: float) -> tuple[np.ndarray, np.ndarray]:
     """Return gain and offset (count, 3), in units of the full scale, for each patch and colour channel of a batch.
 
     `pixel · gain + offset` changes contrast around mid-grey, then light, each by up to ±strength, then the
@@ -384,7 +400,7 @@ def photometric_jitter(seed, epoch, step, count, strength):
     return light * contrast, light * (1 - contrast) / 2
 
 
-def noise(seed, epoch, step, slots, size, strength):
+def noise(seed: int, epoch: int, step: int, slots: Sequence[int], size: int, strength: float) -> np.ndarray:
     """Return Gaussian noise for patches of a step: float32 (slots, size, size, 3), in units of the full scale.
 
     For each patch, draw a standard deviation from [0, strength] and a grain size from 1, 2, 4, … pixels up to

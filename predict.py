@@ -9,6 +9,7 @@ from support.arguments import predict_arguments, run_script
 if __name__ == "__main__":
     ARGS = predict_arguments(description=__doc__)    # first: PyTorch takes two seconds to import, a typo should not
 
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from support.sample import SAMPLE, write_sample
 SHIPPED = Path(__file__).with_name("checkpoints") / "fcn.pt"     # trained on the bundled sample, see README
 
 
-def predict(args):
+def predict(args: Namespace) -> np.ndarray:
     """Segment the image that `args` name, write its mask, and return the class indices uint8 (H, W)."""
     checkpoint = args.checkpoint or ("model.pt" if Path("model.pt").exists() else SHIPPED)
     segment = Segmenter.load(checkpoint, args.device, args.halo, args.tta, args.adapt)
@@ -49,12 +50,12 @@ def predict(args):
     print(f"{args.image}, {image.shape[1]}x{image.shape[0]} pixels, by {checkpoint}: " +
           ", ".join(f"{entry['name']} {share:.1%}" for entry, share in zip(segment.classes, shares)) +
           "; see " + ", ".join(str(path) for path in dict.fromkeys((out, lossless, overlay)) if path))
-    if args.mask:
+    if truth is not None:
         print_scores(truth, indices, segment.classes)
     return indices
 
 
-def choose_outputs(args, checkpoint):
+def choose_outputs(args: Namespace, checkpoint: Path | str) -> tuple[Path, Path, Path | None]:
     """Return the paths of the mask, its lossless twin and the overlay, or None for that. Raises BadInput."""
     inputs = [path for path in (args.image, args.mask, checkpoint) if path]
     out = check_writable(args.out, *inputs, endings=PICTURES)
@@ -65,7 +66,7 @@ def choose_outputs(args, checkpoint):
     return out, lossless, overlay
 
 
-def outline(image, indices, colour=(255, 0, 255)):
+def outline(image: np.ndarray, indices: np.ndarray, colour: tuple[int, int, int] = (255, 0, 255)) -> np.ndarray:
     """Return a copy of the image (H, W, 3) with a line two pixels wide where the class (H, W) changes."""
     drawn = image.copy()
     edge = np.zeros(indices.shape, bool)
@@ -78,7 +79,7 @@ def outline(image, indices, colour=(255, 0, 255)):
     return drawn
 
 
-def print_scores(truth, indices, classes):
+def print_scores(truth: np.ndarray, indices: np.ndarray, classes: list[dict]) -> None:
     """Print how right a prediction is: both are class indices (H, W)."""
     confusion = metrics.confusion_matrix(truth, indices, len(classes))
     print(metrics.table(confusion, [entry["name"] for entry in classes]))

@@ -7,12 +7,17 @@ PyTorch is imported only where a network needs it: an .onnx file does without.
 """
 import contextlib
 import copy
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from patches import (
     MAX_SIDE,
+    Forward,
+    Pieces,
+    Tile,
     choose_halo,
     core_logits,
     decide,
@@ -44,7 +49,8 @@ class Segmenter:
     does not fit and where there is no BatchNorm to adapt.
     """
 
-    def __init__(self, network, metadata, device="cpu", halo=None, tta=False, adapt=0.0):
+    def __init__(self, network: Any, metadata: dict, device: Any = "cpu", halo: int | None = None, tta: bool = False,
+                 adapt: float = 0.0):
         settings = with_former_settings(metadata["settings"])
         self.network, self.metadata, self.device, self.adapt = network, metadata, device, adapt
         self.classes, self.ignore = metadata["classes"], metadata["ignore"]
@@ -71,7 +77,8 @@ class Segmenter:
                            "U-Nets")
 
     @classmethod
-    def load(cls, path, device="cpu", halo=None, tta=False, adapt=0.0, threads=None):
+    def load(cls, path: Path | str, device: Any = "cpu", halo: int | None = None, tta: bool = False,
+             adapt: float = 0.0, threads: int | None = None) -> "Segmenter":
         """Open a .pt file of train.py or an .onnx file of tools.export, the latter for so many threads (all cores).
 
         `device` is "cpu", "cuda", "auto" (a GPU if there is one) or a torch.device. Raises BadInput.
@@ -85,17 +92,17 @@ class Segmenter:
         device = pick_device(device) if isinstance(device, str) else device
         return cls(*load_network(path), device, halo, tta, adapt)
 
-    def __call__(self, image):
+    def __call__(self, image: np.ndarray) -> np.ndarray:
         """Return the class indices, uint8 (H, W), of an image uint8 (H, W, 3)."""
         with self.adapted(image):
             return decide(self.core_logits(image), image.shape[:2], self.zoom)
 
-    def logits(self, image):
+    def logits(self, image: np.ndarray) -> np.ndarray:
         """Return the logits float32 (classes, H, W) of an image uint8 (H, W, 3), which takes their memory."""
         with self.adapted(image):
             return stitch_at(self.zoom, self.forward_views, image, self.halo, self.network.stride, self.limit)
 
-    def with_scores(self, image, names):
+    def with_scores(self, image: np.ndarray, names: list[str]) -> tuple[np.ndarray, dict[str, float]]:
         """Return class indices (H, W) and {name: score}: how familiar the image looks, see support/ood.py.
 
         The scores are those of the network as it was trained: adapted to an image, it finds less unfamiliar.
@@ -109,22 +116,22 @@ class Segmenter:
                 scores["features"] = -distance.value()
         return self(image) if self.adapt else classes, scores
 
-    def core_logits(self, image):
+    def core_logits(self, image: np.ndarray) -> Pieces:
         """Return the generator patches.core_logits for an image, at the scale at which the network sees it."""
         zoomed = zoom_image(image, self.zoom)
         return core_logits(self.forward_views, zoomed, self.halo, self.network.stride, limit=self.limit)
 
     @property
-    def score_names(self):
+    def score_names(self) -> list[str]:
         """The names of the scores that this network has."""
         return [name for name in SCORES if name != "features" or self.batchnorms]
 
-    def feature_distance(self):
+    def feature_distance(self) -> ood.FeatureDistance:
         """Return a context in which features are compared with the training's. Raises BadInput without BatchNorm."""
         return ood.FeatureDistance(self.batchnorms)
 
     @contextlib.contextmanager
-    def adapted(self, image):
+    def adapted(self, image: np.ndarray) -> Iterator[None]:
         """Inside `with`, BatchNorm's statistics are moved to those of this image, if that was asked for."""
         single = max(zoomed_size(image.shape[:2], self.zoom)) <= self.network.stride
         if not self.adapt or single:             # one value at the bottom has no variance
@@ -135,7 +142,7 @@ class Segmenter:
             yield
 
 
-def torch_forward(network, mean, std, device="cpu"):
+def torch_forward(network: Any, mean: list[float], std: list[float], device: Any = "cpu") -> Forward:
     """Return a PyTorch network as a function: uint8 window (h, w, 3) → float32 logits (classes, h, w)."""
     import torch
 
@@ -151,7 +158,7 @@ def torch_forward(network, mean, std, device="cpu"):
     return forward
 
 
-def staged_forward(network, mean, std, device="cpu"):
+def staged_forward(network: Any, mean: list[float], std: list[float], device: Any = "cpu") -> Forward:
     """As torch_forward, but for a region of any size, with the network run stage by stage, each in windows.
 
     A window of the whole network has a wide halo, and windows that overlap so much repeat most of the work. A
@@ -173,7 +180,7 @@ def staged_forward(network, mean, std, device="cpu"):
     return forward
 
 
-def in_windows(halo, device="cpu"):
+def in_windows(halo: int, device: Any = "cpu") -> Callable:
     """Return a function that runs a stage, (level, *maps) → map (1, C, H, W), over whole maps, in windows.
 
     The stage is at 1/2^level of the image's resolution and sees `halo` pixels there. On the way down it takes a
@@ -198,13 +205,13 @@ def in_windows(halo, device="cpu"):
     return run
 
 
-def cut_map(each, scale, tile, height, width):
+def cut_map(each: Any, scale: float, tile: Tile, height: int, width: int) -> Any:
     """Return what a window (height, width) shows of a map that has `scale` times the window's resolution."""
     y, x, below, right = (int(scale * edge) for edge in (tile.y, tile.x, tile.y + height, tile.x + width))
     return each[:, :, y:below, x:right]
 
 
-def onnx_forward(network, mean, std):
+def onnx_forward(network: OnnxNetwork, mean: list[float], std: list[float]) -> Forward:
     """Return an OnnxNetwork as a function: uint8 window (h, w, 3) → float32 logits (classes, h, w)."""
     def forward(window):
         images = within_budget(normalize_window(window, mean, std))   # (1, 3, h, w)
@@ -213,7 +220,7 @@ def onnx_forward(network, mean, std):
     return forward
 
 
-def average_views(forward, views):
+def average_views(forward: Forward, views: str) -> Forward:
     """Return `forward` with its result averaged over `views` of each window (test-time augmentation).
 
     "none": the window as it is; "mirror": also left to right; "all": its eight flips and quarter turns.
@@ -231,7 +238,7 @@ def average_views(forward, views):
 
 
 @contextlib.contextmanager
-def adapted_batchnorm(layers, pieces, share):
+def adapted_batchnorm(layers: list, pieces: Pieces, share: float) -> Iterator[None]:
     """Inside `with`, the statistics of BatchNorm layers are moved by `share` from the training's to an image's.
 
     BatchNorm shifts and scales every channel by its mean and variance over the training. Haze, dusk or noise

@@ -20,9 +20,10 @@ import copy
 import math
 import time
 from argparse import Namespace
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -74,15 +75,15 @@ class Run:
     ema_model: torch.nn.Module               # a moving average of the network's weights, validated and kept
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler             # does nothing unless the precision is float16
-    criterion: object                        # a function of (logits, truth, all_reduce)
+    criterion: Callable                      # a function of (logits, truth, all_reduce)
     metadata: dict                           # what the checkpoint holds beside the weights
     began: float                             # by time.perf_counter(), less the seconds before it was resumed
     history: list = field(default_factory=list)  # rows of history.csv
-    best: dict | None = None                 # the row whose weights are kept
+    best: dict = field(default_factory=dict)     # the row whose weights are kept; empty before the first
     progress: float = 0.0                    # from 0 to 1: the share of the steps or, if that is more, of the time
     validation_seconds: float = 0.0          # that the last validation took
-    board: object = None                     # shows an epoch on TensorBoard
-    bar: tqdm | None = None
+    board: Callable | None = None            # shows an epoch on TensorBoard
+    bar: Any = None                          # the progress bar, while epochs are taken
 
 
 class Validation(NamedTuple):
@@ -92,7 +93,7 @@ class Validation(NamedTuple):
 
 
 @gpu_memory_as_bad_input()
-def train(args, last=None):
+def train(args: Namespace, last: dict | None = None) -> dict:
     """Run the training that `args` describe, or go on with the one in `last`, last.pt's metadata.
 
     Returns the row of history.csv of the best epoch. Raises BadInput.
@@ -107,7 +108,7 @@ def train(args, last=None):
     return run.best
 
 
-def take_epochs(run):
+def take_epochs(run: Run) -> None:
     """Train and validate, epoch by epoch, until all are done or time or patience has run out."""
     batches = open_batches(run)
     with progress_bar(run) as run.bar:
@@ -122,7 +123,7 @@ def take_epochs(run):
 # Before the first step
 
 
-def prepare(args, last=None):
+def prepare(args: Namespace, last: dict | None = None) -> Run:
     """Return the Run that `args` describe, before its first step; `last` are the metadata of the one to go on with.
 
     Raises BadInput for whatever is wrong.
@@ -149,7 +150,7 @@ def prepare(args, last=None):
     # The network, the moving average of its weights, the optimizer, the loss, and how patches are drawn.
     torch.manual_seed(args.seed)
     network = build(args.model, len(classes), **network_settings(args))
-    network = network.to(device, memory_format=torch.channels_last)
+    network = network.to(device).to(memory_format=torch.channels_last)
     ema_model = copy.deepcopy(network)
     optimizer = torch.optim.AdamW(network.parameters(), args.lr, betas=(0.9, 0.99), weight_decay=args.weight_decay)
     precision, args.amp = pick_precision(args.amp, network, device)
@@ -167,7 +168,7 @@ def prepare(args, last=None):
                metadata=metadata, began=began)
 
 
-def load_data(args, halo, stride):
+def load_data(args: Namespace, halo: int, stride: int) -> data.TrainingData:
     """Return the TrainingData that `args` name, for a network of this halo and stride. Raises BadInput.
 
     One image is cut so that the network sees no pixel of the validation strip from the part it learns from.
@@ -181,7 +182,7 @@ def load_data(args, halo, stride):
                      lists=args.lists)
 
 
-def check_settings(args, classes, stride):
+def check_settings(args: Namespace, classes: list[dict], stride: int) -> int | None:
     """Return the index of the class background, or None. Raises BadInput for settings that do not fit the data."""
     if "bce" in args.loss and len(classes) != 2:
         raise BadInput(f"--loss {args.loss}: bce is for two classes, there are {len(classes)}; use ce")
@@ -198,14 +199,14 @@ def check_settings(args, classes, stride):
     return background
 
 
-def micro_batch_size(args):
+def micro_batch_size(args: Namespace) -> int:
     """Return how many patches of this process go through the network at once: as few parts as fit into the budget."""
     fitting = max(1, args.budget * MAX_SIDE**2 // args.patch**2)
     parts = math.ceil(args.batch / fitting)      # as many as a single process needs: several do as it does
     return math.ceil(args.batch / WORLD / parts)
 
 
-def check_unfinished(args):
+def check_unfinished(args: Namespace) -> None:
     """Raise BadInput where the folder for the results holds a training that was interrupted: it would be lost."""
     out = Path(args.out)
     if RANK > 0 or not (out / "last.pt").exists():
@@ -223,7 +224,7 @@ def check_unfinished(args):
                        "on with --resume, or write elsewhere with --out, or remove that file")
 
 
-def check_former_knobs(args, settings):
+def check_former_knobs(args: Namespace, settings: dict) -> None:
     """Raise BadInput where an interrupted run had a knob that is gone, or say what it changes."""
     if "focal" in args.loss and settings.get("gamma", 2.0) != 2.0:
         raise BadInput(f"the interrupted run had --gamma {settings['gamma']:g}, a knob that is gone: it cannot go on; "
@@ -235,7 +236,7 @@ def check_former_knobs(args, settings):
         print(f"resumed with parts of {micro_batch_size(args)} patches instead of {before}: weights may differ")
 
 
-def open_batches(run):
+def open_batches(run: Run) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Return the generator of all batches that are still to come, see data.training_batches."""
     args, training = run.args, run.data.training
     workers = 0 if training.decode is None else -(-cores() // 2)      # they leave half of the cores to the network
@@ -243,12 +244,12 @@ def open_batches(run):
                                  slots(args), workers)
 
 
-def slots(args):
+def slots(args: Namespace) -> range:
     """Return the numbers of this process's patches of each batch."""
     return range(RANK, args.batch, WORLD)
 
 
-def progress_bar(run):
+def progress_bar(run: Run) -> tqdm:
     """Return the bar that shows the steps of all epochs; the first process shows it."""
     args = run.args
     return tqdm(total=args.epochs * args.steps, initial=len(run.history) * args.steps, unit="step", mininterval=0.5,
@@ -259,13 +260,13 @@ def progress_bar(run):
 # Epochs
 
 
-def is_over(run, epoch):
+def is_over(run: Run, epoch: int) -> bool:
     """Return whether the training ends before this epoch: out of time, or out of patience."""
     patience = run.args.patience
     return run.progress >= 1 or bool(patience and run.history and epoch - run.best["epoch"] >= patience)
 
 
-def train_epoch(run, epoch, batches):
+def train_epoch(run: Run, epoch: int, batches: Iterator[tuple[np.ndarray, np.ndarray]]) -> float | None:
     """Take the steps of an epoch and return their mean loss; None where time was up before the first of them."""
     args, network = run.args, run.network
     micro_batch = micro_batch_size(args)
@@ -303,7 +304,7 @@ def train_epoch(run, epoch, batches):
     return loss_sum.item() / steps if steps else None
 
 
-def progress_at(run, step):
+def progress_at(run: Run, step: int) -> float:
     """Return how far a training is at this step, from 0 to 1: in steps or, if that is more, in time."""
     args = run.args
     progress = step / (args.epochs * args.steps)
@@ -314,7 +315,8 @@ def progress_at(run, step):
     return progress
 
 
-def to_network_input(run, batch, truth, epoch, step):
+def to_network_input(run: Run, batch: np.ndarray, truth: np.ndarray, epoch: int,
+                     step: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Return a batch as the network takes it, relit and with noise: float32 (share, 3, size, size), and its truth.
 
     `batch` is uint8 (share, size, size, 3), `truth` class indices (share, size, size), NumPy arrays both.
@@ -330,7 +332,7 @@ def to_network_input(run, batch, truth, epoch, step):
     return images, torch.from_numpy(truth).to(run.device)
 
 
-def learning_rate(step, progress, peak, warmup):
+def learning_rate(step: int, progress: float, peak: float, warmup: int) -> float:
     """Return the rate after a linear warm-up, times a cosine from 1 down to 0 as `progress` goes from 0 to 1.
 
     See Loshchilov & Hutter, "SGDR", 2017.
@@ -338,7 +340,7 @@ def learning_rate(step, progress, peak, warmup):
     return peak * min((step + 1) / warmup, 1) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def average_decay(step, decay):
+def average_decay(step: int, decay: float) -> float:
     """Return the decay of the moving average at this step: little at first, or it would long hold the random weights.
 
     As TensorFlow's ExponentialMovingAverage does it where it is given the step.
@@ -347,7 +349,7 @@ def average_decay(step, decay):
 
 
 @torch.no_grad()
-def update_average(pairs, decay):
+def update_average(pairs: Iterable[tuple[torch.Tensor, torch.Tensor]], decay: float) -> None:
     """Move the first tensor of each pair towards the second by the share 1 − decay (Polyak & Juditsky, 1992)."""
     for slow, fast in pairs:
         if slow.is_floating_point():
@@ -356,7 +358,7 @@ def update_average(pairs, decay):
             slow.copy_(fast)                     # BatchNorm's count of batches
 
 
-def validate(run):
+def validate(run: Run) -> Validation:
     """Return the Validation of the averaged weights, over whole images, each in windows as predict.py does it.
 
     Every process takes its share of the images; all get the same loss and confusion matrix.
@@ -381,7 +383,7 @@ def validate(run):
     return Validation(loss, confusion, shown)
 
 
-def finish_epoch(run, epoch, train_loss, validation):
+def finish_epoch(run: Run, epoch: int, train_loss: float, validation: Validation) -> None:
     """Add an epoch to the history, keep its weights if they are the best so far, and write the files.
 
     Each file appears whole or not at all. A kill before last.pt repeats the epoch; one between last.pt and
@@ -400,7 +402,7 @@ def finish_epoch(run, epoch, train_loss, validation):
            "seconds": round(time.perf_counter() - run.began, 2)}
     run.history.append(row)
     run.bar.set_postfix(loss=f"{train_loss:.4f}", val_iou=metrics.format_metric(row["val_iou"]))
-    better = run.best is None or quality(row) > quality(run.best)
+    better = not run.best or quality(row) > quality(run.best)
     run.best = row if better else run.best
     if RANK > 0:
         return
@@ -412,12 +414,12 @@ def finish_epoch(run, epoch, train_loss, validation):
         save_best(run)
 
 
-def quality(row):
+def quality(row: dict) -> tuple[float, float]:
     """Return what epochs are compared by: the IoU and, where that is the same, the loss."""
     return row["val_iou"] or 0, -row["val_loss"]
 
 
-def finish(run):
+def finish(run: Run) -> None:
     """Draw the curves and say how it went."""
     if RANK > 0:
         return
@@ -432,7 +434,7 @@ def finish(run):
           f"{out / 'loss_vs_epochs.png'}")
 
 
-def main(args):
+def main(args: Namespace) -> None:
     """Train, or go on where --resume is given: the interrupted run's settings hold where no others are given."""
     last = None
     if args.resume:

@@ -7,8 +7,10 @@ import functools
 import os
 import shlex
 import sys
-from argparse import SUPPRESS, ArgumentTypeError
+from argparse import SUPPRESS, ArgumentTypeError, Namespace
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any, NoReturn
 
 from support.mistakes import BadInput, printable
 
@@ -30,9 +32,10 @@ class Parser(argparse.ArgumentParser):
     number of lines, # before a remark.
     """
 
-    def __init__(self, script="", description=None, prog=None):
+    def __init__(self, script: str = "", description: str | None = None, prog: str | None = None):
         super().__init__(prog=prog or Path(script).name, description=description,
                          formatter_class=argparse.RawDescriptionHelpFormatter)
+        self.left_out: dict[argparse.Action, str | None] = {}    # the help of what --help leaves out
         for name in "stdout", "stderr":          # None where it is closed, as with 2>&-: write to nowhere
             if getattr(sys, name) is None:
                 setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
@@ -40,18 +43,18 @@ class Parser(argparse.ArgumentParser):
             sys.stdout.reconfigure(errors="backslashreplace")
         sys.excepthook = functools.partial(tell_shortly, self.prog)
 
-    def error(self, message):
+    def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {printable(message)}\n")
 
-    def exit(self, status=0, message=None):
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
         drop_unprinted()
         super().exit(status, message)
 
-    def parse_known_args(self, args=None, namespace=None):
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         words = sys.argv[1:] if args is None else args
         return super().parse_known_args(list(self.expand(words)), namespace)
 
-    def expand(self, words, inside_of=()):
+    def expand(self, words: Iterable[str], inside_of: tuple[str, ...] = ()) -> Iterator[str]:
         """Yield the words, those of settings files in their place (argparse splits at line ends only).
 
         After `--`, a word that begins with @ is a name.
@@ -75,12 +78,12 @@ class Parser(argparse.ArgumentParser):
                 self.error(f"{word[1:]} cannot be read ({error}); expected arguments as one would type them")
             yield from self.expand(inside, (*inside_of, word))
 
-    def show_only(self, names):
+    def show_only(self, names: Iterable[str]) -> None:
         """Leave all options but these out of --help, and add --help-all, which shows every one."""
         self.add_argument("--help-all", action=HelpAll, help="show every knob, not only the usual ones")
         for action in self._actions:
             if action.dest not in (*names, "help") and not isinstance(action, HelpAll):
-                action.full_help, action.help = action.help, SUPPRESS
+                self.left_out[action], action.help = action.help, SUPPRESS
 
 
 class HelpAll(argparse.Action):
@@ -90,13 +93,13 @@ class HelpAll(argparse.Action):
         super().__init__(option_strings, dest=SUPPRESS, default=SUPPRESS, nargs=0, help=help)
 
     def __call__(self, parser, namespace, values, option_string=None):
-        for action in parser._actions:
-            action.help = getattr(action, "full_help", action.help)
+        for action, text in parser.left_out.items():
+            action.help = text
         parser.print_help()
         parser.exit()
 
 
-def number(kind, least, most=1e30):
+def number(kind: type, least: float, most: float = 1e30) -> Callable[[str], Any]:
     """Return an argparse type: an int or float from `least` to `most`."""
     def parse(text):
         try:
@@ -110,7 +113,7 @@ def number(kind, least, most=1e30):
     return parse
 
 
-def tell_shortly(prog, kind, error, traceback):
+def tell_shortly(prog: str, kind: type, error: BaseException, traceback: Any) -> None:
     """Tell in one line, as sys.excepthook, what goes wrong while a script imports: a package is missing, or Ctrl-C."""
     package = PACKAGES.get((getattr(error, "name", None) or "").split(".")[0])
     if comes_from_ctrl_c(error):
@@ -121,13 +124,13 @@ def tell_shortly(prog, kind, error, traceback):
         sys.__excepthook__(kind, error, traceback)
 
 
-def comes_from_ctrl_c(error):
+def comes_from_ctrl_c(error: BaseException | None) -> bool:
     """Return whether an error is Ctrl-C, or what a package makes of it that is just being imported."""
     return error is not None and (isinstance(error, KeyboardInterrupt) or
                                   comes_from_ctrl_c(error.__cause__ or error.__context__))
 
 
-def drop_unprinted():
+def drop_unprinted() -> None:
     """Flush stdout; where that is impossible, forget what is still to be printed, or Python complains when it ends."""
     try:
         sys.stdout.flush()
@@ -135,7 +138,7 @@ def drop_unprinted():
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def run_script(function, args, script, interrupted="interrupted"):
+def run_script(function: Callable, args: Namespace, script: str, interrupted: str = "interrupted") -> Any:
     """Call function(args) for a script and return its result; mistakes end the process with one line.
 
     A user's mistake (BadInput) and whatever the system refuses (OSError) become `SCRIPT: what was
@@ -158,7 +161,7 @@ def run_script(function, args, script, interrupted="interrupted"):
         drop_unprinted()
 
 
-def as_settings_file(args, remarks, leave_out):
+def as_settings_file(args: Namespace, remarks: Iterable[str], leave_out: Iterable[str]) -> str:
     """Return the text of a settings file that stands for these arguments: remarks, then one argument a line.
 
     `leave_out` names those that belong to one run only. Positional arguments come without their names.
@@ -173,7 +176,7 @@ def as_settings_file(args, remarks, leave_out):
     return "\n".join(lines) + "\n"
 
 
-def add_prediction_knobs(add):
+def add_prediction_knobs(add: Callable) -> None:
     """Add the knobs of all scripts that predict: how a network looks at images."""
     add("--tta", action="store_true",
         help="average over flips and turns, those that training used (off: up to eight times the work)")
@@ -185,7 +188,7 @@ def add_prediction_knobs(add):
 NETWORK_KNOBS = "upsample", "batchnorm", "width", "depth", "dropout", "separable"           # beside --model
 
 
-def add_network_knobs(add):
+def add_network_knobs(add: Callable) -> None:
     """Add the knobs that a network is built with."""
     add("--model", choices=["fcn", "unet"], default="fcn", help="(fcn: the small one; unet sees further)")
     add("--upsample", choices=["nearest", "bilinear", "transposed"],
@@ -201,12 +204,12 @@ def add_network_knobs(add):
         help="drop this share of the channels (0: it gains nothing, see docs/RESULTS.md)")
 
 
-def network_settings(args):
+def network_settings(args: Namespace) -> dict[str, Any]:
     """Return those of the arguments that a network is built with, see model.build."""
     return {name: getattr(args, name) for name in NETWORK_KNOBS}
 
 
-def add_adaptation(add):
+def add_adaptation(add: Callable) -> None:
     """Add --adapt, of the scripts that predict with PyTorch; it needs a network with BatchNorm."""
     add("--adapt", type=number(float, 0, 1), default=0.0, metavar="SHARE",
         help="move BatchNorm's statistics by this share towards each image's own: for weather, dusk or noise that "
@@ -232,7 +235,7 @@ RETIRED = {
 FORMER_SETTINGS = {"flips": "all", "zoom": 1, "threshold": None, "noise": 0.0}
 
 
-def with_former_settings(settings):
+def with_former_settings(settings: dict) -> dict:
     """Return a training's settings with those that were not yet known when they were saved."""
     return {**FORMER_SETTINGS, **settings}
 
@@ -254,7 +257,7 @@ class Retired(argparse.Action):
         print(f"{option_string} is no longer needed: {reason}")
 
 
-def train_arguments(argv=None, description=None, **defaults):
+def train_arguments(argv: list[str] | None = None, description: str | None = None, **defaults: Any) -> Namespace:
     """Parse train.py's command line (sys.argv, if `argv` is None); `defaults` replace the knobs' own."""
     parser = Parser("train.py", description)
     add = parser.add_argument
@@ -346,7 +349,7 @@ def train_arguments(argv=None, description=None, **defaults):
     return check_train_arguments(parser, parser.parse_args(argv))
 
 
-def check_train_arguments(parser, args):
+def check_train_arguments(parser: Parser, args: Namespace) -> Namespace:
     """Return train.py's arguments with what follows from others filled in; end where they contradict each other."""
     if (args.image is None) != (args.mask is None):
         parser.error("IMAGE and MASK go together: give both or neither")
@@ -365,7 +368,7 @@ def check_train_arguments(parser, args):
     return args
 
 
-def loss_names(names):
+def loss_names(names: str) -> str:
     """An argparse type: loss functions joined by +."""
     if set(names.split("+")) - set(LOSS_NAMES):
         raise ArgumentTypeError(f"{names}: expected {', '.join(LOSS_NAMES)}, or some of them joined by +")
@@ -376,7 +379,7 @@ def loss_names(names):
 # predict.py, infer.py, evaluate.py
 
 
-def predict_arguments(argv=None, description=None):
+def predict_arguments(argv: list[str] | None = None, description: str | None = None) -> Namespace:
     """Parse predict.py's command line."""
     parser = Parser("predict.py", description)
     add = parser.add_argument
@@ -391,7 +394,7 @@ def predict_arguments(argv=None, description=None):
     return parser.parse_args(argv)
 
 
-def infer_arguments(argv=None, description=None):
+def infer_arguments(argv: list[str] | None = None, description: str | None = None) -> Namespace:
     """Parse infer.py's command line."""
     parser = Parser("infer.py", description)
     add = parser.add_argument
@@ -421,7 +424,7 @@ def infer_arguments(argv=None, description=None):
     return args
 
 
-def evaluate_arguments(argv=None, description=None):
+def evaluate_arguments(argv: list[str] | None = None, description: str | None = None) -> Namespace:
     """Parse evaluate.py's command line."""
     parser = Parser("evaluate.py", description)
     add = parser.add_argument

@@ -3,8 +3,10 @@ import io
 import warnings
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 
 from support.arguments import with_former_settings
 from support.files import MARK, BadInput, write_whole
@@ -16,7 +18,7 @@ warnings.filterwarnings("ignore", category=UserWarning,               # a damage
                         module=r"torch\.(serialization|_weights_only_unpickler)")
 
 
-def save_checkpoint(path, network, **metadata):
+def save_checkpoint(path: Path | str, network: nn.Module, **metadata: Any) -> None:
     """Write the network and its metadata: tensors, numbers, strings, lists and dicts of them.
 
     predict.py needs the metadata `classes`, `ignore`, `mean`, `std` and `settings`.
@@ -28,7 +30,7 @@ def save_checkpoint(path, network, **metadata):
         temporary.write_bytes(content.getvalue())
 
 
-def load_checkpoint(path, networks):
+def load_checkpoint(path: Path | str, networks: dict[str, Any]) -> tuple[nn.Module, dict]:
     """Return (network in eval mode, all metadata saved with it); `networks` are the classes by name.
 
     A stranger's file can do no harm: `weights_only` lets no code run; archives that could unfold to more than
@@ -58,7 +60,7 @@ def load_checkpoint(path, networks):
     return network.eval(), metadata
 
 
-def refuse_what_unfolds(path):
+def refuse_what_unfolds(path: Path | str) -> None:
     """Raise ValueError for an archive whose entries are compressed or overlap: it could unfold to any size."""
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
@@ -68,7 +70,7 @@ def refuse_what_unfolds(path):
         raise ValueError("an archive that is larger inside than outside")
 
 
-def with_weights(network_class, arguments, weights):
+def with_weights(network_class: Any, arguments: dict, weights: dict[str, torch.Tensor]) -> nn.Module:
     """Return a network with these weights: built without memory, it takes theirs. Raises ValueError."""
     with torch.device("meta"):
         network = network_class(**arguments)

@@ -8,22 +8,25 @@ import copy
 import os
 import sys
 import time
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import Tensor, nn
 
 from support.files import BadInput
 from support.machine import LOCAL_RANK, RANK, WORLD
 
 
-def pick_device(name):
+def pick_device(name: str) -> torch.device:
     """Return the torch.device for "auto", "cpu" or "cuda". Raises BadInput for a GPU that is not there."""
     if name == "cuda" and not torch.cuda.is_available():
         raise BadInput("--device cuda: PyTorch finds no CUDA GPU here; use --device cpu or auto")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def pick_precision(amp, network, device):
+def pick_precision(amp: str, network: nn.Module, device: torch.device) -> tuple[torch.dtype, str]:
     """Return what to multiply in, a torch.dtype, and whether that is "on" or "off" (see --amp of train.py).
 
     "auto" tries on a CPU: one training step of two small patches in each, the fastest of three. Without
@@ -45,7 +48,7 @@ def pick_precision(amp, network, device):
     return half if on else torch.float32, "on" if on else "off"
 
 
-def step_seconds(network, dtype):
+def step_seconds(network: nn.Module, dtype: torch.dtype) -> float:
     """Return the seconds of a forward and backward pass on a CPU, the fastest of three. Trains the network."""
     images, seconds = torch.zeros(2, 3, 128, 128).to(memory_format=torch.channels_last), []
     for _ in range(4):           # the first is a warm-up
@@ -58,7 +61,7 @@ def step_seconds(network, dtype):
 
 
 @contextlib.contextmanager
-def gpu_memory_as_bad_input():
+def gpu_memory_as_bad_input() -> Iterator[None]:
     """Decorate a function so that a full GPU becomes a BadInput that says what to lower."""
     try:
         yield
@@ -70,7 +73,7 @@ def gpu_memory_as_bad_input():
 # Several processes
 
 
-def join_processes(device):
+def join_processes(device: torch.device) -> None:
     """Meet the other processes; only rank 0 prints from now on. Call it before whatever here needs the others."""
     if WORLD == 1:
         return
@@ -91,7 +94,7 @@ def join_processes(device):
         sys.stdout = open(os.devnull, "w", encoding="utf-8")         # open as long as the process lives
 
 
-def leave_processes():
+def leave_processes() -> None:
     """Part from the other processes, if there are any."""
     if dist.is_initialized():
         dist.destroy_process_group()
@@ -101,32 +104,32 @@ class AllReduceSum(torch.autograd.Function):
     """The sum over all processes, which each gets; as all of them use it, gradients are sums over all, too."""
 
     @staticmethod
-    def forward(context, local):
+    def forward(context: Any, local: Tensor) -> Tensor:
         total = local.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total)
         return total
 
     @staticmethod
-    def backward(context, gradient):
+    def backward(context: Any, gradient: Tensor) -> Tensor:
         return AllReduceSum.apply(gradient)
 
 
-def all_reduce_sum(local):
+def all_reduce_sum(local: Tensor) -> Tensor:
     """Return the sum of a tensor over all processes, differentiably; the tensor itself if there is only one."""
     return AllReduceSum.apply(local) if dist.is_initialized() else local
 
 
-def average_gradients(network):
+def average_gradients(network: nn.Module) -> None:
     """Replace each gradient by its mean over all processes, so that all take the same step."""
     if dist.is_initialized():
-        gradients = [parameter.grad for parameter in network.parameters()]
+        gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
         flat = torch.cat([gradient.reshape(-1) for gradient in gradients])        # one message instead of many
         dist.all_reduce(flat)
         for gradient, mean in zip(gradients, (flat / WORLD).split([gradient.numel() for gradient in gradients])):
             gradient.copy_(mean.view_as(gradient))
 
 
-def broadcast(value):
+def broadcast(value: float) -> float:
     """Return a number as rank 0 has it: what depends on a clock must be the same for all processes."""
     if not dist.is_initialized():
         return value
@@ -136,16 +139,16 @@ def broadcast(value):
     return shared.item()
 
 
-def all_gather(items):
+def all_gather(items: list) -> list:
     """Return the lists of all processes as one list."""
     if not dist.is_initialized():
         return items
-    lists = [None] * WORLD
+    lists: list[list] = [[]] * WORLD             # the others' come in their places
     dist.all_gather_object(lists, items)
     return [item for part in lists for item in part]
 
 
-def barrier():
+def barrier() -> None:
     """Wait until all processes are here."""
     if dist.is_initialized():
         dist.barrier()

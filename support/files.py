@@ -9,7 +9,9 @@ import re
 import secrets
 import time
 import zlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from PIL import Image, PngImagePlugin
 
@@ -23,11 +25,11 @@ PNG_TEXT = b"tEXtSoftware\0"        # before the mark in a PNG; behind it, in fo
 PICTURES = (".png", ".jpg", ".jpeg")
 
 
-def is_jpeg(path):
+def is_jpeg(path: Path | str) -> bool:
     return Path(path).suffix.lower() in (".jpg", ".jpeg")
 
 
-def is_ours(path, mark=MARK):
+def is_ours(path: Path | str, mark: str = MARK) -> bool:
     """Return whether we wrote a file and nobody has changed it since: it holds our mark and, with it, its digest.
 
     Files of earlier versions have the mark alone, as have those that nobody changes by hand.
@@ -43,7 +45,7 @@ def is_ours(path, mark=MARK):
     return stamp is not None and content[stamp:stamp + 16] == digest_around(content, stamp)
 
 
-def find_stamp(content):
+def find_stamp(content: bytes) -> int | None:
     """Return where a file's content holds the digits of a digest, after our mark, or None."""
     for start in (0, max(0, len(content) - NEAR)):
         found = STAMPED.search(content[start:start + NEAR])
@@ -52,13 +54,13 @@ def find_stamp(content):
     return None
 
 
-def digest_around(content, stamp):
+def digest_around(content: bytes, stamp: int) -> bytes:
     """Return the first 16 digits of the SHA-256 of a file's content without the stamp, as bytes."""
     checksum = 4 if content.startswith(b"\x89PNG") else 0             # it changes with the stamp
     return hashlib.sha256(content[:stamp] + content[stamp + 16 + checksum:]).hexdigest()[:16].encode()
 
 
-def seal(path):
+def seal(path: Path | str) -> None:
     """Put a digest of a file into its STAMP, if it has one: so is_ours knows whether anybody has changed it since."""
     content = Path(path).read_bytes()
     stamp = find_stamp(content)
@@ -73,7 +75,8 @@ def seal(path):
         file.write(digest)
 
 
-def check_writable(path, *inputs, endings=None, mark=MARK):
+def check_writable(path: Path | str, *inputs: Path | str, endings: Iterable[str] | None = None,
+                   mark: str = MARK) -> Path:
     """Check, before any work, that `path` may be written, make its folder, and return it as a Path.
 
     Raises BadInput for a name without one of the `endings`, a file that is there and not as we wrote it (see
@@ -100,14 +103,14 @@ def check_writable(path, *inputs, endings=None, mark=MARK):
     return path
 
 
-def keep_apart(output, folder):
+def keep_apart(output: Path | str, folder: Path | str) -> None:
     """Raise BadInput where `output` lies inside `folder`: what is written there would be taken for input."""
     output_path = Path(os.path.realpath(output))
     if Path(os.path.realpath(folder)) in [output_path, *output_path.parents]:
         raise BadInput(f"{output} is inside {folder}; write elsewhere, or the results would be taken for images")
 
 
-def keeps_changes(path):
+def keeps_changes(path: Path) -> bool:
     """Return whether a file is there that is not as we wrote it, and say that it is kept."""
     if not path.exists() or is_ours(path):
         return False
@@ -116,7 +119,7 @@ def keeps_changes(path):
 
 
 @contextlib.contextmanager
-def begin_folder(folder, metadata, anew=False):
+def begin_folder(folder: Path, metadata: dict, anew: bool = False) -> Iterator[None]:
     """Make a folder for results that depend on these metadata, or go on in one that was begun with the same.
 
     Inside `with begin_folder(...):` no other process writes to it. The metadata stand in made_of.json there:
@@ -140,7 +143,7 @@ def begin_folder(folder, metadata, anew=False):
             raise
 
 
-def check_begun(folder, note):
+def check_begun(folder: Path, note: Path) -> dict:
     """Return the metadata that a folder was begun with, none if it is new. Raises BadInput for any other folder."""
     if note.is_file() and is_ours(note):
         try:
@@ -153,7 +156,7 @@ def check_begun(folder, note):
 
 
 @contextlib.contextmanager
-def one_writer(folder, name=".lock"):
+def one_writer(folder: Path | str, name: str = ".lock") -> Iterator[None]:
     """Let no other process write to a folder, inside `with one_writer(folder):`; the lock dies with the process.
 
     `name` is the lock's file. Raises BadInput where another process has it, since two runs would mix their files.
@@ -177,7 +180,7 @@ def one_writer(folder, name=".lock"):
                 path.unlink()
 
 
-def is_still(path, file):
+def is_still(path: Path, file: BinaryIO) -> bool:
     """Return whether an open file is the one that has this path."""
     try:
         return os.path.samestat(os.stat(path), os.fstat(file.fileno()))
@@ -185,7 +188,7 @@ def is_still(path, file):
         return False
 
 
-def lock(file):
+def lock(file: BinaryIO) -> bool:
     """Lock an open file for this process and return whether that went well: no other one has it."""
     try:
         if os.name == "nt":
@@ -201,13 +204,13 @@ def lock(file):
     return True
 
 
-def set_of_files(paths):
+def set_of_files(paths: list[Path]) -> str:
     """Return the number of files and a digest of their names and sizes, as a short text, to recognize them by."""
     listing = "\n".join(f"{Path(path).name} {Path(path).stat().st_size}" for path in paths)
     return f"{len(paths)} {hashlib.sha256(listing.encode(errors='surrogateescape')).hexdigest()[:16]}"
 
 
-def temporary_name(path):
+def temporary_name(path: Path) -> Path:
     """Return where a file is written until it is whole: in the same folder, so that renaming is a single step.
 
     No other process has the name, and no file of a user.
@@ -217,7 +220,7 @@ def temporary_name(path):
 
 
 @functools.cache
-def remove_left_over(folder):
+def remove_left_over(folder: Path) -> None:
     """Remove, once a process, what a process left in a folder that was killed while it wrote there."""
     for path in folder.glob(f".{MARK}-*.part"):
         with contextlib.suppress(OSError):       # another process may remove it, too
@@ -226,7 +229,7 @@ def remove_left_over(folder):
 
 
 @contextlib.contextmanager
-def write_whole(path):
+def write_whole(path: Path | str) -> Iterator[Path]:
     """Let a file be written to another name first: `path` changes only when that went well.
 
     Use it as `with write_whole(path) as temporary:` and write to `temporary`.
@@ -245,13 +248,13 @@ def write_whole(path):
         temporary.unlink(missing_ok=True)
 
 
-def flush_to_disk(path):
+def flush_to_disk(path: Path) -> None:
     """Wait until a file's content is on the disk: after a power cut, a renamed file may else be empty."""
     with open(path, "rb+") as file:
         os.fsync(file.fileno())
 
 
-def rename(source, target):
+def rename(source: Path, target: Path | str) -> None:
     """Put a file in the place of another in a single step; on Windows, wait until nobody has that open."""
     for _ in range(19 if os.name == "nt" else 0):
         try:
@@ -261,19 +264,19 @@ def rename(source, target):
     os.replace(source, target)
 
 
-def write_text(path, text):
+def write_text(path: Path | str, text: str) -> None:
     """Write a text file with a STAMP in it, whole or not at all."""
     with write_whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
         seal(temporary)
 
 
-def write_json(path, content, **layout):
+def write_json(path: Path | str, content: dict, **layout: Any) -> None:
     """Write a dict as JSON, first of all who wrote it."""
     write_text(path, json.dumps({"written by": STAMP, **content}, allow_nan=False, **{"indent": 1, **layout}))
 
 
-def write_image(path, array, **changed):
+def write_image(path: Path | str, array: Any, **changed: Any) -> None:
     """Save uint8 or uint16 (H, W), or uint8 (H, W, 3), in the format that the name ends in; 16 bits as PNG or TIFF.
 
     Lossless, but for JPEG: that has full colour resolution and little loss, a 0/255 mask is exact when

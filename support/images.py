@@ -9,8 +9,10 @@ import struct
 import unicodedata
 import warnings
 from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
@@ -41,7 +43,7 @@ with contextlib.suppress(AttributeError, OSError):                  # where libt
 # Finding
 
 
-def find_images(folder):
+def find_images(folder: Path | str) -> list[Path]:
     """Return the paths of all images below a folder, in order, but for hidden ones. Raises BadInput."""
     def refuse(error):
         raise BadInput(f"{error.filename} cannot be read ({error.strerror}); expected a folder of images")
@@ -58,12 +60,12 @@ def find_images(folder):
     return sorted(found)
 
 
-def name_of(path, folder):
+def name_of(path: Path | str, folder: Path | str) -> str:
     """Return the path below a folder without extension, with /, and in one of Unicode's ways to write an umlaut."""
     return unicodedata.normalize("NFC", Path(path).relative_to(folder).with_suffix("").as_posix())
 
 
-def images_by_name(folder):
+def images_by_name(folder: Path | str) -> dict[str, Path]:
     """Return {name, as name_of gives it: path} of all images in a folder. Raises BadInput where two share a name."""
     found = {}
     for path in find_images(folder):
@@ -74,13 +76,13 @@ def images_by_name(folder):
     return found
 
 
-def named_images(folder, only=None):
+def named_images(folder: Path | str, only: Path | str | None = None) -> dict[str, Path]:
     """Return {name: path} of all images in a folder, or of those that the text file `only` names. Raises BadInput."""
     found = images_by_name(folder)
     return {name: found[name] for name in read_names(only, found)} if only else found
 
 
-def as_line(name):
+def as_line(name: str) -> str:
     """Return a name as a line of a list: as it is, or quoted as in JSON where it would be read as another.
 
     So any name that a file system allows can be written and read back.
@@ -88,7 +90,7 @@ def as_line(name):
     return name if listable(name) and not name.startswith('"') else json.dumps(name)
 
 
-def find_name(line, known=()):
+def find_name(line: str, known: Collection[str] = ()) -> str:
     """Return the name that a line of a list stands for: one of the `known` names if it can be."""
     normalize = lambda text: unicodedata.normalize("NFC", text)
     if line.startswith('"') and line.rstrip().endswith('"'):          # quoted by as_line
@@ -101,12 +103,12 @@ def find_name(line, known=()):
     return normalize(line.strip())
 
 
-def listable(name):
+def listable(name: str) -> bool:
     """Return whether a name can stand in a list as it is; one that is no text is not printable either."""
     return bool(name) and name == name.strip() and name.isprintable() and not name.startswith("#")
 
 
-def read_names(path, known=None):
+def read_names(path: Path | str, known: Collection[str] | None = None) -> list[str]:
     """Return the names in a text file, one a line, # before a remark. Raises BadInput for one not among the `known`.
 
     A name may come with the extension of its image, or quoted as in JSON, see as_line.
@@ -125,17 +127,17 @@ def read_names(path, known=None):
     return names
 
 
-def write_names(path, names, remark=""):
+def write_names(path: Path | str, names: Iterable[str], remark: str = "") -> None:
     """Write a text file that read_names reads."""
     write_text(path, "\n".join([f"# {STAMP}: {remark}" if remark else f"# {STAMP}", *map(as_line, names), ""]))
 
 
-def hash_to_unit(name):
+def hash_to_unit(name: str) -> float:
     """Return a number from 0 to 1 that depends on nothing but the name."""
     return int(hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()[:8], 16) / 2**32
 
 
-def split_by_hash(names, shares, seed):
+def split_by_hash(names: Collection[str], shares: tuple[float, ...], seed: int) -> dict[str, list[str]]:
     """Return {"train": names, "val": names, "test": names}, by a hash of seed and name; at least one to train on."""
     shuffled = sorted(names, key=lambda name: hash_to_unit(f"{seed} {name}"))
     testing = min(round(shares[2] * len(names)), max(len(names) - 1, 0))
@@ -144,13 +146,13 @@ def split_by_hash(names, shares, seed):
             "test": shuffled[:testing]}
 
 
-def head_and_length(path):
+def head_and_length(path: Path | str) -> bytes:
     """Return a file's first 64 KiB and its size: enough to recognize it, without the minutes that reading all takes."""
     with open(path, "rb") as file:
         return file.read(65536) + b"%d" % os.fstat(file.fileno()).st_size
 
 
-def in_threads(function, items, workers=None):
+def in_threads(function: Callable, items: Iterable, workers: int | None = None) -> Iterator:
     """Yield function(item) for each item, in order, computed by several threads; few results are held in memory."""
     workers, waiting = workers or min(os.cpu_count() or 1, 8), deque()
     with ThreadPoolExecutor(workers) as pool:
@@ -162,17 +164,17 @@ def in_threads(function, items, workers=None):
             yield waiting.popleft().result()
 
 
-def first_few(names, most=5):
+def first_few(names: list[str], most: int = 5) -> str:
     """Join the first few names, and say how many more there are."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def evenly_spaced(count, most):
+def evenly_spaced(count: int, most: int) -> list[int]:
     """Return up to `most` evenly spaced indices of range(count)."""
     return np.unique(np.linspace(0, count - 1, min(most, count)).astype(int)).tolist()
 
 
-def print_left_out(problems):
+def print_left_out(problems: list[tuple[str, Any]]) -> None:
     """Print what a data set lacks, [(kind of problem, which), …]: a line for each kind."""
     for kind in dict.fromkeys(kind for kind, _ in problems):
         which = [str(item) for other, item in problems if other == kind]
@@ -184,7 +186,7 @@ def print_left_out(problems):
 
 
 @contextlib.contextmanager
-def decoding(path):
+def decoding(path: Path | str) -> Iterator[None]:
     """Turn whatever goes wrong with an image file inside `with decoding(path):` into a BadInput."""
     try:
         yield
@@ -201,18 +203,18 @@ def decoding(path):
         raise BadInput(f"{path} is no readable image ({reason}); expected a PNG, JPEG, TIFF, BMP or WebP") from error
 
 
-def open_image(path):
+def open_image(path: Path | str) -> Image.Image:
     """Return a decoded, upright PIL image. Raises BadInput, also above Pillow's limit of 89 megapixels."""
     with decoding(path):
-        image = Image.open(path)
-        if image.width * image.height > Image.MAX_IMAGE_PIXELS:
-            raise BadInput(f"{path} is too large; expected at most {Image.MAX_IMAGE_PIXELS} pixels")
+        image, limit = Image.open(path), Image.MAX_IMAGE_PIXELS
+        if limit and image.width * image.height > limit:
+            raise BadInput(f"{path} is too large; expected at most {limit} pixels")
         if max(image.size) > MAX_LENGTH:
             raise BadInput(f"{path} is {image.width}x{image.height} pixels; expected at most {MAX_LENGTH} a side")
         return ImageOps.exif_transpose(image)           # decodes, too: a truncated file fails here
 
 
-def image_size(path):
+def image_size(path: Path | str) -> tuple[int, int]:
     """Return (height, width) of an image file, upright, from its header alone. Raises BadInput."""
     with decoding(path), Image.open(path) as image:
         exif = png_exif(path) if image.format == "PNG" else image.getexif()
@@ -223,7 +225,7 @@ def image_size(path):
         return size if lying else size[::-1]
 
 
-def png_exif(path):
+def png_exif(path: Path | str) -> Image.Exif:
     """Return the EXIF data of a PNG file. Pillow would decode the image first, as they may stand behind its pixels."""
     exif, as_text = Image.Exif(), False
     with open(path, "rb") as file:
@@ -238,7 +240,7 @@ def png_exif(path):
         return image.getexif()
 
 
-def png_chunks(file):
+def png_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
     """Yield (kind, length) for each chunk of an open PNG file, which then stands at the chunk's content."""
     position, kind = 8, None
     while kind != b"IEND":                       # what stands behind it is not of the image
@@ -251,7 +253,7 @@ def png_chunks(file):
         position += length + 12                  # the length itself, the kind, the checksum
 
 
-def read_image(path, background="white"):
+def read_image(path: Path | str, background: str = "white") -> np.ndarray:
     """Return an image file as uint8 (H, W, 3): red, green, blue.
 
     EXIF orientation is applied. Transparent pixels are composited on a background, so that colours hidden
@@ -261,7 +263,7 @@ def read_image(path, background="white"):
     return to_rgb(open_image(path), path, background)
 
 
-def to_rgb(image, path, background):
+def to_rgb(image: Image.Image, path: Path | str, background: str) -> np.ndarray:
     """Return what read_image promises, for an image that open_image has decoded."""
     if image.mode.startswith(("I", "F")):               # a single channel of 16 or 32 bits
         with np.errstate(invalid="ignore"):             # of what is no number; the check that follows finds it
@@ -278,7 +280,7 @@ def to_rgb(image, path, background):
         raise BadInput(f"{path} has the colour mode {image.mode}; expected grey, RGB, palette or CMYK") from None
 
 
-def read_mask(path, threshold=None):
+def read_mask(path: Path | str, threshold: int | None = None) -> np.ndarray:
     """Return a mask file's own values: int32 (H, W), or uint8 (H, W, 3) where it is really coloured.
 
     A palette gives its indices, a 1-bit file 0 and 255, 16 bits what they hold; what is transparent is black.
@@ -299,12 +301,12 @@ def read_mask(path, threshold=None):
     return mask.astype(np.int32) if mask.ndim == 2 else mask
 
 
-def value_codes(mask):
+def value_codes(mask: np.ndarray) -> np.ndarray:
     """Return a mask's values as one number a pixel, (H, W): a grey value as it is, a colour as 65536·R + 256·G + B."""
     return mask if mask.ndim == 2 else mask @ np.array([65536, 256, 1])
 
 
-def find_classes(masks):
+def find_classes(masks: Iterable[tuple[np.ndarray, Path | str]]) -> list[dict]:
     """Return the classes of (mask, its path), …, by value: [{"name": "background", "value": 0}, …].
 
     Two classes are named by name_two. Raises BadInput where the values cannot be classes.
@@ -329,21 +331,21 @@ def find_classes(masks):
             values = values * 0x010101
         counts.update(dict(zip(values.tolist(), number.tolist())))
         files += 1
-    values = [[code >> 16, code >> 8 & 255, code & 255] if coloured else code for code in sorted(counts)]
-    if len(values) == 1:
-        raise BadInput(f"{path} holds a single value, {values[0]}" + f", and so do all {files} masks" * (files > 1) +
+    present = [[code >> 16, code >> 8 & 255, code & 255] if coloured else code for code in sorted(counts)]
+    if len(present) == 1:
+        raise BadInput(f"{path} holds a single value, {present[0]}" + f", and so do all {files} masks" * (files > 1) +
                        "; expected one for each class, at least two")
-    if len(values) > MAX_VALUES:
-        raise BadInput(f"{path} and the other masks hold {len(values)} different values together; expected one for "
+    if len(present) > MAX_VALUES:
+        raise BadInput(f"{path} and the other masks hold {len(present)} different values together; expected one for "
                        f"each class, at most {MAX_VALUES}; if they have so many classes, list them in a classes.json")
-    if len(values) == 2:
+    if len(present) == 2:
         names = name_two_classes(*(counts[code] for code in sorted(counts)))
     else:
-        names = [f"class {value}" for value in values]
-    return [{"name": name, "value": value} for name, value in zip(names, values)]
+        names = [f"class {value}" for value in present]
+    return [{"name": name, "value": value} for name, value in zip(names, present)]
 
 
-def name_two_classes(lower, higher):
+def name_two_classes(lower: int, higher: int) -> list[str]:
     """Return the names of two classes, given the pixels of the one of the lower value and of the other.
 
     The higher one is called foreground, unless it covers more than three quarters: then the masks are taken to be
@@ -352,7 +354,7 @@ def name_two_classes(lower, higher):
     return ["background", "foreground"][::-1 if higher > 0.75 * (lower + higher) else 1]
 
 
-def read_classes(path):
+def read_classes(path: Path | str) -> tuple[list[dict], list]:
     """Return the class table in a JSON file: (classes as find_classes gives them, values to ignore). Raises BadInput.
 
     {"classes": [{"name": "background", "value": 0}, {"name": "road", "value": [128, 64, 128]}], "ignore": [7]}
@@ -385,7 +387,7 @@ def read_classes(path):
     return [{key: entry[key] for key in ("name", "value", "colour") if key in entry} for entry in classes], ignore
 
 
-def check_classes(classes, ignore):
+def check_classes(classes: Any, ignore: Any) -> None:
     """Raise ValueError for a class table, as read_classes returns it, that is none."""
     if not (isinstance(classes, list) and 2 <= len(classes) <= MAX_CLASSES):
         raise ValueError(f"it has {len(classes)} classes, not 2 to {MAX_CLASSES}")
@@ -413,11 +415,11 @@ def check_classes(classes, ignore):
         raise ValueError('"colour" is not [red, green, blue] for each class')
 
 
-def is_colour(value):
+def is_colour(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 3 and all(type(part) is int and 0 <= part <= 255 for part in value)
 
 
-def to_indices(mask, classes, path, ignore=()):
+def to_indices(mask: np.ndarray, classes: list[dict], path: Path | str, ignore: Collection = ()) -> np.ndarray:
     """Return a mask's own values as class indices, uint8 (H, W), IGNORE where the value is one to ignore.
 
     Raises BadInput at any other value that no class has.
@@ -427,7 +429,7 @@ def to_indices(mask, classes, path, ignore=()):
     if coloured and mask.ndim == 2:                     # only black, grey and white in it, among coloured ones
         number = number * 0x010101
     elif mask.ndim == 3 and not coloured:               # really coloured, among grey ones: no code stands for that
-        number = np.where((mask == mask[:, :, :1]).all(axis=2), mask[:, :, 0], -1)
+        number = np.where((mask == mask[:, :, :1]).all(axis=2), mask[:, :, 0].astype(int), -1)
     index = np.zeros(2**24 + 1, np.uint16)              # code → index + 1; 0, as in the last one, is unknown
     index[value_codes(np.array([known]))[0]] = [*range(1, len(classes) + 1), *[IGNORE + 1] * len(ignore)]
     found = index[np.clip(number, -1, 2**24)]           # what no code can be falls on the last one
@@ -438,13 +440,13 @@ def to_indices(mask, classes, path, ignore=()):
     return (found - 1).astype(np.uint8)
 
 
-def to_values(indices, classes):
+def to_values(indices: np.ndarray, classes: list[dict]) -> np.ndarray:
     """Return class indices (H, W) as the masks' values: (H, W) or, for colours, (H, W, 3); uint8 where they fit."""
     values = np.array([entry["value"] for entry in classes])
     return values.astype(np.uint8 if values.max() < 256 else np.uint16)[indices]
 
 
-def foreground_index(classes):
+def foreground_index(classes: list[dict]) -> int | None:
     """Return the index of the class that matters of two: named foreground, or not named background; else None."""
     names = [entry["name"] for entry in classes]
     if "foreground" in names:
@@ -452,18 +454,18 @@ def foreground_index(classes):
     return 1 - names.index("background") if len(names) == 2 and "background" in names else None
 
 
-def brighter(classes):
+def brighter(classes: list[dict]) -> int:
     """Return the index of the brighter of two classes: a black and white mask shows it white."""
     first, second = (np.mean(entry["value"]) for entry in classes)
     return int(second >= first)
 
 
-def black_and_white(indices, classes):
+def black_and_white(indices: np.ndarray, classes: list[dict]) -> np.ndarray:
     """Return indices (H, W) of two classes as uint8 (H, W): 255 for the brighter class, 0 for the other."""
     return np.where(indices == brighter(classes), 255, 0).astype(np.uint8)
 
 
-def class_colours(classes):
+def class_colours(classes: list[dict]) -> np.ndarray:
     """Return a colour for each class index, uint8 (256, 3): the table's, the masks', black and white or a palette's."""
     values = [entry.get("colour", entry["value"]) for entry in classes]
     if isinstance(values[0], list):
@@ -477,21 +479,23 @@ def class_colours(classes):
     return colours
 
 
-def to_picture(indices, classes):
+def to_picture(indices: np.ndarray, classes: list[dict]) -> np.ndarray:
     """Return class indices as a picture: two classes black and white, more in colours, see class_colours."""
     if len(classes) == 2 and not isinstance(classes[0]["value"], list):
         return black_and_white(indices, classes)
     return class_colours(classes)[indices]
 
 
-def read_pair(image_path, mask_path, classes, ignore=(), threshold=None):
+def read_pair(image_path: Path | str, mask_path: Path | str, classes: list[dict], ignore: Collection = (),
+              threshold: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Return an image uint8 (H, W, 3) and its mask as class indices uint8 (H, W). Raises BadInput."""
     image, mask = read_image(image_path), read_mask(mask_path, threshold)
     same_size(image_path, image.shape[:2], mask_path, mask.shape[:2])
     return image, to_indices(mask, classes, mask_path, ignore)
 
 
-def same_size(image_path, image_size, mask_path, mask_size):
+def same_size(image_path: Path | str, image_size: tuple[int, ...], mask_path: Path | str,
+              mask_size: tuple[int, ...]) -> None:
     """Raise BadInput unless the two (height, width) are the same."""
     if image_size != mask_size:
         raise BadInput(f"{image_path} is {image_size[1]}x{image_size[0]} pixels, but {mask_path} is "

@@ -9,7 +9,7 @@ import os
 import sys
 
 
-def from_torchrun(name, alone):
+def from_torchrun(name: str, alone: int) -> int:
     """Return a number that torchrun put into the environment; `alone` where it did not start this process.
 
     Job schedulers set some of these variables, too: a single process does not heed them.
@@ -26,13 +26,13 @@ LOCAL_WORLD = from_torchrun("LOCAL_WORLD_SIZE", 1)
 M_MMAP_MAX, M_TRIM_THRESHOLD = -4, -1              # of glibc's malloc.h
 
 
-def cores():
+def cores() -> int:
     """Return the number of processor cores for this process: of those it may use, its share."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(usable // LOCAL_WORLD, 1)
 
 
-def keep_freed_memory():
+def keep_freed_memory() -> None:
     """On Linux, let the C library keep freed memory for the next step (mallopt(3)); elsewhere, do nothing.
 
     By default it hands the large blocks of every step back to the system and gets them back page by page, all

@@ -3,6 +3,7 @@
 A stranger may have written the file: every value has its type and its range.
 """
 import math
+from typing import Any
 
 from support.images import check_classes
 
@@ -22,12 +23,12 @@ SETTINGS = {                     # of train.py: those that a prediction depends 
 }
 
 
-def is_number(value, least, most):
+def is_number(value: Any, least: float, most: float) -> bool:
     """Return whether a value is a finite number from `least` to `most`."""
     return type(value) in (int, float) and math.isfinite(value) and least <= value <= most
 
 
-def check_values(values, allowed, what):
+def check_values(values: Any, allowed: dict, what: str) -> None:
     """Raise ValueError unless `values` is a dict in which each value that stands in `allowed` passes its check."""
     if not isinstance(values, dict):
         raise ValueError(f"its {what} are no table")
@@ -36,7 +37,7 @@ def check_values(values, allowed, what):
             raise ValueError(f"its {what} hold {name} = {str(value)[:40]}")
 
 
-def check_metadata(metadata, classes):
+def check_metadata(metadata: dict, classes: int) -> None:
     """Raise ValueError for metadata that this project did not write; `classes` is the network's number of classes."""
     check_classes(metadata["classes"], metadata["ignore"])
     if len(metadata["classes"]) != classes:

@@ -7,10 +7,10 @@ class BadInput(ValueError):
     Of several mistakes, each has a line. A name that holds a line end is told with that written out.
     """
 
-    def __init__(self, *lines):
+    def __init__(self, *lines: str):
         super().__init__("\n".join(map(printable, lines)))
 
 
-def printable(text):
+def printable(text: str) -> str:
     """Return a text as one line: a file's name may hold a line end, or what would move the cursor."""
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)

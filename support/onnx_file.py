@@ -1,7 +1,8 @@
 """A network that tools/export.py wrote as ONNX, opened by ONNX Runtime; nothing here needs PyTorch."""
 import json
 from importlib import import_module
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,10 +19,10 @@ class OnnxNetwork(NamedTuple):
 
     halo: int
     stride: int
-    session: object              # onnxruntime.InferenceSession
+    session: Any                 # onnxruntime.InferenceSession
 
 
-def needs(*packages):
+def needs(*packages: str) -> list[Any]:
     """Return the modules of these names. Raises BadInput that says what to install."""
     modules = []
     for package in packages:
@@ -35,7 +36,7 @@ def needs(*packages):
     return modules
 
 
-def load_onnx(path, threads=None):
+def load_onnx(path: Path | str, threads: int | None = None) -> tuple[OnnxNetwork, dict]:
     """Return (OnnxNetwork, metadata as in a checkpoint) of a file, to be run by so many threads (all cores).
 
     Raises BadInput for a file that tools/export.py did not write, and where ONNX Runtime is missing. Unlike a
@@ -64,7 +65,7 @@ def load_onnx(path, threads=None):
     return OnnxNetwork(metadata["halo"], metadata["stride"], session), metadata
 
 
-def normalize_window(window, mean, std):
+def normalize_window(window: np.ndarray, mean: list[float], std: list[float]) -> np.ndarray:
     """Return a uint8 window (h, w, 3) as float32 (1, 3, h, w): (pixel - mean) / std, as model.normalize does it."""
     scale = (1 / (255 * np.asarray(std))).astype(np.float32)
     shift = (-np.asarray(mean) / std).astype(np.float32)

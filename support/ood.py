@@ -5,6 +5,8 @@ is one number for an image, higher for what is more familiar: of the logits, ave
 of the features on the way. `python -m tools.thresholds` finds from where on to reject an image.
 """
 import math
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -14,23 +16,23 @@ from support.files import BadInput
 # Scores: logits (C, y, x) → (y, x)
 
 
-def energy(logits):
+def energy(logits: np.ndarray) -> np.ndarray:
     """Return log Σ exp(logit), the negative free energy (Liu et al., 2020): all logits count, the highest most."""
     highest = logits.max(axis=0)             # taken out, as exp would overflow
     return highest + np.log(np.exp(logits - highest).sum(axis=0))
 
 
-def softmax(logits):
+def softmax(logits: np.ndarray) -> np.ndarray:
     """Return the highest of the class probabilities (Hendrycks & Gimpel, 2017): 1 where the network is sure."""
     return np.exp(logits.max(axis=0) - energy(logits))
 
 
-def logit(logits):
+def logit(logits: np.ndarray) -> np.ndarray:
     """Return the highest logit (Hendrycks et al., 2022): what softmax forgets is how large they all are."""
     return logits.max(axis=0)
 
 
-def entropy(logits):
+def entropy(logits: np.ndarray) -> np.ndarray:
     """Return the negative entropy of the class probabilities, in nats: 0 where one class has them all, else below."""
     log_probabilities = logits - energy(logits)      # of the softmax
     return (np.exp(log_probabilities) * log_probabilities).sum(axis=0)
@@ -49,11 +51,11 @@ class MeanScores:
     Names that are no score of logits are left out.
     """
 
-    def __init__(self, names):
+    def __init__(self, names: Iterable[str]):
         self.functions = {name: OF_LOGITS[name] for name in names if name in OF_LOGITS}
         self.pixels, self.sums = 0, dict.fromkeys(self.functions, 0.0)
 
-    def add_up(self, pieces):
+    def add_up(self, pieces: Iterable[tuple]) -> Iterator[tuple]:
         """Yield what patches.core_logits yields, and add up the scores of its logits on the way."""
         for rows, columns, logits in pieces:
             self.pixels += logits[0].size
@@ -61,7 +63,7 @@ class MeanScores:
                 self.sums[name] += function(logits).sum(dtype=np.float64)
             yield rows, columns, logits
 
-    def scores(self):
+    def scores(self) -> dict[str, float]:
         """Return {name: score} of the pieces so far."""
         return {name: float(total / self.pixels) for name, total in self.sums.items()}
 
@@ -77,23 +79,23 @@ class FeatureDistance:
     near their edges count more than once. Raises BadInput where there are no layers.
     """
 
-    def __init__(self, batchnorms):
+    def __init__(self, batchnorms: list):
         if not batchnorms:
             raise BadInput("--score features: this network has no BatchNorm, whose statistics it compares; expected "
                            "one that has, as all U-Nets, or another score")
         self.layers = batchnorms
-        self.sums = [0] * len(batchnorms)        # float64 (3, C): how many values, their sum, their squares
+        self.sums: list = [0] * len(batchnorms)  # float64 (3, C): how many values, their sum, their squares
 
-    def __enter__(self):
+    def __enter__(self) -> "FeatureDistance":
         self.hooks = [layer.register_forward_pre_hook(
             lambda layer, inputs, place=place: self.add(place, inputs[0])) for place, layer in enumerate(self.layers)]
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: Any) -> None:
         for hook in self.hooks:
             hook.remove()
 
-    def add(self, place, x):
+    def add(self, place: int, x: Any) -> None:
         """Add the inputs (N, C, h, w) of the layer at this place."""
         import torch
 
@@ -101,7 +103,7 @@ class FeatureDistance:
         count = torch.full_like(x[0, :, 0, 0], len(x) * x[0, 0].numel())
         self.sums[place] = self.sums[place] + torch.stack([count, x.sum((0, 2, 3)), (x * x).sum((0, 2, 3))])
 
-    def value(self):
+    def value(self) -> float:
         """Return the distance of all that was added."""
         gaps = []
         for layer, (count, total, squares) in zip(self.layers, self.sums):
@@ -116,7 +118,7 @@ class FeatureDistance:
 # Scores → decisions
 
 
-def threshold(scores, keep):
+def threshold(scores: list[float], keep: float) -> float:
     """Return a threshold that keeps at least this share of the images, and hardly more: what is below is rejected.
 
     Rounded down to five digits, so that it still does when it was printed and typed again.
@@ -126,7 +128,7 @@ def threshold(scores, keep):
     return float(f"{math.floor(least / unit) * unit:.5g}")
 
 
-def auroc(familiar, others):
+def auroc(familiar: np.ndarray, others: np.ndarray) -> float:
     """Return the chance that a familiar image scores higher than another one, a tie counting half."""
     others = np.sort(others)
     below, not_above = (np.searchsorted(others, familiar, side) for side in ("left", "right"))

@@ -1,5 +1,7 @@
 """The pictures: loss curves, predictions, galleries. Kind to colour-blind readers."""
 import warnings
+from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -19,14 +21,14 @@ LOSS_LABELS = {"ce": "cross-entropy (nats per pixel)", "bce": "cross-entropy (na
 warnings.filterwarnings("ignore", "Glyph .* missing from")       # a file's name may hold what no font here can draw
 
 
-def save(figure, path):
+def save(figure: Figure, path: Path | str) -> None:
     """Write a matplotlib Figure as an image file."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     write_image(path, np.asarray(canvas.buffer_rgba())[:, :, :3].copy())
 
 
-def draw_curves(history, best, loss, path, with_metrics=False):
+def draw_curves(history: list[dict], best: dict, loss: str, path: Path | str, with_metrics: bool = False) -> None:
     """Draw training and validation loss, of the name `loss`, against epochs, from the rows of history.csv.
 
     `best` is the row of the epoch that was kept. Beside the losses stand, `with_metrics`, IoU and accuracy on
@@ -57,7 +59,7 @@ def draw_curves(history, best, loss, path, with_metrics=False):
     save(figure, path)
 
 
-def draw_prediction(image, truth, prediction, path):
+def draw_prediction(image: np.ndarray, truth: np.ndarray, prediction: np.ndarray, path: Path | str) -> None:
     """Draw side by side an image (H, W, 3), its mask, the prediction (class indices) and, coloured, the errors."""
     errors = np.repeat((truth * (180 / truth.max())).astype(np.uint8)[:, :, None], 3, axis=2)
     for wrong, colour in [(prediction > truth, ORANGE), (prediction < truth, BLUE)]:
@@ -71,7 +73,7 @@ def draw_prediction(image, truth, prediction, path):
     save(figure, path)
 
 
-def best_median_worst(ranked, count):
+def best_median_worst(ranked: list, count: int) -> list[tuple]:
     """Return [(kind, thing), …] of things ranked from worst to best: so many of each kind, none of them twice."""
     count = min(count, max(1, len(ranked) // 3))
     middle = (len(ranked) - count) // 2
@@ -80,12 +82,13 @@ def best_median_worst(ranked, count):
     return chosen if len(ranked) > 2 else [("", thing) for thing in ranked[::-1]]
 
 
-def gallery_title(kind, name, iou):
+def gallery_title(kind: str, name: str, iou: float) -> str:
     """Return the title of a row: "best" or so, if there are kinds, the image's name, its score."""
     return f"{kind + ': ' if kind else ''}{name}: IoU {iou:.4f}"
 
 
-def gallery_panels(image, truth, prediction, classes, colours):
+def gallery_panels(image: np.ndarray | None, truth: np.ndarray, prediction: np.ndarray, classes: list[dict],
+                   colours: np.ndarray) -> dict[str, Image.Image]:
     """Return {title: picture uint8 (h, w, 3)} of one row of a gallery; `image` may be None."""
     errors = colours[truth]
     known = truth != IGNORE
@@ -102,7 +105,7 @@ def gallery_panels(image, truth, prediction, classes, colours):
             for name, array in panels.items() if array is not None}
 
 
-def draw_gallery(rows, classes, path):
+def draw_gallery(rows: Iterable[tuple], classes: list[dict], path: Path | str) -> None:
     """Draw a row for each of (title, image (H, W, 3) or None, truth, prediction): these and the errors.
 
     Truth and prediction are class indices uint8 (H, W).
@@ -133,7 +136,8 @@ def draw_gallery(rows, classes, path):
     save(figure, path)
 
 
-def add_class_legend(figure, names, colours, occurring, in_a_row):
+def add_class_legend(figure: Figure, names: list[str], colours: np.ndarray, occurring: list[int],
+                     in_a_row: int) -> None:
     """Add a legend of the class indices that occur, and of the ignored pixels, below a figure."""
     handles = [Rectangle((0, 0), 1, 1, facecolor=colours[index] / 255, edgecolor="grey",
                          label=(names + ["ignored"])[min(index, len(names))]) for index in occurring]

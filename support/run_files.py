@@ -5,7 +5,9 @@ A `run` is train.py's: it has the arguments, the data, the networks, the history
 import csv
 import os
 import platform
+from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +23,7 @@ FILES = ("model.pt", "last.pt", "loss_vs_epochs.png", "history.csv", "settings.a
 HISTORY = ["epoch", "train_loss", "val_loss", "val_iou", "val_accuracy", "learning_rate", "seconds"]
 
 
-def check_outputs(args):
+def check_outputs(args: Namespace) -> None:
     """Raise BadInput where a file that will be written cannot be, or is not ours to overwrite."""
     inputs = [path for path in (args.image, args.mask, args.classes) if path]
     for folder in filter(None, (args.data, args.lists)):
@@ -34,14 +36,14 @@ def check_outputs(args):
         check_writable(Path(args.out) / name, *inputs, mark=",".join(HISTORY) if name == "history.csv" else MARK)
 
 
-def versions(device):
+def versions(device: torch.device) -> dict[str, Any]:
     """Return what the last bits of the weights depend on beside the settings."""
     return {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__,
             "machine": f"{platform.system()} {platform.machine()}", "device": device.type,
             "threads": torch.get_num_threads(), "processes": WORLD}
 
 
-def begin_files(run):
+def begin_files(run: Any) -> None:
     """Write what is known before the first step, so that even a run killed in its first epoch can be resumed."""
     args, out = run.args, Path(run.args.out)
     if RANK > 0:
@@ -58,7 +60,7 @@ def begin_files(run):
         run.board = open_board(args.tensorboard, run.data.classes, len(run.history))
 
 
-def write_history(run):
+def write_history(run: Any) -> None:
     """Write history.csv: a row for each epoch so far."""
     with write_whole(Path(run.args.out) / "history.csv") as temporary, temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, HISTORY)
@@ -66,12 +68,12 @@ def write_history(run):
         writer.writerows(run.history)
 
 
-def save_best(run):
+def save_best(run: Any) -> None:
     """Write model.pt: the averaged weights as they are now, which are the best so far."""
     save_checkpoint(Path(run.args.out) / "model.pt", run.ema_model, **run.metadata, metrics=run.best)
 
 
-def save_last(run, finished=False):
+def save_last(run: Any, finished: bool = False) -> None:
     """Write last.pt: all that --resume needs."""
     save_checkpoint(Path(run.args.out) / "last.pt", run.ema_model, **run.metadata, resume={
         "weights": run.network.state_dict(), "optimizer": run.optimizer.state_dict(),
@@ -79,7 +81,7 @@ def save_last(run, finished=False):
         "validating": run.validation_seconds, "finished": finished})
 
 
-def restore(run, last):
+def restore(run: Any, last: dict) -> None:
     """Put the training that last.pt's metadata describe into a Run. Raises BadInput where it was another one."""
     path, zoom = Path(run.args.out) / "last.pt", last["settings"]["zoom"]
     if zoom != run.args.zoom:
@@ -101,7 +103,7 @@ def restore(run, last):
         print("resumed with other versions, threads or processes: weights may differ in their last bits")
 
 
-def take_over(run, last):
+def take_over(run: Any, last: dict) -> None:
     """Put weights, optimizer, history and clock of last.pt's metadata into a Run."""
     resume = last["resume"]
     run.ema_model.load_state_dict(last["weights"])

@@ -9,7 +9,7 @@ SAMPLE = ("rgb.png", "gt.png")   # what train.py and predict.py read when nothin
 BLACK_AND_WHITE = [{"name": "background", "value": 0}, {"name": "foreground", "value": 255}]     # its classes
 
 
-def sample():
+def sample() -> tuple[np.ndarray, np.ndarray]:
     """Return a real photograph and its mask: uint8 (512, 512, 3) and (512, 512) of 0 and 255 (epithelium).
 
     scikit-image installs the photograph: human colon under the microscope, the glands' epithelium stained
@@ -29,7 +29,7 @@ def sample():
     return image, np.where(mask, 255, 0).astype(np.uint8)
 
 
-def ensure_sample():
+def ensure_sample() -> None:
     """Where neither of the two default files is there, write the bundled sample, and say so.
 
     Raises BadInput where one is there without the other.
@@ -42,7 +42,7 @@ def ensure_sample():
         raise BadInput(f"{present} is here, but not {missing}; expected both, or neither for the bundled sample")
 
 
-def write_sample():
+def write_sample() -> None:
     """Write the bundled sample to the current folder, both files or neither."""
     paths = [check_writable(path) for path in SAMPLE]            # both or neither
     for path, array in zip(paths, sample()):

@@ -1,11 +1,14 @@
 """TensorBoard, an optional package: curves and a few predictions, epoch by epoch."""
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 
 from support.files import BadInput
 from support.images import class_colours
 
 
-def open_board(folder, classes, epochs):
+def open_board(folder: Path | str, classes: list[dict], epochs: int) -> Callable:
     """Return a function of (row of history.csv, IoU of each class, [(image, mask, prediction), …]) that shows an epoch.
 
     What an interrupted run has shown beyond the `epochs` that are done is taken back. Raises BadInput where the

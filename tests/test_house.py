@@ -105,6 +105,28 @@ def test_docstrings_are_sentences():
                 assert not re.match(r"(Of|What|Whose|Do what)\b", text), (name, text)
 
 
+def without_annotation(tree):
+    """The functions and methods of a module, those inside of functions left out, that lack an annotation."""
+    methods = [node for part in tree.body if isinstance(part, ast.ClassDef) for node in part.body]
+    for node in tree.body + methods:
+        if not isinstance(node, ast.FunctionDef):
+            continue
+        every = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs, node.args.vararg, node.args.kwarg]
+        given = [argument for argument in every if argument and argument.arg not in ("self", "cls")]
+        returns = node.returns or node.name == "__init__"
+        if not (returns and all(argument.annotation for argument in given)):
+            yield node.name
+
+
+# Callbacks, whose signature argparse has decided, need none.
+BY_ARGPARSE = {"support.arguments": ["__init__", "__call__", "__init__", "__call__"]}
+
+
+@pytest.mark.parametrize("name", sorted(name for name in MODULES if name in RUN | READ or name.startswith("support.")))
+def test_every_function_says_the_types_of_what_it_takes_and_returns(name):
+    assert list(without_annotation(MODULES[name])) == BY_ARGPARSE.get(name, [])
+
+
 @pytest.mark.parametrize("name", sorted(SIGNPOSTS))
 def test_a_renamed_command_names_the_new_one(name, tmp_path):
     process = command(f"{name}.py", "some", "--arguments", cwd=tmp_path)
