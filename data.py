@@ -190,7 +190,7 @@ def hold_out(image: np.ndarray, mask: np.ndarray, least: int, gap: int, share: f
     def class_shares(parts):
         every = [np.bincount(mask.ravel(), minlength=256) for _, mask in parts]
         counts = np.sum(every, axis=0)[:IGNORE]  # with a truth
-        return counts / max(counts.sum(), 1)
+        return counts / max(int(counts.sum()), 1)
 
     whole = [(image, mask)]
     shares = class_shares(whole)
