@@ -303,6 +303,17 @@ def test_mistakes_in_a_folder(folder, tmp_path):
     refused(folder, "thin.png is 90x15", "at least 16")
 
 
+def test_lists_that_leave_nothing_to_train_or_to_validate_on_are_refused(folder, tmp_path):
+    names = "".join(f"n{number}\n" for number in range(8))
+    (folder / "test.txt").write_text(names)
+    refused(folder, "test.txt names all images", "some to train on")
+    (folder / "test.txt").unlink()
+    (folder / "val.txt").write_text(names)
+    refused(folder, "by val.txt 0 images are to train on and 8 to validate on")
+    (tmp_path / "lists").mkdir()
+    refused(folder, "lists holds no list", "val.txt", lists=str(tmp_path / "lists"))
+
+
 @pytest.mark.parametrize(
     "text, reason",
     [

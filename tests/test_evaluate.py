@@ -424,6 +424,14 @@ def test_the_worst_picture_of_many_classes_has_their_colours_and_names_only_erro
     assert near(picture, (143, 169, 196)).sum() == pytest.approx(2 * area, rel=0.1)  # ignored, in truth and errors
 
 
+def test_a_prediction_is_drawn_beside_its_image_and_its_errors(tmp_path):
+    truth, prediction = np.zeros((2, 30, 40), np.uint8)
+    truth[:15], prediction[:, :20] = 1, 1
+    plots.draw_prediction(np.zeros((30, 40, 3), np.uint8), truth, prediction, tmp_path / "a.png")
+    colours = set(map(tuple, read_image(tmp_path / "a.png").reshape(-1, 3).tolist()))
+    assert {(0, 114, 178), (213, 94, 0)} <= colours  # missed: blue, invented: orange
+
+
 def test_threads_keep_the_order_and_do_not_run_ahead():
     started, lock = [], threading.Lock()
 
@@ -505,6 +513,28 @@ def test_zero_and_one_stand_for_zero_and_255_with_a_table_too(tmp_path, values, 
     save((blob() * values[1]).astype(np.uint8), tmp_path / "data/masks/a.png")
     save((blob() * written).astype(np.uint8), tmp_path / "pred/a.png")
     assert score(tmp_path)["overall"]["mean_iou"] == 1.0
+
+
+def test_a_dark_jpeg_is_no_black_and_white_mask(tmp_path):
+    save(np.where(blob(), 255, 0).astype(np.uint8), tmp_path / "data" / "masks" / "a.png")
+    save(np.where(blob(), 20, 0).astype(np.uint8), tmp_path / "pred" / "a.jpg")
+    with pytest.raises(BadInput, match="a.jpg is a JPEG of values up to [12].; expected black and white"):
+        score(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "words, reason",
+    [
+        (["--worst", "2", "--gallery", "2"], "draw the same picture"),
+        (["--images", "images"], "--images is for the picture"),
+        (["--classes", "classes.json", "--threshold", "9"], "--threshold makes two classes"),
+    ],
+)
+def test_arguments_that_contradict_each_other(words, reason, capsys):
+    with pytest.raises(SystemExit):
+        evaluate_arguments(["pred", "masks", *words])
+    message = capsys.readouterr().err
+    assert reason in message and len(message.splitlines()) == 1
 
 
 def test_a_jpeg_of_three_greys_is_no_black_and_white_mask(tmp_path):

@@ -194,6 +194,32 @@ def test_files_that_are_no_network_of_ours(unet, images, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "change, reason",
+    [
+        ({"format": "segmentation-from-scratch onnx 9"}, "its format is not"),
+        ({"halo": -1}, "its halo or stride is no whole number"),
+        ({"classes": METADATA["classes"][:2]}, "it names 2 classes, its network has 3"),
+    ],
+)
+def test_a_file_whose_metadata_do_not_fit_its_network_is_refused(unet, tmp_path, change, reason):
+    import onnx
+
+    changed = onnx.load(unet / "model.onnx")
+    [entry] = changed.metadata_props
+    entry.value = json.dumps({**json.loads(entry.value), **change})
+    onnx.save(changed, tmp_path / "changed.onnx")
+    with pytest.raises(BadInput, match=reason):
+        onnx_file.load_onnx(tmp_path / "changed.onnx")
+
+
+def test_only_pytorch_adapts():
+    network = onnx_file.OnnxNetwork(halo=8, stride=2, session=None)
+    with pytest.raises(BadInput, match="--adapt: only PyTorch"):
+        Segmenter(network, METADATA, adapt=0.5)
+
+
+@pytest.mark.slow
 def test_it_overwrites_its_own_file_and_no_other(unet, tmp_path):
     run(unet / "model.pt", "--out", unet / "model.onnx")
     (tmp_path / "mine.onnx").write_bytes(b"precious")

@@ -28,6 +28,7 @@ from support.files import (
 )
 from support.images import (
     find_classes,
+    find_images,
     image_size,
     read_classes,
     read_image,
@@ -35,6 +36,7 @@ from support.images import (
     read_names,
     read_pair,
     to_indices,
+    to_rgb,
     to_values,
     write_names,
 )
@@ -176,6 +178,26 @@ def test_files_that_are_no_images(tmp_path):
         assert path.name in message and "expected" in message and "\n" not in message
 
 
+def test_what_the_system_does_not_let_us_read_is_told_in_a_line(tmp_path, monkeypatch):
+    """As root may read everything, the system is played."""
+    save(tmp_path / "a.png", COLOURS)
+
+    def refuse(path, *_):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as patched, pytest.raises(BadInput, match="a.png cannot be read .Permission denied"):
+        patched.setattr(Image, "open", refuse)
+        read_image(tmp_path / "a.png")
+    with monkeypatch.context() as patched, pytest.raises(BadInput, match="cannot be read .*a folder of images"):
+        patched.setattr("os.scandir", refuse)
+        find_images(tmp_path)
+
+
+def test_a_colour_mode_that_cannot_become_red_green_and_blue_is_named():
+    with pytest.raises(BadInput, match="a.tif has the colour mode La; expected grey"):
+        to_rgb(Image.new("La", (2, 2)), "a.tif", "white")
+
+
 def test_images_too_large_are_refused_before_they_are_decoded(tmp_path):
     Image.new("1", (1_000_000, 1)).save(tmp_path / "row.png")
     with pytest.raises(BadInput, match="1000000x1 pixels; expected at most 65500"):
@@ -238,6 +260,15 @@ def test_classes_are_found_and_foreground_is_the_smaller_side_of_a_black_on_whit
             find_classes([(np.array([[0, wrong]]), "m")])
     with pytest.raises(BadInput, match="54 different values.*--threshold"):
         find_classes([(np.arange(54).reshape(6, 9), "m")])
+
+
+def test_masks_that_cannot_be_of_one_data_set_are_refused():
+    high, coloured = np.full((4, 4), 300, np.int32), np.zeros((4, 4, 3), np.uint8)
+    with pytest.raises(BadInput, match="b.png is coloured, but others hold values up to 300"):
+        find_classes([(high, "a.png"), (coloured, "b.png")])
+    rows = [(np.arange(start, start + 10, dtype=np.int32)[None], f"{start}.png") for start in (0, 10)]
+    with pytest.raises(BadInput, match="10.png and the other masks hold 20 different values together"):
+        find_classes(rows)
 
 
 @pytest.mark.parametrize("coloured", [False, True])

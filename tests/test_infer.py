@@ -222,6 +222,10 @@ def test_mistakes(images, tmp_path):
     (tmp_path / "none").mkdir()
     fails_in_one_line(run("none", "out"), "none holds no image")
     assert not (tmp_path / "out").exists()
+    fails_in_one_line(run("images", "out", "--onnx", "a.onnx", "--device", "cuda"), "--onnx: runs on the CPU")
+    fails_in_one_line(run("images", "out", "--onnx", "a.onnx", "--adapt", 0.5), "--adapt: only PyTorch")
+    score = ["--score", "features", "--reject", 1]
+    fails_in_one_line(run("images", "out", "--onnx", "a.onnx", *score), "--score features: only PyTorch")
 
 
 @pytest.mark.slow

@@ -560,6 +560,8 @@ def test_resuming_needs_a_run_of_the_same_data(pair):
         ["only_one.png"],
         ["--loss", "ce+huber"],
         ["--scale", "2", "1"],
+        ["--lists", "somewhere"],
+        ["--gamma", "two"],
         ["--flips", "up"],
         ["--time-limit", "0"],
         ["--depth", "7"],
@@ -573,6 +575,12 @@ def test_bad_arguments(words, capsys):
     message = capsys.readouterr().err
     assert caught.value.code == 2 and len(message.splitlines()) == 1 and message.startswith("train.py: ")
     assert words[0].removeprefix("only_one.png") in message
+
+
+def test_a_pair_and_a_folder_are_not_given_together(capsys):
+    with pytest.raises(SystemExit):
+        train_arguments(["a.png", "b.png", "--data", "folder"])
+    assert "IMAGE and --data: give one or the other" in capsys.readouterr().err
 
 
 @pytest.mark.slow
