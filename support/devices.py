@@ -33,7 +33,7 @@ def pick_precision(amp: str, network: nn.Module, device: torch.device) -> tuple[
     bfloat16 in hardware the CPU imitates it, many times slower. GPUs with tensor cores (since 2018) take
     16 bits.
     """
-    if device.type == "cuda":
+    if device.type == "cuda":                    # pragma: no cover
         bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
         half = torch.bfloat16 if bfloat16 else torch.float16
         on = amp == "on" or amp == "auto" and torch.cuda.get_device_capability(device) >= (7, 0)
@@ -82,7 +82,7 @@ def join_processes(device: torch.device) -> None:
     # torch.optim imports it.
     import torch.distributed.nn  # noqa: F401
 
-    if device.type == "cuda":
+    if device.type == "cuda":                    # pragma: no cover
         if LOCAL_RANK >= torch.cuda.device_count():
             raise BadInput(f"process {LOCAL_RANK + 1} on this machine has no GPU of its own, as there are "
                            f"{torch.cuda.device_count()}; start so many, or add --device cpu")

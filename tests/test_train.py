@@ -21,6 +21,8 @@ from model import FCN, load_network
 from patches import stitch
 from segmenter import Segmenter, torch_forward
 from support.arguments import train_arguments
+from support.devices import gpu_memory_as_bad_input
+from support.files import BadInput
 from support.images import read_image
 from support.run_files import HISTORY
 
@@ -593,6 +595,11 @@ def test_a_loss_that_is_no_number_stops_the_run(pair):
         torch.isfinite(weight).all()
         for weight in torch.load(folder / "model.pt", weights_only=True)["weights"].values()
     )
+
+
+def test_a_full_gpu_is_told_with_what_to_lower():
+    with pytest.raises(BadInput, match="memory is full; lower --batch"), gpu_memory_as_bad_input():
+        raise torch.OutOfMemoryError
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
