@@ -183,6 +183,16 @@ def test_knobs_that_are_gone_are_read_where_they_change_nothing(pair):
     assert "gamma" not in (folder / "settings.args").read_text()
 
 
+def test_an_interrupted_run_goes_on_only_where_the_knobs_that_are_gone_said_what_is_now_fixed(capsys):
+    args = train_arguments(["--loss", "ce+focal"])
+    with pytest.raises(BadInput, match="--gamma 3, a knob that is gone"):
+        train.check_former_knobs(args, {"gamma": 3.0})
+    train.check_former_knobs(args, {"gamma": 2.0, "accumulate": 1})
+    assert not capsys.readouterr().out
+    train.check_former_knobs(args, {"accumulate": 4})
+    assert "parts of 16 patches instead of 4" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_a_settings_file_that_names_itself_is_refused(tmp_path):
     (tmp_path / "a.args").write_text("--epochs 2 @b.args")
