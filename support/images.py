@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, TiffImagePlugin
 
 from support.files import STAMP, BadInput, is_jpeg, write_text
 
@@ -219,7 +219,7 @@ def image_size(path: Path | str) -> tuple[int, int]:
     with decoding(path), Image.open(path) as image:
         exif = png_exif(path) if image.format == "PNG" else image.getexif()
         size = image.size
-        if image.format == "TIFF":               # newer Pillows have turned that already
+        if isinstance(image, TiffImagePlugin.TiffImageFile):          # newer Pillows have turned that already
             size = image.tag_v2[ExifTags.Base.ImageWidth], image.tag_v2[ExifTags.Base.ImageLength]
         lying = exif.get(ExifTags.Base.Orientation) in (5, 6, 7, 8)   # quarter turns
         return size if lying else size[::-1]
