@@ -236,6 +236,14 @@ def test_colour_statistics_are_numpys(folder):
     np.testing.assert_allclose(std, colours.std(axis=0), rtol=1e-9)
 
 
+def test_a_colour_that_never_changes_has_a_deviation_nevertheless():
+    """Or normalizing would divide by zero."""
+    image, mask = np.full((20, 30, 3), (0, 51, 255), np.uint8), np.zeros((20, 30), np.uint8)
+    mean, std = data.colour_statistics(data.Dataset.in_memory([(image, mask)], 1))
+    np.testing.assert_allclose(mean, [0, 0.2, 1], atol=1e-12)
+    assert std == [0.01] * 3
+
+
 def test_a_folder_of_one_pair_is_cut_like_a_pair(tmp_path, capsys):
     write_pair(tmp_path, "only", 0, height=200, width=300)
     data = load(str(tmp_path))
@@ -384,6 +392,22 @@ def test_a_strip_is_chosen_by_what_has_a_truth():
             np.bincount(part.ravel(), minlength=256)[:2] for part in (held_out, np.hstack([m for _, m in training]))
         ]
         assert min(counts[0]) > 0 and min(counts[1]) > 0
+
+
+@pytest.mark.parametrize("upright", [False, True])
+def test_of_strips_with_all_classes_it_is_the_one_most_like_the_image(upright):
+    """Ten columns of twenty pixels, and of so many tenths of a class: a strip takes two of them, the image has 0.42."""
+    tenths = [1, 1, 1, 1, 1, 5, 5, 9, 9, 9]
+    mask = np.repeat(np.arange(10)[:, None] < tenths, 20, axis=1).astype(np.uint8)
+    image = np.repeat(np.arange(200, dtype=np.uint8)[None, :, None], 10, axis=0).repeat(3, axis=2)
+    if upright:
+        image, mask = image.transpose(1, 0, 2), mask.T
+    training, [(held_out, truth)] = hold_out(image, mask, least=5, gap=4, share=0.2)
+    assert np.array_equal(np.unique(held_out), np.arange(100, 140)) and truth.mean() == 0.5
+    assert np.array_equal(np.unique(training[0][0]), np.arange(96))
+    assert np.array_equal(np.unique(training[1][0]), np.arange(144, 200))
+    assert len(training) == 2 and all(image.shape[:2] == mask.shape for image, mask in training)
+    assert len(hold_out(image, mask, least=57, gap=4, share=0.2)[0]) == 1  # the other one would be 56 wide
 
 
 @pytest.mark.parametrize("line", ["n1.png", " n1", "n1 ", '"n1"', "n1\r"])

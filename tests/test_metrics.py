@@ -72,3 +72,36 @@ def test_no_figure_is_ever_below_zero_or_above_one():
         for figure in (metrics.iou, metrics.dice, metrics.precision, metrics.recall):
             assert all(value is None or 0 <= value <= 1 for value in figure(confusion))
         assert metrics.accuracy(confusion) is None or 0 <= metrics.accuracy(confusion) <= 1
+
+
+def test_the_table_has_a_row_for_each_class():
+    confusion = np.array([[3, 1, 0], [2, 4, 0], [0, 0, 0]])
+    assert metrics.table(confusion, ["road", "sidewalk", "car"]).splitlines() == [
+        "                iou       dice  precision     recall",
+        "road         0.5000     0.6667     0.6000     0.7500",
+        "sidewalk     0.5714     0.7273     0.8000     0.6667",
+        "car             n/a        n/a        n/a        n/a",
+    ]
+
+
+def test_figures_of_classes_and_of_a_whole_data_set():
+    confusion = np.array([[3, 1, 0], [2, 4, 0], [0, 0, 0]])
+    classes = [{"name": "road", "value": 7}, {"name": "sidewalk", "value": 8}, {"name": "car", "value": 26}]
+    first, _, last = metrics.by_class(confusion, classes)
+    assert first == {
+        "name": "road",
+        "value": 7,
+        "pixels": 4,
+        "iou": pytest.approx(3 / 6),
+        "dice": pytest.approx(6 / 9),
+        "precision": pytest.approx(3 / 5),
+        "recall": pytest.approx(3 / 4),
+    }
+    assert last["pixels"] == 0 and last["name"] == "car" and last["iou"] is last["recall"] is None
+    assert metrics.overall(confusion, [0.25, None, 0.5]) == {
+        "accuracy": pytest.approx(7 / 10),
+        "mean_iou": pytest.approx((3 / 6 + 4 / 7) / 2),
+        "mean_f1": pytest.approx((6 / 9 + 8 / 11) / 2),
+        "image_iou": pytest.approx(0.375),
+        "image_iou_empty_as_1": pytest.approx(1.75 / 3),
+    }
