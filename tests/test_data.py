@@ -9,6 +9,7 @@ import unicodedata
 
 import numpy as np
 import pytest
+import torch
 from conftest import TABLE, write_pair
 from PIL import Image
 
@@ -211,6 +212,24 @@ def test_a_file_damaged_after_the_start_is_named(folder, workers):
     assert "\n" not in str(caught.value)
 
 
+def test_workers_leave_pytorchs_chance_alone_and_send_arrays(folder):
+    """Dropout uses it."""
+    torch.manual_seed(0)
+    before = torch.random.get_rng_state()
+    found = batches(load(str(folder)), workers=1, epochs=range(1))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert all(type(array) is np.ndarray for pair in found for array in pair)
+
+
+def test_pixels_are_counted_over_the_images():
+    random = np.random.default_rng(0)
+    masks = [random.choice([0, 1, 2, IGNORE], size).astype(np.uint8) for size in [(3, 5), (6, 2)]]
+    found = data.Dataset.in_memory([(np.zeros((*mask.shape, 3), np.uint8), mask) for mask in masks], 3)
+    counts = [[*np.bincount(mask.ravel(), minlength=256)[:3], mask.size] for mask in masks]
+    assert found.cumulative_counts.tolist() == np.cumsum(counts, axis=0).tolist()
+    assert [rows.shape for *_, rows in found.items] == [(3, 3), (3, 6)]
+
+
 def test_the_fingerprint_knows_the_data_again(folder):
     before = load(str(folder)).fingerprint
     assert load(str(folder)).fingerprint == before
@@ -394,20 +413,58 @@ def test_a_strip_is_chosen_by_what_has_a_truth():
         assert min(counts[0]) > 0 and min(counts[1]) > 0
 
 
-@pytest.mark.parametrize("upright", [False, True])
-def test_of_strips_with_all_classes_it_is_the_one_most_like_the_image(upright):
-    """Ten columns of twenty pixels, and of so many tenths of a class: a strip takes two of them, the image has 0.42."""
-    tenths = [1, 1, 1, 1, 1, 5, 5, 9, 9, 9]
+def ten_columns(tenths):
+    """A class index mask of ten columns, each 20 pixels wide, and so many tenths of each of class 1; and its image."""
     mask = np.repeat(np.arange(10)[:, None] < tenths, 20, axis=1).astype(np.uint8)
-    image = np.repeat(np.arange(200, dtype=np.uint8)[None, :, None], 10, axis=0).repeat(3, axis=2)
+    return np.tile(np.arange(200, dtype=np.uint8)[None, :, None], (10, 1, 3)), mask
+
+
+@pytest.mark.parametrize("upright", [False, True])
+@pytest.mark.parametrize(
+    "tenths, start",
+    [
+        ([1, 1, 1, 1, 1, 5, 5, 9, 9, 9], 100),  # 0.42 of class 1, in this strip of two columns 0.5
+        ([4, 5, 9, 9, 9, 1, 1, 1, 1, 2], 0),
+        ([2, 1, 1, 1, 1, 9, 9, 9, 5, 4], 160),
+        ([0, 0, 10, 0, 0, 0, 0, 0, 10, 0], 20),  # most are nearer to 0.2 than it is, but lack class 1
+    ],
+)
+def test_the_strip_is_as_the_image_is(tenths, start, upright):
+    """All classes in both parts first, then shares like the whole image's."""
+    image, mask = ten_columns(tenths)
     if upright:
         image, mask = image.transpose(1, 0, 2), mask.T
-    training, [(held_out, truth)] = hold_out(image, mask, least=5, gap=4, share=0.2)
-    assert np.array_equal(np.unique(held_out), np.arange(100, 140)) and truth.mean() == 0.5
-    assert np.array_equal(np.unique(training[0][0]), np.arange(96))
-    assert np.array_equal(np.unique(training[1][0]), np.arange(144, 200))
-    assert len(training) == 2 and all(image.shape[:2] == mask.shape for image, mask in training)
-    assert len(hold_out(image, mask, least=57, gap=4, share=0.2)[0]) == 1  # the other one would be 56 wide
+    training, [(strip, truth)] = hold_out(image, mask, least=5, gap=4, share=0.2)
+    assert np.array_equal(np.unique(strip), np.arange(start, start + 40)) and strip.shape[:2] == truth.shape
+    assert truth.mean() == np.mean(tenths[start // 20 : start // 20 + 2]) / 10
+    parts = [np.arange(start - 4), np.arange(start + 44, 200)]
+    assert [np.unique(part).tolist() for part, _ in training] == [part.tolist() for part in parts if len(part)]
+    assert all(part.shape[:2] == mask.shape for part, mask in training)
+
+
+def test_a_part_that_is_too_narrow_is_not_learned_from():
+    image, mask = ten_columns([1, 1, 1, 1, 1, 5, 5, 9, 9, 9])
+    widths = {}
+    for least in (56, 57, 97):
+        training, held_out = hold_out(image, mask, least, gap=4, share=0.2)
+        widths[least] = [part.shape[1] for part, _ in training]
+    assert widths[56] == [96, 56] and widths[57] == [96]
+    assert 97 <= sum(widths[97]) <= 156 and len(widths[97]) == 1
+    for least, share in [(201, 0.2), (5, 0.002)]:  # no part is wide enough; no strip
+        training, held_out = hold_out(image, mask, least, gap=4, share=share)
+        assert training is held_out and training[0][0] is image
+
+
+@pytest.mark.parametrize("gap, parts", [(10, [10, 130]), (12, [128])])
+def test_of_a_narrow_image_parts_of_half_its_side_are_learned_from(tmp_path, capsys, gap, parts):
+    image, mask = ten_columns([1, 4, 5, 9, 9, 9, 1, 1, 1, 2])
+    for name, array in [("i.png", image), ("m.png", 9 * mask)]:
+        Image.fromarray(np.concatenate([array, array, array[:1]])).save(tmp_path / name)  # 21 pixels high
+    found = load((tmp_path / "i.png", tmp_path / "m.png"), gap=gap)
+    assert [part.shape for part, *_ in found.training.items] == [(21, width, 3) for width in parts]
+    assert [rows.shape for *_, rows in (*found.training.items, *found.validation.items)] == [(2, 21)] * (len(parts) + 1)
+    line = f"{tmp_path}/i.png: 200x21 pixels; {tmp_path}/m.png, a strip of it held out to validate on"
+    assert capsys.readouterr().out.splitlines()[0] == line
 
 
 @pytest.mark.parametrize("line", ["n1.png", " n1", "n1 ", '"n1"', "n1\r"])

@@ -151,4 +151,24 @@ def test_class_weights():
     weights = class_weights(pixels, 0.5)
     np.testing.assert_allclose((weights / weights[0]).tolist(), [1, 10**0.5, 90**0.5], rtol=1e-5)
     assert (weights * torch.tensor([0.9, 0.09, 0.01])).sum().item() == pytest.approx(1)
-    assert torch.isfinite(class_weights([5, 0], 1.0)).all()
+    assert class_weights([5, 0], 1.0).tolist() == pytest.approx([0.6, 3])  # a class without pixels counts as one pixel
+    assert torch.equal(class_weights([5, 0], 1.0), class_weights([5, 1], 1.0))
+
+
+@pytest.mark.parametrize("name, expected", [("ce", 1), ("bce", 1), ("focal", 1 / 4), ("dice", 0.2 / np.log(2))])
+def test_only_the_proportion_of_weights_matters_even_of_a_single_pixel(name, expected):
+    """One that is known, with a probability of a half: the cross-entropy is log 2, Dice is 2 · 0.5 / (0.25 + 1)."""
+    target = torch.full((2, 9, 7), IGNORE, dtype=torch.uint8)
+    target[0, 3, 4] = 1
+    for weights in None, torch.tensor([0.5, 1.0]), torch.tensor([0.0005, 0.001]):
+        loss = loss_function(name, weights)(torch.zeros(2, 2, 9, 7), target)
+        assert loss.item() == pytest.approx(expected * np.log(2), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["ce", "bce", "focal", "dice", "ce+dice"])
+def test_with_the_sums_of_another_process_it_is_the_loss_of_the_whole_batch(name):
+    logits, target = example(classes=2)
+    loss, sums = loss_function(name, torch.tensor([0.3, 2.0])), []
+    loss(logits[1:], target[1:], lambda value: sums.append(value.detach()) or value)
+    found = loss(logits[:1], target[:1], lambda value: value + sums.pop(0))
+    torch.testing.assert_close(found, loss(logits, target))
