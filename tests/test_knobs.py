@@ -231,6 +231,15 @@ def test_dropout_drops_its_share_and_other_channels_each_epoch(places):
     assert not np.array_equal(dropped(prepare(*words, "--seed", 1), 1)[0], both[1])
 
 
+def test_no_two_epochs_drop_the_same_channels(places):
+    """However many there are."""
+    run, seeds = prepare(*places, "--dropout", 0.3, "--epochs", 2000, "--steps", 1), []
+    for epoch in (0, 1, 2, 3, 700, 701, 1500, 1501):
+        take_epoch(run, epoch)
+        seeds.append(torch.initial_seed())
+    assert len(set(seeds)) == 8
+
+
 def test_zoomed_the_network_sees_more_of_the_image(places):
     run = prepare(*places, "--zoom", 0.5, "--flips", "none", "--val-share", 0.2)
     extent = np.ptp(first_batch(run)[0].astype(int), axis=(1, 2))
@@ -357,6 +366,12 @@ def test_the_loss_of_a_step_is_the_weighted_formula(pair, loss, power):
     assert len(logits) == 2 and found == pytest.approx(expected, rel=1e-5)
 
 
+def test_the_loss_of_an_epoch_is_the_mean_of_its_steps(places):
+    run, losses = prepare(*places, "--steps", 4), [1.0, 2.0, 6.0, 7.0]
+    run.criterion = lambda logits, truth, all_reduce: 0 * logits.sum() + losses.pop(0)
+    assert take_epoch(run) == 4
+
+
 # ---------------------------------------------------------------------------------------------------
 # train.py: the optimization
 
@@ -378,15 +393,15 @@ def test_the_rate_warms_up_to_its_peak(places, words, peak):
     np.testing.assert_allclose(rates, peak * np.array([1, 2, 3, 4, 4, 4]) / 4, rtol=1e-5)
 
 
-def test_the_time_limit_counts_the_validation_and_ends(places):
+def test_the_time_limit_counts_the_validation_and_ends(places, monkeypatch):
     run = prepare(*places, "--time-limit", 2, "--steps", 10)
-    run.began = time.perf_counter() - 30  # of 120 seconds
-    assert train.progress_at(run, 0) == pytest.approx(0.25, abs=0.02)
+    monkeypatch.setattr(time, "perf_counter", lambda: run.began + 30)  # of 120 seconds
+    assert train.progress_at(run, 0) == 0.25
     assert train.progress_at(run, 9) == 0.9  # the steps are further
     run.validation_seconds = 60
-    assert train.progress_at(run, 0) == pytest.approx(0.75, abs=0.02)
-    run.began -= 60
-    assert train.progress_at(run, 0) == 1
+    assert train.progress_at(run, 0) == 0.75
+    run.validation_seconds = 99
+    assert train.progress_at(run, 0) == train.progress_at(run, 9) == 1
     count = lambda: {int(state["step"]) for state in run.optimizer.state.values()}
     assert take_epoch(run) > 0 and count() == {1}  # a first step in any case, so that there is a network
     run.history.append({})
