@@ -268,6 +268,19 @@ def test_the_budget_decides_the_parts(places, budget, parts):
     assert counts == parts
 
 
+@pytest.mark.parametrize("world", [1, 2])
+def test_a_batch_goes_through_in_as_few_parts_as_fit(monkeypatch, world):
+    """In the first number of parts, 1, 2, 3, …, that are within the budget; two processes halve them."""
+    monkeypatch.setattr(train, "WORLD", world)
+    for patch, budget in [(64, 1), (64, 3), (96, 1), (100, 2), (181, 1), (200, 1), (256, 1), (256, 5)]:
+        for batch in (2, 4, 6, 16, 34, 100):
+            args = train_arguments(["--patch", str(patch), "--batch", str(batch), "--budget", str(budget)])
+            sizes = (math.ceil(batch / parts) for parts in range(1, batch + 1))
+            largest = next(size for size in sizes if size * patch**2 <= budget * 256**2)
+            parts = next(parts for parts in range(1, batch + 1) if math.ceil(batch / parts) == largest)
+            assert train.micro_batch_size(args) == math.ceil(batch / world / parts)
+
+
 @pytest.mark.parametrize("balance", [0, 0.4, 1])
 def test_a_share_of_the_patches_is_placed_on_a_class(rare, balance):
     """Half of those on each of two classes; few others meet the rare one."""
