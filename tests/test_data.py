@@ -1,10 +1,14 @@
 """Data sets: what is found in a folder, how it is split, and that it does not matter where patches are cut."""
 
 import json
+import multiprocessing
 import os
 import pickle
+import select
 import shutil
+import signal
 import sys
+import time
 import unicodedata
 
 import numpy as np
@@ -17,7 +21,7 @@ import data
 from data import hold_out, load, split, training_batches
 from patches import Sampling
 from support.files import BadInput
-from support.images import IGNORE, class_colours, image_size, read_classes, read_image, to_picture
+from support.images import IGNORE, class_colours, hash_to_unit, image_size, read_classes, read_image, to_picture
 
 DRAWING = Sampling(seed=3, size=32, batch=6, balance=0.5, scale=(0.7, 1.5))
 
@@ -111,6 +115,14 @@ def test_few_images_are_split_too(tmp_path, count):
         assert training and validation and len(training + validation) == count
 
 
+def test_at_least_one_image_is_left_to_train_on(tmp_path):
+    low = [name for name in map(str, range(50)) if hash_to_unit(name) < 0.8][:6]
+    training, validation, _ = split(low, tmp_path, 0.8)
+    assert training == [max(low, key=hash_to_unit)] and validation == [name for name in low if name != training[0]]
+    (tmp_path / "test.txt").write_text(f"{low[0]}\n")
+    assert sorted(sum(split(low, tmp_path, 0.8)[:2], [])) == sorted(low[1:])
+
+
 @pytest.mark.parametrize(
     "lists, training, validation",
     [
@@ -146,6 +158,9 @@ def test_wrong_lists_are_refused(tmp_path):
     (tmp_path / "val.txt").write_text("\n")
     with pytest.raises(BadInput, match="val.txt names nothing"):
         split(list("abc"), tmp_path, 0.2)
+    (tmp_path / "val.txt").write_text("x\n")  # an image without a mask, of which only a test list may hold some
+    with pytest.raises(BadInput, match="val.txt names x; expected names"):
+        split(list("abc"), tmp_path, 0.2, images=list("abcx"))
     (tmp_path / "val.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(BadInput, match="val.txt cannot be read"):
         split(list("abc"), tmp_path, 0.2)
@@ -171,6 +186,8 @@ def test_it_does_not_matter_where_patches_are_cut(folder, reuse):
     held, decoded = load(str(folder), memory=1), load(str(folder), memory=0)
     assert held.training.decode is None and decoded.training.decode is not None
     assert held.fingerprint == decoded.fingerprint
+    for number in range(len(held.training)):
+        assert all(map(np.array_equal, held.training[number], decoded.training[number]))
     expected = batches(held, reuse=reuse)
     assert len(expected) == 10 and expected[0][0].shape == (6, 32, 32, 3)
     assert same(expected, batches(decoded, reuse=reuse))
@@ -219,6 +236,49 @@ def test_workers_leave_pytorchs_chance_alone_and_send_arrays(folder):
     found = batches(load(str(folder)), workers=1, epochs=range(1))
     assert torch.equal(torch.random.get_rng_state(), before)
     assert all(type(array) is np.ndarray for pair in found for array in pair)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
+def test_ctrl_c_is_not_for_workers(folder):
+    data = load(str(folder), memory=0)
+
+    def decode(*paths):
+        raise BadInput(f"here it is {signal.getsignal(signal.SIGINT)!r}")
+
+    data.training.decode = decode
+    with pytest.raises(BadInput, match="SIG_IGN"):
+        batches(data, workers=1)
+    with pytest.raises(BadInput, match="int_handler"):
+        batches(data)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="uses fork")
+def test_a_worker_ends_by_itself_and_with_its_parent():
+    """The parent tells the number of its worker, and is killed."""
+    context = multiprocessing.get_context("fork")
+    alone = context.Process(target=data.begin_worker, args=(0,))
+    alone.start()
+    alone.join(20)
+    assert alone.exitcode == 0
+    numbers, (reader, writer) = context.SimpleQueue(), os.pipe()
+
+    def work():
+        data.begin_worker(0)
+        numbers.put(os.getpid())
+        time.sleep(60)
+
+    def begin():
+        context.Process(target=work).start()
+        time.sleep(60)
+
+    parent = context.Process(target=begin)
+    parent.start()
+    numbers.get()
+    os.close(writer)  # now the two are the only ones that could write
+    parent.kill()
+    parent.join()
+    assert select.select([reader], [], [], 20)[0] and os.read(reader, 1) == b""
+    os.close(reader)
 
 
 def test_pixels_are_counted_over_the_images():
@@ -417,6 +477,15 @@ def ten_columns(tenths):
     """A class index mask of ten columns, each 20 pixels wide, and so many tenths of each of class 1; and its image."""
     mask = np.repeat(np.arange(10)[:, None] < tenths, 20, axis=1).astype(np.uint8)
     return np.tile(np.arange(200, dtype=np.uint8)[None, :, None], (10, 1, 3)), mask
+
+
+def test_an_image_too_small_to_be_cut_is_learned_from_whole(tmp_path, capsys):
+    for name, array in [("i.png", np.zeros((17, 19, 3), np.uint8)), ("m.png", np.eye(17, 19, dtype=np.uint8))]:
+        Image.fromarray(array).save(tmp_path / name)
+    found = load((tmp_path / "i.png", tmp_path / "m.png"))
+    assert [image.shape for image, *_ in found.training.items + found.validation.items] == [(17, 19, 3)] * 2
+    said = "too small to hold out a strip: validating on the training pixels, which flatters"
+    assert capsys.readouterr().out.splitlines()[0] == f"{tmp_path}/i.png: 19x17 pixels; {tmp_path}/m.png, {said}"
 
 
 @pytest.mark.parametrize("upright", [False, True])

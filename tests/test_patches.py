@@ -297,6 +297,32 @@ def test_budget():
     ]:
         with pytest.raises(BadInput, match="over the budget"):
             within_budget(torch.empty(shape), budget)
+    with pytest.raises(BadInput, match="at most 65536 pixels together"):
+        within_budget(torch.empty(2, 3, 256, 256, device="meta"))
+    advice = "at most 131072 pixels together; take fewer or smaller patches, or raise --budget if the memory is there$"
+    with pytest.raises(BadInput, match=advice):
+        within_budget(torch.empty(3, 3, 256, 256, device="meta"), budget=2)
+
+
+def test_the_halo_is_the_networks_where_it_fits_or_the_one_wanted():
+    for halo in (0, 8, 96, 126):
+        assert patches.choose_halo(halo, stride=2) == halo
+    for halo in (128, 192, 448):  # a window would have no core left
+        assert patches.choose_halo(halo, stride=64) == 64
+    assert [patches.choose_halo(8, 2, wanted) for wanted in (0, 1, 2, 3, 126)] == [0, 2, 2, 4, 126]
+    assert [patches.choose_halo(48, 8, wanted) for wanted in (0, 1, 8, 100, 120)] == [0, 8, 8, 104, 120]
+    for stride, most in [(1, 127), (2, 126), (8, 120), (64, 64)]:
+        assert patches.choose_halo(6 * stride, stride, most) == most
+        with pytest.raises(BadInput, match=f"^--halo {most + 1}: expected 0 to {most}$"):
+            patches.choose_halo(6 * stride, stride, most + 1)
+
+
+def test_a_smaller_halo_is_told():
+    assert patches.inexact(8, 8) == patches.inexact(8, 10) == ""
+    assert patches.inexact(224, 64) == (
+        "this network sees 224 pixels around each one, its windows show 64: "
+        "the result is close to that of the whole image at once, but not equal"
+    )
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -503,6 +529,27 @@ def test_pasted_objects_come_whole_with_their_class_and_nothing_else_changes(reu
     assert np.array_equal(alone[0][0], after[0][0][[7, 3]]) and np.array_equal(alone[0][1], after[0][1][[7, 3]])
 
 
+@pytest.mark.parametrize("label", [1, 2])
+def test_an_object_is_found_wherever_it_is_and_pasted_on_every_patch(label):
+    """In the last of the images, few pixels of one of the classes."""
+    pairs = coloured_pairs()[5:]
+    pairs[-1][1][17, 23] = label
+    pairs[-1][0][17, 23] = 150
+    drawing = Sampling(seed=0, size=16, batch=50, balance=0.0, paste=1.0, background=0)
+    [(images, masks)] = cut_batches(Dataset.in_memory(pairs, 3), drawing, 0, 0, 1, range(50))
+    assert (masks == label).any(axis=(1, 2)).all() and np.array_equal(masks == label, images[..., 0] == 150)
+
+
+def test_where_an_object_comes_from_says_nothing_about_where_it_goes():
+    """Of 12 pictures and 5 with objects, most of the 60 couples occur."""
+    samples = Dataset.in_memory(coloured_pairs(), 3)
+    drawing = Sampling(seed=0, size=16, batch=300, balance=0.0)
+    [(before, _)] = cut_batches(samples, drawing, 0, 0, 1, range(300))
+    [(after, _)] = cut_batches(samples, drawing._replace(paste=1.0, background=0), 0, 0, 1, range(300))
+    couples = {(int(old.min()), int(new.max())) for old, new in zip(before[..., 0], after[..., 0]) if new.max() < 110}
+    assert len(couples) > 40
+
+
 def test_without_any_object_nothing_is_pasted():
     samples = Dataset.in_memory(coloured_pairs()[5:], 3)
     drawing = Sampling(seed=0, size=16, batch=4, balance=0.5)
@@ -519,6 +566,11 @@ def test_photometric_jitter_stays_within_its_strength():
     assert np.abs(gain.mean() - 1) < 0.01 and np.abs(offset.mean()) < 0.01
     assert np.array_equal(gain, photometric_jitter(0, 0, 0, 5000, strength=0.1)[0])
     assert not np.array_equal(gain, photometric_jitter(0, 0, 1, 5000, strength=0.1)[0])
+    gain, offset = photometric_jitter(0, 0, 0, 20000, strength=0.9)
+    light, contrast = gain + 2 * offset, gain / (gain + 2 * offset)
+    assert 1.9 * 1.2 < light.max() <= 1.9 * 1.3 and 0.1 * 0.7 <= light.min() < 0.1 * 0.8  # the tint: a third of 0.9
+    assert 1.3 / 0.7 - 0.05 < (light.max(axis=1) / light.min(axis=1)).max() <= 1.3 / 0.7 + 1e-9
+    assert 0.1 - 1e-9 <= contrast.min() < 0.11 and 1.89 < contrast.max() <= 1.9 + 1e-9
     still = photometric_jitter(0, 0, 0, 4, strength=0)
     assert (still[0] == 1).all() and (still[1] == 0).all()
 
