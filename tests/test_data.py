@@ -136,7 +136,7 @@ def test_at_least_one_image_is_left_to_train_on(tmp_path):
         ({"train": "a b c d", "test": "e f"}, None, None),
     ],
 )
-def test_lists_decide_the_split(tmp_path, lists, training, validation):
+def test_lists_decide_the_split(tmp_path, capsys, lists, training, validation):
     for part, names in lists.items():
         (tmp_path / f"{part}.txt").write_text("\ufeff" + names.replace(" ", "\r\n") + "\n\n", encoding="utf-8")
     found = split(list("abcdef"), tmp_path, 0.2, images=list("abcdefx"))  # x has no mask
@@ -145,6 +145,20 @@ def test_lists_decide_the_split(tmp_path, lists, training, validation):
         assert set(found[0]) | set(found[1]) == left and found[0] and found[1] and "hash" in found[2]
     else:
         assert ("".join(found[0]), "".join(found[1])) == (training, validation)
+        assert found[2] == "by " + " and ".join(f"{part}.txt" for part in lists)
+    left = [name for name in "abcdef" if "train" in lists and "val" in lists and name not in "".join(lists.values())]
+    told = f"left out: {len(left)} pairs that neither train.txt nor val.txt names: {', '.join(left)}\n" if left else ""
+    assert capsys.readouterr().out == told
+
+
+def test_lists_that_leave_nothing_are_refused(tmp_path):
+    (tmp_path / "test.txt").write_text("a\nb\n")
+    with pytest.raises(BadInput, match="test.txt names all images; expected some to train on$"):
+        split(list("ab"), tmp_path, 0.2)
+    (tmp_path / "val.txt").write_text("c\n")
+    said = "by val.txt and test.txt 0 images are to train on and 1 to validate on; expected some for each$"
+    with pytest.raises(BadInput, match=said):
+        split(list("abc"), tmp_path, 0.2)
 
 
 def test_wrong_lists_are_refused(tmp_path):

@@ -92,8 +92,10 @@ def test_no_window_is_larger_than_its_number_needs():
 def test_impossible_windows_are_refused():
     with pytest.raises(BadInput, match="halo"):
         tiles(1000, 1000, halo=64, stride=2, window=128)
-    with pytest.raises(BadInput, match="stride"):
-        tiles(1000, 1000, halo=8, stride=16, window=250)
+    for halo, stride, window in [(8, 16, 250), (16, 16, 250), (8, 16, 256), (7, 2, None)]:
+        with pytest.raises(BadInput, match="stride"):
+            tiles(1000, 1000, halo, stride, window)
+    assert patches.spans(260, halo=126, stride=2) == (256, [(0, 0, 130), (4, 130, 260)])  # would keep 4 of an inner one
 
 
 @pytest.mark.parametrize("upsample", ["nearest", "bilinear"])
@@ -279,7 +281,7 @@ def test_a_zoomed_image_is_stitched_at_its_own_size(height, width, zoom):
     smooth = (slice(None), slice(8, min(height, 240)), slice(8, min(width, 240)))  # away from where the ramps jump
     assert np.abs(stitched - image.transpose(2, 0, 1))[smooth].max(initial=0) < (1e-6 if zoom == 1 else 4)
     pieces = core_logits(forward, zoom_image(image, zoom), 8, 2)
-    decided = decide(pieces, (height, width), zoom)
+    decided = decide(pieces, (height, width), *([] if zoom == 1 else [zoom]))
     assert decided.dtype == np.uint8 and (decided == stitched.argmax(axis=0)).all()
 
 
@@ -411,6 +413,23 @@ def test_a_balanced_patch_holds_its_pixel_wherever_the_class_is():
     assert not any(number == 1 and label == 2 for number, label in drawn)
 
 
+@pytest.mark.parametrize("balance", [0.0, 1.0])
+@pytest.mark.parametrize("step", [0, 1, 2])
+def test_every_pixel_of_every_image_is_as_likely_in_every_step(balance, step):
+    """Pixels of one class, 1, 3 and 2 in three images, with `reuse`, of which a later step draws other places."""
+    counts = np.array([[1, 1], [4, 4], [6, 6]])
+    drawing, found = Sampling(seed=0, size=8, batch=6000, balance=balance, reuse=3), []
+    for slot in range(6000):
+        first, here = (choose_patch(counts, drawing, 0, now, slot) for now in (0, step))
+        assert first[:2] == here[:2]
+        found.append((here[0], here[2]))
+    places, often = np.unique(found, axis=0, return_counts=True)
+    assert places.tolist() == [[0, 0], [1, 0], [1, 1], [1, 2], [2, 0], [2, 1]]
+    assert np.abs(often - 1000).max() < 130  # four deviations
+    same = np.mean([choose_patch(counts, drawing, 0, 0, slot)[2] == found[slot][1] for slot in range(6000)])
+    assert same == 1 if step == 0 else same == pytest.approx(1 / 6 + 3 / 6 / 3 + 2 / 6 / 2, abs=0.03)
+
+
 def test_class_rows_count_what_is_above():
     mask = np.array([[0, 2, 2], [IGNORE, 2, 0]], np.uint8)
     assert class_rows(mask, 3).tolist() == [[1, 2], [0, 0], [2, 3]]
@@ -451,6 +470,16 @@ def test_a_mask_lies_on_its_image_at_every_scale(scale, flips):
     assert inside.sum() > 40
     shift = centre(images[inside, :, :, 0] / 255) - centre(truth[inside] / 1.0)
     assert np.abs(shift.mean(axis=1)).max() < 0.06, shift.mean(axis=1)
+
+
+def test_a_zoomed_image_has_a_pixel_at_least():
+    assert zoomed_size((1, 100), 0.3) == (1, 30) and zoomed_size((3, 5), 0.1) == (1, 1) == zoomed_size((1, 1), 1)
+
+
+def test_indices_of_any_shape_are_resized():
+    indices = np.arange(24, dtype=np.uint8).reshape(4, 6)
+    assert resize_indices(indices, (2, 3)).tolist() == indices[1::2, 1::2].tolist()
+    assert resize_indices(indices, (8, 6)).tolist() == indices.repeat(2, axis=0).tolist()
 
 
 def test_indices_halve_to_any_of_the_four_that_a_pixel_is_made_of():
