@@ -142,7 +142,8 @@ def test_lists_decide_the_split(tmp_path, capsys, lists, training, validation):
     found = split(list("abcdef"), tmp_path, 0.2, images=list("abcdefx"))  # x has no mask
     if training is None:  # what is not for testing is split by a hash
         left = set("abcdef") - set(lists["test"])
-        assert set(found[0]) | set(found[1]) == left and found[0] and found[1] and "hash" in found[2]
+        assert set(found[0]) | set(found[1]) == left and found[0] and found[1]
+        assert found[2] == "by a hash of the names"
     else:
         assert ("".join(found[0]), "".join(found[1])) == (training, validation)
         assert found[2] == "by " + " and ".join(f"{part}.txt" for part in lists)
@@ -175,6 +176,10 @@ def test_wrong_lists_are_refused(tmp_path):
     (tmp_path / "val.txt").write_text("x\n")  # an image without a mask, of which only a test list may hold some
     with pytest.raises(BadInput, match="val.txt names x; expected names"):
         split(list("abc"), tmp_path, 0.2, images=list("abcx"))
+    (tmp_path / "val.txt").unlink()
+    (tmp_path / "test.txt").write_text("x\n")
+    with pytest.raises(BadInput, match="test.txt names x; expected names"):
+        split(list("abc"), tmp_path, 0.2)
     (tmp_path / "val.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(BadInput, match="val.txt cannot be read"):
         split(list("abc"), tmp_path, 0.2)
@@ -260,10 +265,14 @@ def test_ctrl_c_is_not_for_workers(folder):
         raise BadInput(f"here it is {signal.getsignal(signal.SIGINT)!r}")
 
     data.training.decode = decode
-    with pytest.raises(BadInput, match="SIG_IGN"):
-        batches(data, workers=1)
-    with pytest.raises(BadInput, match="int_handler"):
-        batches(data)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    try:
+        with pytest.raises(BadInput, match="SIG_IGN"):
+            batches(data, workers=1)
+        with pytest.raises(BadInput, match="int_handler"):
+            batches(data)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="uses fork")
@@ -302,6 +311,28 @@ def test_pixels_are_counted_over_the_images():
     counts = [[*np.bincount(mask.ravel(), minlength=256)[:3], mask.size] for mask in masks]
     assert found.cumulative_counts.tolist() == np.cumsum(counts, axis=0).tolist()
     assert [rows.shape for *_, rows in found.items] == [(3, 3), (3, 6)]
+
+
+def test_images_in_which_a_pixel_has_a_truth_are_found():
+    """The first has one such pixel, others none, or only the first class, or only the last."""
+    masks = [np.full((4, 5), IGNORE, np.uint8) for _ in range(6)]
+    masks[0][2, 3], masks[2][1], masks[3][:2], masks[5][3, 4] = 1, 0, 2, 2
+    found = data.Dataset.in_memory([(np.zeros((4, 5, 3), np.uint8), mask) for mask in masks], 3)
+    assert found.with_truth() == [0, 2, 3, 5]
+
+
+def test_classes_are_told_with_their_shares(capsys):
+    classes = [{"name": "sky", "value": 0}, {"name": "street", "value": 17}, {"name": "car", "value": 200}]
+    training, validation = np.array([500, 0, 250, 1000]), np.array([20, 5, 0, 25])
+    data.print_classes(classes, [254, 255], training, validation)
+    assert capsys.readouterr().out.splitlines() == [
+        "    0 is sky      50.0% of training pixels,  80.0% of validation pixels",
+        "   17 is street  no pixel for training,  20.0% of validation pixels",
+        "  200 is car      25.0% of training pixels, no pixel for validation",
+        "  254, 255 ignored: 25.0% of training pixels",
+    ]
+    data.print_classes(classes[:1], [], training, validation)
+    assert len(capsys.readouterr().out.splitlines()) == 1
 
 
 def test_the_fingerprint_knows_the_data_again(folder):

@@ -383,6 +383,12 @@ def test_rare_classes_are_sampled_on_purpose():
     assert 0.42 < shares[2] < 0.6
 
 
+def test_a_patch_of_the_images_own_size_is_the_image():
+    image, mask = labelled_pair(64, 64)
+    batch, truth = draw([(image, mask)], 2, 30, 64, balance=0.5, flips="none")
+    assert all(np.array_equal(patch, image) for patch in batch) and all(np.array_equal(part, mask) for part in truth)
+
+
 def test_patches_come_from_all_images_by_area_and_every_pixel_can_come():
     pairs = [(np.full((32, width, 3), width, np.uint8), np.zeros((32, width), np.uint8)) for width in (32, 96)]
     batch, _ = draw(pairs, 1, 800, 16, balance=0)
