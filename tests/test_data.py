@@ -38,6 +38,49 @@ def test_a_folder_is_read_and_told(folder, capsys):
     assert image.shape == (*mask.shape, 3) and rows.shape == (3, 70)
 
 
+def test_what_was_found_is_told_in_one_line(folder, capsys):
+    (folder / "val.txt").write_text("n2\nn7\n")
+    said = "8 pairs of 90x70 to 100x70 pixels, {}; 6 to train on, 2 to validate on, by val.txt"
+    for memory, where in [(4e-9 * 53200, "held in memory"), (3.9e-9 * 53200, "decoded when needed")]:
+        load(str(folder), memory=memory)
+        assert capsys.readouterr().out.splitlines()[0] == f"{folder}: {said.format(where)}"
+    for name in range(8):
+        write_pair(folder, f"n{name}", name)
+    load(str(folder))
+    assert "8 pairs of 90x70 pixels, held" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("memory", [0, 1])
+def test_a_threshold_is_one_for_all_masks(folder, memory):
+    (folder / "classes.json").unlink()
+    found = load(str(folder), threshold=5, memory=memory)
+    assert [entry["value"] for entry in found.classes] == [0, 255] and len(found.training) == 6
+    names = [name for name in (f"n{number}" for number in range(8)) if name not in found.held_out]
+    for name, (image, mask, _) in zip(names, found.training):
+        assert np.array_equal(image, read_image(folder / "images" / f"{name}.png"))
+        assert np.array_equal(mask, np.array(Image.open(folder / "masks" / f"{name}.png")) >= 5)
+
+
+def test_images_that_are_not_held_are_not_decoded_to_begin_with(folder, monkeypatch):
+    monkeypatch.setattr(data, "read_image", None)
+    assert len(load(str(folder), memory=0).training) == 6
+    with pytest.raises(TypeError):
+        load(str(folder), memory=1)
+
+
+def test_a_pair_is_cut_as_hold_out_does_it(tmp_path):
+    """By default a fifth, 8 pixels away, parts of 64 at least."""
+    write_pair(tmp_path, "only", 0, height=300, width=200, values=(0, 3, 7, 7))
+    files = tmp_path / "images" / "only.png", tmp_path / "masks" / "only.png"
+    image, mask = read_image(files[0]), np.searchsorted([0, 3, 7], np.array(Image.open(files[1]))).astype(np.uint8)
+    for options, numbers in [({}, (64, 8, 0.2)), ({"least": 20, "gap": 30, "share": 0.1}, (20, 30, 0.1))]:
+        found = load(files, **options)
+        for part, expected in zip((found.training, found.validation), hold_out(image, mask, *numbers)):
+            assert len(part) == len(expected) and found.held_out == []
+            for (one, truth, _), (other, there) in zip(part, expected):
+                assert np.array_equal(one, other) and np.array_equal(truth, there)
+
+
 def test_classes_are_found_where_there_is_no_table(folder):
     (folder / "classes.json").unlink()
     data = load(str(folder))
@@ -402,14 +445,17 @@ def refused(folder, *words, **options):
 
 
 def test_mistakes_in_a_folder(folder, tmp_path):
-    refused(tmp_path / "none", "none is no folder")
+    none, empty = tmp_path / "none", tmp_path / "empty"
+    refused(none, f"none is no folder; expected a data set: {none / 'images'} and {none / 'masks'}")
     refused(tmp_path, "images is no folder")
+    refused(folder, f"{tmp_path} holds no list; expected train.txt, val.txt or test.txt", lists=tmp_path)
     (tmp_path / "empty" / "images").mkdir(parents=True)
     (tmp_path / "empty" / "masks").mkdir()
     refused(tmp_path / "empty", "images holds no image")
     write_pair(tmp_path / "empty", "a", 0)
     (tmp_path / "empty" / "masks" / "a.png").rename(tmp_path / "empty" / "masks" / "b.png")
-    refused(tmp_path / "empty", "1 images and 1 masks, but no pair")
+    advice = "images/NAME.jpg (or .png, .tif, ...) and masks/NAME.png, each with the same NAME"
+    refused(empty, f"{empty} holds 1 images and 1 masks, but no pair; expected {advice}")
     (tmp_path / "empty" / "masks" / "b.png").unlink()
     refused(tmp_path / "empty", "masks holds no image")
     (tmp_path / "empty" / "images" / "a.png").rename(tmp_path / "empty" / "masks" / "a.png")
@@ -432,7 +478,13 @@ def test_mistakes_in_a_folder(folder, tmp_path):
     write_pair(folder, "n6", 6)
     write_pair(folder, "n2", 2)
     write_pair(folder, "thin", 2, height=15, width=90)
-    refused(folder, "thin.png is 90x15", "at least 16")
+    refused(folder, "thin.png is 90x15 pixels; expected at least 16 a side to train on")
+    write_pair(folder, "thin", 2, height=16, width=90)
+    load(str(folder))
+    write_pair(folder, "thin", 2, height=90, width=31)
+    Image.new("RGB", (15, 90)).save(folder / "images" / "thin.png")
+    Image.new("L", (15, 90)).save(folder / "masks" / "thin.png")
+    refused(folder, "thin.png is 15x90 pixels; expected at least 16 a side to train on")
 
 
 def test_lists_that_leave_nothing_to_train_or_to_validate_on_are_refused(folder, tmp_path):
@@ -530,7 +582,8 @@ def test_an_image_too_small_to_be_cut_is_learned_from_whole(tmp_path, capsys):
     found = load((tmp_path / "i.png", tmp_path / "m.png"))
     assert [image.shape for image, *_ in found.training.items + found.validation.items] == [(17, 19, 3)] * 2
     said = "too small to hold out a strip: validating on the training pixels, which flatters"
-    assert capsys.readouterr().out.splitlines()[0] == f"{tmp_path}/i.png: 19x17 pixels; {tmp_path}/m.png, {said}"
+    line = f"{tmp_path / 'i.png'}: 19x17 pixels; {tmp_path / 'm.png'}, {said}"
+    assert capsys.readouterr().out.splitlines()[0] == line
 
 
 @pytest.mark.parametrize("upright", [False, True])
@@ -577,7 +630,7 @@ def test_of_a_narrow_image_parts_of_half_its_side_are_learned_from(tmp_path, cap
     found = load((tmp_path / "i.png", tmp_path / "m.png"), gap=gap)
     assert [part.shape for part, *_ in found.training.items] == [(21, width, 3) for width in parts]
     assert [rows.shape for *_, rows in (*found.training.items, *found.validation.items)] == [(2, 21)] * (len(parts) + 1)
-    line = f"{tmp_path}/i.png: 200x21 pixels; {tmp_path}/m.png, a strip of it held out to validate on"
+    line = f"{tmp_path / 'i.png'}: 200x21 pixels; {tmp_path / 'm.png'}, a strip of it held out to validate on"
     assert capsys.readouterr().out.splitlines()[0] == line
 
 
