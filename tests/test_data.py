@@ -73,7 +73,7 @@ def test_a_pair_is_cut_as_hold_out_does_it(tmp_path):
     write_pair(tmp_path, "only", 0, height=300, width=200, values=(0, 3, 7, 7))
     files = tmp_path / "images" / "only.png", tmp_path / "masks" / "only.png"
     image, mask = read_image(files[0]), np.searchsorted([0, 3, 7], np.array(Image.open(files[1]))).astype(np.uint8)
-    for options, numbers in [({}, (64, 8, 0.2)), ({"least": 20, "gap": 30, "share": 0.1}, (20, 30, 0.1))]:
+    for options, numbers in [({"memory": 0}, (64, 8, 0.2)), ({"least": 20, "gap": 30, "share": 0.1}, (20, 30, 0.1))]:
         found = load(files, **options)
         for part, expected in zip((found.training, found.validation), hold_out(image, mask, *numbers)):
             assert len(part) == len(expected) and found.held_out == []
@@ -248,6 +248,9 @@ def test_it_does_not_matter_where_patches_are_cut(folder, reuse):
     held, decoded = load(str(folder), memory=1), load(str(folder), memory=0)
     assert held.training.decode is None and decoded.training.decode is not None
     assert held.fingerprint == decoded.fingerprint
+    counts = [[*np.bincount(mask.ravel(), minlength=256)[:3], mask.size] for _, mask, _ in held.training.items]
+    for part in (held.training, decoded.training):
+        assert part.cumulative_counts.tolist() == np.cumsum(counts, axis=0).tolist()
     for number in range(len(held.training)):
         assert all(map(np.array_equal, held.training[number], decoded.training[number]))
     expected = batches(held, reuse=reuse)

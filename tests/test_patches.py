@@ -244,6 +244,18 @@ def test_layouts_of_one_window_shape_agree_to_the_last_bit():
         assert np.array_equal(first, other)
 
 
+@pytest.mark.parametrize("stride, window", [(4, 64), (8, 48), (4, None)])
+def test_windows_are_as_large_as_asked_for_and_repeat_the_last_pixels(stride, window):
+    image, seen = random_image(101, 203), []
+    stitched = stitch(lambda part: seen.append(part) or part.transpose(2, 0, 1), image, 8, stride, window)
+    assert np.array_equal(stitched, image.transpose(2, 0, 1))
+    padded = image[np.arange(104).clip(max=100)][:, np.arange(208).clip(max=202)]
+    height, width, cover = tiles(101, 203, 8, stride, window)
+    assert (height, width) == ((window, window) if window else (104, 204)) and len(seen) == len(cover)
+    for tile, part in zip(cover, seen):
+        assert np.array_equal(part, padded[tile.y : tile.y + height, tile.x : tile.x + width])
+
+
 def test_stitch_returns_whatever_the_function_does():
     image = random_image(300, 700)
     flipped = stitch(lambda window: 255 - window.transpose(2, 0, 1), image, halo=8, stride=2)
@@ -310,7 +322,7 @@ def test_the_halo_is_the_networks_where_it_fits_or_the_one_wanted():
     for halo in (0, 8, 96, 126):
         assert patches.choose_halo(halo, stride=2) == halo
     for halo in (128, 192, 448):  # a window would have no core left
-        assert patches.choose_halo(halo, stride=64) == 64
+        assert patches.choose_halo(halo, stride=64) == 64 and type(patches.choose_halo(halo, stride=64)) is int
     assert [patches.choose_halo(8, 2, wanted) for wanted in (0, 1, 2, 3, 126)] == [0, 2, 2, 4, 126]
     assert [patches.choose_halo(48, 8, wanted) for wanted in (0, 1, 8, 100, 120)] == [0, 8, 8, 104, 120]
     for stride, most in [(1, 127), (2, 126), (8, 120), (64, 64)]:
