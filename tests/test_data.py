@@ -44,6 +44,9 @@ def test_what_was_found_is_told_in_one_line(folder, capsys):
     for memory, where in [(4e-9 * 53200, "held in memory"), (3.9e-9 * 53200, "decoded when needed")]:
         load(str(folder), memory=memory)
         assert capsys.readouterr().out.splitlines()[0] == f"{folder}: {said.format(where)}"
+    write_pair(folder, "n0", 0, height=40, width=200)  # by area, not by height
+    load(str(folder))
+    assert "8 pairs of 90x70 to 200x40 pixels, held" in capsys.readouterr().out
     for name in range(8):
         write_pair(folder, f"n{name}", name)
     load(str(folder))
