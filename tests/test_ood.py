@@ -162,9 +162,8 @@ def test_infer_rejects_what_is_below_the_threshold(folders, network):
         ]
         with open(folders / "masks" / "rejected.csv", newline="") as file:
             rows = list(csv.reader(file))
-        assert rows[0] == ["rejected by segmentation-from-scratch", "features"] and [row[0] for row in rows[1:]] == [
-            f"other{number}.png" for number in range(5)
-        ]
+        assert rows[0][0].startswith("rejected by segmentation-from-scratch") and rows[0][1] == "features"
+        assert [row[0] for row in rows[1:]] == [f"other{number}.png" for number in range(5)]
         assert all(float(row[1]) < float(least) for row in rows[1:])
     for score, lowest in [("energy", "0.5"), ("features", least)]:  # adapting, it decides as before
         rejected = []
