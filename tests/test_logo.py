@@ -38,7 +38,9 @@ def made(*words):
 
 
 def contents(folder):
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """{name: bytes} of all files but hidden ones: a killed process may leave half of one."""
+    files = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 # ---------------------------------------------------------------------------------------------------
