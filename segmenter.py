@@ -36,7 +36,7 @@ from support.files import BadInput
 from support.machine import keep_freed_memory
 from support.onnx_file import OnnxNetwork, load_onnx, normalize_window
 
-REGION = 1024                    # pixels a side of what is run stage by stage: more takes more memory
+REGION = 1536                    # pixels a side of what is run stage by stage: more takes more memory
 
 
 class Segmenter:
