@@ -214,8 +214,8 @@ def test_every_odd_case_is_counted_named_and_leaves_no_wrong_file(tmp_path, caps
         "4 annotations without an outline: 112, 113, 114, 115",
         "7 annotations with a damaged outline: 116, 117, 118, 119, 120 and 2 more",
         "1 annotations that cover no pixel: 125",
-        "1 annotations of images that the file does not name",
-        "2 annotations without id, image or category",
+        "2 annotations of images that the file does not name",
+        "1 annotations without image or category",
         "1 images without id, height or width",
         "person: in 4 images",
         "bicycle: in 0 images",
@@ -246,6 +246,126 @@ def test_whole_numbers_may_be_written_as_others_write_them(plain):
     (plain / "instances.json").write_text(json.dumps(table))
     after = contents(made(plain, out="after"))
     assert {name for name in before if before[name] != after.get(name)} <= {"made_of.json", "annotations.json"}
+
+
+def rewritten(folder, change):
+    """Let `change` change the annotation file's table."""
+    table = json.loads((folder / "instances.json").read_text())
+    change(table)
+    (folder / "instances.json").write_text(json.dumps(table))
+
+
+def test_annotation_ids_that_begin_anew_in_every_image_lose_none(plain, capsys):
+    """As CVAT and TACO write them; pycocotools itself would keep the last annotation of each id."""
+    before, truth = contents(made(plain, out="before")), coco.COCO(plain / "instances.json")
+
+    def restart(table):
+        for number, one in enumerate(table["annotations"]):
+            one["id"] = number % 5
+
+    rewritten(plain, restart)
+    after = contents(made(plain, out="after"))
+    assert "not every annotation has an id of its own" in capsys.readouterr().out
+    assert {name for name in before if before[name] != after[name]} == {"made_of.json", "annotations.json"}
+    subset = coco.COCO(plain / "after" / "annotations.json")
+    wanted = [n for n, one in truth.anns.items() if one["category_id"] != 18 and truth.annToMask(one).any()]
+    assert len(subset.anns) == len(wanted) > 15
+    area = lambda table: sorted(int(table.annToMask(table.anns[n]).sum()) for n in table.anns)
+    assert area(subset) == sorted(int(truth.annToMask(truth.anns[n]).sum()) for n in wanted)
+
+
+def test_annotations_need_no_id(plain):
+    before = contents(made(plain, out="before"))
+    rewritten(plain, lambda table: [one.pop("id") for one in table["annotations"]])
+    after = contents(made(plain, out="after"))
+    assert {name for name in before if before[name] != after[name]} == {"made_of.json", "annotations.json"}
+
+
+def test_ids_may_be_texts(plain):
+    before = contents(made(plain, "--per-class", 1000, out="before"))
+
+    def as_texts(table):
+        for image in table["images"]:
+            image["id"] = f"0{image['id']}"
+        for category in table["categories"]:
+            category["id"] = f"class {category['id']}"
+        for one in table["annotations"]:
+            one.update(id=f"a{one['id']}", image_id=f"0{one['image_id']}", category_id=f"class {one['category_id']}")
+
+    rewritten(plain, as_texts)
+    after = contents(made(plain, "--per-class", 1000, out="after"))
+    assert {name for name in before if before[name] != after[name]} == {"made_of.json", "annotations.json"}
+
+
+def test_texts_that_look_like_numbers_are_other_ids():
+    known = ["7", "007", "1_2", "7.0", "\u0667", "x", " 7", 12, 12.0, -3.0]
+    assert [outlines.identity(value) for value in known] == [7, *known[1:7], 12, 12, -3]
+    assert [outlines.identity(value) for value in (None, "", True, 1.5, float("nan"), [], {})] == [None] * 7
+
+
+def test_a_polygon_that_is_in_no_list_is_a_polygon(plain):
+    random = np.random.default_rng(4)
+    shapes = [polygon(random) for _ in range(20)]
+    write(plain, {n: f"{n}.jpg" for n in range(1, 21)}, [annotation(n, 1, s) for n, s in enumerate(shapes, start=1)])
+    out = made(plain)
+    subset = coco.COCO(out / "annotations.json")
+    for number, shape in enumerate(shapes, start=1):
+        truth = codes.decode(codes.frPyObjects([shape], HEIGHT, WIDTH))[:, :, 0] > 0
+        drawn = np.asarray(Image.open(out / "masks" / f"{number}.png"))
+        assert truth.any() and ((drawn == COLOURS[1]).all(axis=2) == truth).all()
+        [again] = subset.imgToAnns[number]
+        assert (subset.annToMask(again) == truth).all()
+
+
+def test_paths_as_windows_writes_them_are_found(tmp_path):
+    square = [[20, 20, 60, 20, 60, 60, 20, 60]]
+    write(tmp_path, {1: "one.jpg", 2: "train/two.jpg"}, [annotation(1, 1, square), annotation(2, 1, square)])
+
+    def with_backslashes(table):
+        for image in table["images"]:
+            image["file_name"] = image["file_name"].replace("/", "\\")
+        table["images"].append({"id": 3, "file_name": "..\\three.jpg", "height": HEIGHT, "width": WIDTH})
+
+    rewritten(tmp_path, with_backslashes)
+    out = made(tmp_path, "--split", 0.5, 0.5, 0)
+    assert {name for name in contents(out) if name.startswith("masks")} == {"masks/one.png", "masks/train/two.png"}
+    names = {image["file_name"] for image in coco.COCO(out / "annotations.json").imgs.values()}
+    assert names == {"one.jpg", "train/two.jpg"} and len(data.find_pairs(out)) == 2
+
+
+def test_where_nothing_can_be_taken_the_reason_is_told(plain):
+    def wrong(change):
+        kept = (plain / "instances.json").read_text()
+        rewritten(plain, change)
+        with pytest.raises(prepare.BadInput, match="outlines no person, bicycle, car in an image") as error:
+            made(plain, out="new")
+        (plain / "instances.json").write_text(kept)
+        assert not (plain / "new").exists()
+        return str(error.value)
+
+    def change_each(part, **values):
+        return lambda table: [one.update(values) for one in table[part]]
+
+    persons = sum(one["category_id"] != 18 for one in json.loads((plain / "instances.json").read_text())["annotations"])
+    told = wrong(change_each("annotations", segmentation=[], bbox=[10, 10, 20, 20]))
+    assert f"it has {persons} annotations with a box but no outline" in told
+    assert f"it has {persons} annotations without an outline" in wrong(change_each("annotations", segmentation=None))
+    told = wrong(lambda table: [one.update(image_id=f"{one['image_id']:012d}.jpg") for one in table["annotations"]])
+    assert "image_id such as '0000000000" in told and "an id such as 1;" in told
+    assert "none of its 100 sound annotations has their" in wrong(change_each("annotations", category_id=18))
+    told = wrong(change_each("images", file_name="other.jpg"))
+    assert "no image can be used of the 20" in told and "other.jpg is one of the images that are not there" in told
+
+
+def test_a_box_among_outlines_is_counted(tmp_path, capsys):
+    square = [[20, 20, 60, 20, 60, 60, 20, 60]]
+    write(
+        tmp_path,
+        {1: "one.jpg", 2: "two.jpg"},
+        [annotation(1, 1, square), annotation(1, 1, [], bbox=[1, 1, 9, 9]), annotation(2, 1, [], bbox=[1, 1, 9, 9])],
+    )
+    made(tmp_path)
+    assert "2 annotations with a box but no outline: " in capsys.readouterr().out
 
 
 def test_compressed_run_lengths_are_pycocotools_own():

@@ -9,6 +9,7 @@ A segmentation is a list of polygons, [x, y, x, y, ...] each, or run lengths,
 that are outside, inside, outside, ...; they are a list, or compressed into text.
 """
 import json
+import re
 from collections import Counter, defaultdict
 
 import numpy as np
@@ -44,20 +45,47 @@ def whole(value):
         return None
 
 
-def sound(entries, numbers):
+def identity(value):
+    """Return an id: a whole number, even where it is written as 7.0 or "7", or a text; None for anything else.
+
+    "007" and "1_2" stay the texts that they are, as "7" and "12" may be ids of others.
+    """
+    if isinstance(value, str):
+        return int(value) if re.fullmatch("-?(0|[1-9][0-9]{0,18})", value) else value or None
+    return whole(value)
+
+
+def sound(entries, names, once=True):
     """Return (the valid entries, how many are not valid).
 
-    A valid entry has a whole number for each name in `numbers`, and an id that no other entry has.
+    A valid entry has something for each name in `names`: an id where the name ends in id, else a
+    whole number. If `once`, it also has an id that no other entry has.
     """
     kept = []
     for entry in entries:
-        found = {name: whole(entry.get(name)) for name in numbers} if isinstance(entry, dict) else {"": None}
+        if not isinstance(entry, dict):
+            continue
+        found = {name: (identity if name.endswith("id") else whole)(entry.get(name)) for name in names}
         if None not in found.values():
             entry.update(found)
             kept.append(entry)
-    times = Counter(entry["id"] for entry in kept)
-    once = [entry for entry in kept if times[entry["id"]] == 1]
-    return once, len(entries) - len(once)
+    if once:
+        times = Counter(entry["id"] for entry in kept)
+        kept = [entry for entry in kept if times[entry["id"]] == 1]
+    return kept, len(entries) - len(kept)
+
+
+def number_anew(annotations):
+    """Give annotations the ids 1, 2, 3, ... unless each has an id of its own; return whether that was needed.
+
+    Nothing refers to these ids, and some programs begin anew with each image. But pycocotools keeps
+    only the last annotation of an id.
+    """
+    ids = [identity(annotation.get("id")) for annotation in annotations]
+    needed = None in ids or len(set(ids)) < len(ids)
+    for annotation, number in zip(annotations, range(1, len(ids) + 1) if needed else ids):
+        annotation["id"] = number
+    return needed
 
 
 def find_categories(categories, names, path):
@@ -82,6 +110,8 @@ def outline(annotation):
     """
     shape = annotation.get("segmentation")
     if isinstance(shape, list):
+        if len(shape) >= 6 and all(type(part) in (int, float) for part in shape):
+            return [shape]                   # one polygon, without the list around it
         return [polygon for polygon in shape if isinstance(polygon, list) and len(polygon) >= 6] or None
     return shape if isinstance(shape, dict) and shape.get("counts") else None
 

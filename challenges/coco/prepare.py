@@ -24,7 +24,7 @@ import numpy as np
 from PIL import ExifTags, Image
 from tqdm import tqdm
 
-from challenges.coco.annotations import box, draw, find_categories, outline, read, sound
+from challenges.coco.annotations import box, draw, find_categories, number_anew, outline, read, sound
 from support.arguments import Parser, number, run_script
 from support.files import BadInput, begin_folder, keep_apart, keeps_changes, write_image, write_json, write_whole
 from support.images import (
@@ -105,6 +105,8 @@ def find_images(entries, folder):
     for entry in entries:
         name = entry.get("file_name")
         try:
+            if "\\" in name and not (folder / name).is_file():          # written on Windows
+                name = entry["file_name"] = name.replace("\\", "/")
             path = Path(name)
             stem = name_of(folder / path, folder)
             parts_hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
@@ -181,12 +183,12 @@ def paint(annotations, plan, size, boxed):
                 problems.append(("annotations with a damaged outline", annotation["id"]))
                 continue
             if where is None:
-                problems.append(("annotations without an outline", annotation["id"]))
+                problems.append((lacking(annotation), annotation["id"]))
             elif not where.any():
                 problems.append(("annotations that cover no pixel", annotation["id"]))
             else:
                 mask[where] = index
-                drawn.append(annotation)
+                drawn.append({**annotation, "segmentation": shape})
                 if boxed and index != IGNORE:
                     top, left, bottom, right = box(annotation) or extent(where)
                     outside[max(0, int(top - plan.margin)):max(0, int(np.ceil(bottom + plan.margin))),
@@ -194,6 +196,11 @@ def paint(annotations, plan, size, boxed):
     if boxed:
         mask[outside & (mask == 0)] = IGNORE
     return mask, drawn, problems
+
+
+def lacking(annotation):
+    """Return what is wrong with an annotation that has no outline."""
+    return "annotations with a box but no outline" if box(annotation) else "annotations without an outline"
 
 
 def extent(where):
@@ -261,6 +268,29 @@ class Chosen(NamedTuple):
     problems: list               # (problem, which)
 
 
+def why_none(listed, entries, images, outlines, wanted, problems):
+    """Return why no image can be chosen, as a part of a sentence.
+
+    `entries` are the sound ones of the images `listed`, `images` those of them that are there.
+    """
+    if not images:
+        reason = f"no image can be used of the {len(listed)} that it names"
+        return reason + (f", as {problems[0][1]} is one of the {problems[0][0]}" if problems else "")
+    of_classes = [one for one in outlines if one["category_id"] in wanted]
+    if not of_classes:
+        return f"none of its {len(outlines)} sound annotations has their category_id"
+    named = {entry["id"] for entry in entries}
+    of_images = [one for one in of_classes if one["image_id"] in named]
+    if not of_images:
+        return (f"its annotations have an image_id such as {of_classes[0]['image_id']!r}, but its images an id such as "
+                f"{entries[0]['id']!r}")
+    there = [one for one in of_images if one["image_id"] in images]
+    if not there:
+        return (f"{len(images)} of the {len(listed)} images that it names are there, but none of those that its "
+                "annotations name")
+    return f"it has {len(there)} {lacking(there[0])}"
+
+
 def gather(args, folder):
     """Read the annotation file, choose images and return Chosen. Raises BadInput.
 
@@ -270,12 +300,15 @@ def gather(args, folder):
     table["categories"], _ = sound(table["categories"], ["id"])
     wanted = find_categories(table["categories"], args.classes, args.annotations)
     entries, odd_images = sound(table["images"], ["id", "height", "width"])
-    outlines, odd_outlines = sound(table.pop("annotations"), ["id", "image_id", "category_id"])
+    outlines, odd_outlines = sound(table.pop("annotations"), ["image_id", "category_id"], once=False)
+    if number_anew(outlines):
+        print(f"{args.annotations}: not every annotation has an id of its own; they are numbered from 1 in their order")
     images, problems = find_images(entries, folder)
     chosen, showing = choose(outlines, wanted, args.classes, args.per_class, args.seed, images)
     if not chosen:
-        raise BadInput(f"{args.annotations} outlines no {first_few(args.classes)} in an image that is there; it names "
-                       f"{len(table['images'])} images, {len(images)} of them are in {folder}; expected some that fit")
+        raise BadInput(f"{args.annotations} outlines no {first_few(args.classes)} in an image that is there: "
+                       f"{why_none(table['images'], entries, images, outlines, wanted, problems)}; "
+                       f"expected polygons or run lengths in images of {folder}")
     print(f"{len(images)} images are there; {len(images) - showing} show none of the classes, "
           f"{showing - len(chosen)} that do were not drawn")
     layers = {**{one["category_id"]: IGNORE for one in outlines},
@@ -286,8 +319,10 @@ def gather(args, folder):
             problems.append(("annotations of images that the file does not name", one["id"]))
         elif one["image_id"] in chosen and layers[one["category_id"]] is not None:
             of_image[one["image_id"]].append(one)
+        elif one["image_id"] in images and one["category_id"] in wanted and not outline(one):
+            problems.append((lacking(one), one["id"]))
     problems += [("images without id, height or width, or with another's id", "?")] * odd_images
-    problems += [("annotations without id, image or category, or with another's id", "?")] * odd_outlines
+    problems += [("annotations without image or category", "?")] * odd_outlines
     taken = sorted((images[number] for number in chosen), key=lambda image: image["file_name"])
     return Chosen(taken, of_image, layers, table, problems)
 
