@@ -98,6 +98,84 @@ def test_camvid_in_both_shapes(tmp_path, capsys, folders):
     assert (tmp_path / "two" / "val.txt").read_text().split()[-1] == "train01TP_0009"
 
 
+GROUPS = """
+0 Sky 128 128 128; 1 Bridge 0 128 64; 1 Building 128 0 0; 1 Wall 64 192 0; 1 Tunnel 64 0 64; 1 Archway 192 0 128;
+2 Column_Pole 192 192 128; 2 TrafficCone 0 0 64; 3 Road 128 64 128; 3 LaneMkgsDriv 128 0 192;
+3 LaneMkgsNonDriv 192 0 64; 4 Sidewalk 0 0 192; 4 ParkingBlock 64 192 128; 4 RoadShoulder 128 128 192;
+5 Tree 128 128 0; 5 VegetationMisc 192 192 0; 6 SignSymbol 192 128 128; 6 Misc_Text 128 128 64;
+6 TrafficLight 0 64 64; 7 Fence 64 64 128; 8 Car 64 0 128; 8 SUVPickupTruck 64 128 192; 8 Truck_Bus 192 128 192;
+8 Train 192 64 128; 8 OtherMoving 128 64 64; 9 Pedestrian 64 64 0; 9 Child 192 128 64; 9 CartLuggagePram 64 0 192;
+9 Animal 64 128 64; 10 Bicyclist 0 128 192; 10 MotorcycleScooter 192 0 192; 11 Void 0 0 0
+"""  # the 32 classes of CamVid's class_dict.csv, each behind its number among SegNet's 11
+
+
+def test_camvid_in_its_own_colours(tmp_path, capsys):
+    """The layout of Kaggle's and of CamVid itself: the 32 classes become the 11 of the table, pixel by pixel."""
+    root, random = tmp_path / "camvid", np.random.default_rng(0)
+    rows = [row.split() for row in GROUPS.split(";")]
+    numbers, colours = np.array([int(row[0]) for row in rows]), np.array([row[2:] for row in rows], int)
+    assert len(np.unique(colours, axis=0)) == 32
+    (root / "train").mkdir(parents=True)
+    dictionary = "".join(f"{name}, {', '.join(colour)}\n" for _, name, *colour in rows)
+    (root / "class_dict.csv").write_text("name,r,g,b\n" + dictionary)
+    truth = {}
+    for split, count in [("train", 4), ("val", 2), ("test", 2)]:
+        for number in range(count):
+            name = f"{split}0006R0_f{number:05d}"
+            scene(root / split / f"{name}.png", seed=number)
+            drawn = random.integers(32, size=(24, 36)) if number else random.choice([0, 31], (24, 36))
+            (root / f"{split}_labels").mkdir(exist_ok=True)
+            Image.fromarray(colours[drawn].astype(np.uint8)).save(root / f"{split}_labels" / f"{name}_L.png")
+            truth[name] = numbers[drawn]
+    prepared(root, tmp_path / "data", "camvid")
+    assert "4 in train.txt, 2 in val.txt, 2 in test.txt; 0 without labels" in capsys.readouterr().out
+    for name, mask in truth.items():  # the first of each split is nothing but sky and void, a grey picture
+        assert (np.asarray(Image.open(tmp_path / "data" / "masks" / f"{name}.png")) == mask).all()
+    before = {path: path.read_bytes() for path in (tmp_path / "data").rglob("*") if path.is_file()}
+    (tmp_path / "data" / "masks" / f"{name}.png").unlink()
+    prepared(root, tmp_path / "data", "camvid")
+    assert before == {path: path.read_bytes() for path in before}
+    found = data.load(tmp_path / "data", least=16)
+    assert len(found.classes) == 11 and found.ignore == [11]
+    odd = Image.open(root / "train_labels" / "train0006R0_f00001_L.png")
+    odd.putpixel((5, 7), (1, 2, 3))
+    odd.save(root / "train_labels" / "train0006R0_f00001_L.png")
+    prepared(root, tmp_path / "other", "camvid")
+    assert "1 scenes that cannot be used" in (told := capsys.readouterr().out) and "[1, 2, 3] at x=5, y=7" in told
+
+
+def test_cityscapes_with_train_ids_only(cityscapes, tmp_path, capsys):
+    """The 19 classes keep their names, in the order of the train ids; what has none is ignored."""
+    for path in list((cityscapes / "gtFine").rglob("*_labelIds.png")):
+        ids = np.asarray(Image.open(path))
+        train_ids = np.select([ids == known for known in KNOWN], range(19), 255).astype(np.uint8)
+        Image.fromarray(train_ids).save(path.with_name(path.name.replace("labelIds", "labelTrainIds")))
+        path.unlink()
+    prepared(cityscapes, tmp_path / "data", "cityscapes")
+    told = capsys.readouterr().out
+    assert "3 in test.txt; 2 without labels" in told and "cannot be submitted" in told
+    classes, ignore = read_classes(tmp_path / "data" / "classes.json")
+    own, _ = read_classes(ROOT / "challenges" / "cityscapes" / "cityscapes.json")
+    assert ignore == [255] and [one["value"] for one in classes] == list(range(19))
+    assert [one["name"] for one in classes] == [one["name"] for one in own]
+    assert [one["name"] for one in classes][13] == "car"
+    assert len(data.load(tmp_path / "data", least=16).classes) == 19
+
+
+def test_images_without_any_mask_are_an_error_that_names_what_is_there(cityscapes, tmp_path):
+    for path in list((cityscapes / "gtFine").rglob("*.png")):
+        path.rename(path.with_name(path.name.replace("labelIds", "polygons")))
+    run = lambda source, layout: inside("-m", "challenges.cityscapes.prepare", source, "--layout", layout, "--out",
+                                        tmp_path / "o", cwd=ROOT)  # fmt: skip
+    done = run(cityscapes, "cityscapes")
+    fails_in_one_line(done, "holds 25 images, but no mask", "berlin_000000_000019_gtFine_labelIds.png is not there")
+    fails_in_one_line(done, "berlin_000001_000019_gtFine_polygons.png")
+    scene(tmp_path / "camvid" / "train" / "a_1.png", tmp_path / "camvid" / "labels" / "a_1_L.png")
+    done = run(tmp_path / "camvid", "camvid")
+    fails_in_one_line(done, "holds 1 images, but no mask", "trainannot", "a_1.png is not there", "holds labels, train")
+    assert not (tmp_path / "o").exists()
+
+
 def test_what_is_odd_is_named(cityscapes, tmp_path, capsys):
     train = cityscapes / "gtFine" / "train"
     Image.fromarray(np.full((24, 30), 7, np.uint8)).save(train / "bonn" / "bonn_000000_000019_gtFine_labelIds.png")

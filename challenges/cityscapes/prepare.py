@@ -10,6 +10,10 @@ linked, where the system can, so that they take no space. So Cityscapes' masks k
 classes.json names the 19 of these that are evaluated; the others are ignored. The masks that
 infer.py predicts for inference/ have labelIds, too, and can be submitted unchanged.
 
+Where Cityscapes has no labelIds, but *_gtFine_labelTrainIds.png, the masks have these, 0 to 18.
+CamVid's own masks, SPLIT_labels/*_L.png, are coloured, in 32 classes; they are written anew, with
+the 11 classes that SegNet's authors made of these.
+
 The epoch is not chosen on the images that are reported. With labels for three splits, these are
 train.txt, val.txt and test.txt. Where test has no labels, test.txt is the split val. Where nothing
 is left for val.txt, it gets the last frames of each city or drive in train. Images without labels
@@ -22,16 +26,26 @@ from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from tqdm import tqdm
 
 from support.arguments import Parser, number, run_script
-from support.files import BadInput, begin_folder, keep_apart, keeps_changes, set_of_files, write_json, write_whole
+from support.files import (
+    BadInput,
+    begin_folder,
+    keep_apart,
+    keeps_changes,
+    set_of_files,
+    write_image,
+    write_json,
+    write_whole,
+)
 from support.images import (
     find_images,
+    first_few,
     image_size,
     in_threads,
     print_left_out,
-    read_classes,
     read_mask,
     same_size,
     to_indices,
@@ -40,6 +54,30 @@ from support.images import (
 
 HERE = Path(__file__).parent     # where the class tables are
 SPLITS = "train", "val", "test"
+LABELS = "labelIds", "labelTrainIds"     # of Cityscapes, the better ones first: these can be submitted
+
+# CamVid's own 32 classes and their colours (its label_colors.txt), under the classes of camvid.json that SegNet's
+# authors made of them: as in MathWorks' example "Semantic Segmentation Using Deep Learning", camvidPixelLabelIDs,
+# "following the original SegNet training methodology". Void is ignored.
+CAMVID = {
+    "sky": {"Sky": [128, 128, 128]},
+    "building": {"Building": [128, 0, 0], "Archway": [192, 0, 128], "Bridge": [0, 128, 64], "Tunnel": [64, 0, 64],
+                 "Wall": [64, 192, 0]},
+    "pole": {"Column_Pole": [192, 192, 128], "TrafficCone": [0, 0, 64]},
+    "road": {"Road": [128, 64, 128], "LaneMkgsDriv": [128, 0, 192], "LaneMkgsNonDriv": [192, 0, 64]},
+    "pavement": {"Sidewalk": [0, 0, 192], "ParkingBlock": [64, 192, 128], "RoadShoulder": [128, 128, 192]},
+    "tree": {"Tree": [128, 128, 0], "VegetationMisc": [192, 192, 0]},
+    "sign": {"SignSymbol": [192, 128, 128], "Misc_Text": [128, 128, 64], "TrafficLight": [0, 64, 64]},
+    "fence": {"Fence": [64, 64, 128]},
+    "car": {"Car": [64, 0, 128], "SUVPickupTruck": [64, 128, 192], "Truck_Bus": [192, 128, 192],
+            "Train": [192, 64, 128], "OtherMoving": [128, 64, 64]},
+    "pedestrian": {"Pedestrian": [64, 64, 0], "Child": [192, 128, 64], "CartLuggagePram": [64, 0, 192],
+                   "Animal": [64, 128, 64]},
+    "bicyclist": {"Bicyclist": [0, 128, 192], "MotorcycleScooter": [192, 0, 192]},
+    "ignored": {"Void": [0, 0, 0]},
+}
+CAMVID_COLOURS = [{"name": name, "value": colour} for group in CAMVID.values() for name, colour in group.items()]
+CAMVID_VALUES = np.array([number for number, group in enumerate(CAMVID.values()) for _ in group], np.uint8)
 
 
 def parse_arguments(argv=None):
@@ -61,32 +99,57 @@ class Scene(NamedTuple):
     name: str
     image: Path
     mask: Path | None
+    sought: Path                 # where the mask would be
 
 
 def cityscapes_scenes(folder):
-    """Return [Scene, …] of Cityscapes' folders, in order."""
-    scenes = []
-    for image in sorted(folder.glob("leftImg8bit/*/*/*_leftImg8bit.png")):
-        split, city, name = *image.parts[-3:-1], image.name.removesuffix("_leftImg8bit.png")
-        mask = folder / "gtFine" / split / city / f"{name}_gtFine_labelIds.png"
-        scenes.append(Scene(split, city, name, image, mask if mask.exists() else None))
-    return scenes
+    """Return [Scene, …] of Cityscapes' folders, in order; all masks have the same LABELS."""
+    images = sorted(folder.glob("leftImg8bit/*/*/*_leftImg8bit.png"))
+    stems = [folder.joinpath("gtFine", *path.parts[-3:-1], path.name.removesuffix("_leftImg8bit.png"))
+             for path in images]
+    masks_of = lambda labels: [stem.with_name(f"{stem.name}_gtFine_{labels}.png") for stem in stems]
+    having = [labels for labels in LABELS if any(mask.exists() for mask in masks_of(labels))]
+    return [Scene(*stem.parts[-3:], image, mask if mask.exists() else None, mask)
+            for stem, image, mask in zip(stems, images, masks_of([*having, *LABELS][0]))]
 
 
 def camvid_scenes(folder):
     """Return [Scene, …] of CamVid's folders, in order."""
     scenes = []
     for split in SPLITS:
-        images, masks = folder / split / "images", folder / split / "masks"
+        images, masks, ending = folder / split / "images", folder / split / "masks", ""
         if not images.is_dir():
             images, masks = folder / split, folder / f"{split}annot"
+            if (folder / f"{split}_labels").is_dir():
+                masks, ending = folder / f"{split}_labels", "_L"
         for image in find_images(images) if images.is_dir() else []:
-            mask = masks / f"{image.stem}.png"
-            scenes.append(Scene(split, image.stem.split("_")[0], image.stem, image, mask if mask.exists() else None))
+            mask = masks / f"{image.stem}{ending}.png"
+            drive = image.stem.split("_")[0]
+            scenes.append(Scene(split, drive, image.stem, image, mask if mask.exists() else None, mask))
     return scenes
 
 
-def check(scene, classes, ignore):
+def class_table(layout, scenes):
+    """Return what classes.json holds for the masks of these scenes."""
+    table = json.loads((HERE / f"{layout}.json").read_text(encoding="utf-8"))
+    if layout == "cityscapes" and any(scene.mask and scene.mask.stem.endswith(LABELS[1]) for scene in scenes):
+        for number, entry in enumerate(table["classes"]):             # they stand in the order of the train ids
+            entry["value"] = number
+        table["ignore"] = [255]
+    return table
+
+
+def is_coloured(path, mask):
+    """Return whether a mask has CamVid's own colours; one of nothing but void and sky is grey."""
+    return mask.ndim == 3 or path.stem.endswith("_L")
+
+
+def from_colours(mask, path):
+    """Return a mask in CamVid's own colours as values of camvid.json, uint8 (H, W). Raises BadInput for others."""
+    return CAMVID_VALUES[to_indices(mask, CAMVID_COLOURS, path)]
+
+
+def check(scene, layout, classes, ignore):
     """Return whether a scene has a pixel to learn from, or a text that says what is wrong."""
     try:
         size = image_size(scene.image)
@@ -94,9 +157,27 @@ def check(scene, classes, ignore):
             return False
         mask = read_mask(scene.mask)
         same_size(scene.image, size, scene.mask, mask.shape[:2])
+        if layout == "camvid" and is_coloured(scene.mask, mask):
+            mask = from_colours(mask, scene.mask)
         return bool((to_indices(mask, classes, scene.mask, ignore) < len(classes)).any())
     except BadInput as error:
         return str(error)
+
+
+def take_mask(layout, source, target):
+    """Link or copy a mask to another place, or write it there with other values, unless the target exists."""
+    if layout == "camvid" and not target.exists() and is_coloured(source, mask := read_mask(source)):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_image(target, from_colours(mask, source))
+    else:
+        take(source, target)
+
+
+def what_is_there(path):
+    """Return a few names of the folder that a file was looked for in, or of the nearest that exists."""
+    folder = next(parent for parent in path.parents if parent.is_dir())
+    names = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
+    return f"{folder} holds {first_few(names, 3) or 'nothing'}"
 
 
 def take(source, target):
@@ -127,23 +208,27 @@ def prepare(args):
     """Make the data set that `args` ask for. Raises BadInput."""
     source, out = Path(args.source), Path(args.out)
     keep_apart(out, source)
-    classes, ignore = read_classes(HERE / f"{args.layout}.json")
     if not source.is_dir():
         raise BadInput(f"{source} is no folder; expected {args.layout} as it is unpacked")
     scenes = (cityscapes_scenes if args.layout == "cityscapes" else camvid_scenes)(source)
     if not scenes:
-        expected = "leftImg8bit/train/CITY/*.png" if args.layout == "cityscapes" else "train/images/ or train/"
-        raise BadInput(f"{source} holds no images where {args.layout} has them; expected {expected}")
+        expected = {"cityscapes": "leftImg8bit/train/CITY/*_leftImg8bit.png", "camvid": "train/images/ or train/"}
+        raise BadInput(f"{source} holds no images where {args.layout} has them; expected {expected[args.layout]}; "
+                       + what_is_there(source / "any"))
+    if not any(scene.mask for scene in scenes):
+        raise BadInput(f"{source} holds {len(scenes)} images, but no mask of any: {scenes[0].sought} is not there; "
+                       + what_is_there(scenes[0].sought))
     files = [path for scene in scenes for path in (scene.image, scene.mask) if path]
     made_of = {"layout": args.layout, "choose": args.choose, "set of files": set_of_files(files)}
     with begin_folder(out, made_of):
-        link_scenes(args, out, scenes, classes, ignore)
+        link_scenes(args, out, scenes, class_table(args.layout, scenes))
 
 
-def link_scenes(args, out, scenes, classes, ignore):
-    """Link or copy the images and masks of all scenes that can be used, and write the lists and the class table."""
+def link_scenes(args, out, scenes, table):
+    """Link or copy the images and masks of all scenes that can be used, and write the lists and the class `table`."""
+    classes, ignore = table["classes"], table["ignore"]
     problems, taken, labelled = [], set(), defaultdict(list)
-    found = in_threads(lambda scene: check(scene, classes, ignore), scenes, args.workers)
+    found = in_threads(lambda scene: check(scene, args.layout, classes, ignore), scenes, args.workers)
     for scene, has_labels in zip(scenes, tqdm(found, total=len(scenes), unit="scene", disable=None)):
         if isinstance(has_labels, str):
             problems.append(("scenes that cannot be used", has_labels))
@@ -154,12 +239,12 @@ def link_scenes(args, out, scenes, classes, ignore):
             image = f"{scene.name}{scene.image.suffix.lower()}"
             take(scene.image, out / ("images" if has_labels else "inference") / image)
             if has_labels:
-                take(scene.mask, out / "masks" / f"{scene.name}.png")
+                take_mask(args.layout, scene.mask, out / "masks" / f"{scene.name}.png")
                 labelled[scene.split].append(scene)
     if not taken:
         raise BadInput(f"none of the {len(scenes)} scenes in {args.source} can be used: {problems[0][1]}")
     if not keeps_changes(out / "classes.json"):
-        write_json(out / "classes.json", json.loads((HERE / f"{args.layout}.json").read_text(encoding="utf-8")))
+        write_json(out / "classes.json", table)
 
     lists = {split: {scene.name for scene in labelled[split]} for split in SPLITS}
     if not lists["test"]:
@@ -177,6 +262,9 @@ def link_scenes(args, out, scenes, classes, ignore):
             listed.unlink(missing_ok=True)
     print(f"{out}: " + ", ".join(f"{len(names)} in {split}.txt" for split, names in lists.items() if names) +
           f"; {len(taken) - sum(map(len, labelled.values()))} without labels, to infer")
+    if classes[0]["value"] == 0 and args.layout == "cityscapes":
+        print(f"the masks hold labelTrainIds, 0 to 18, as {args.source} has no labelIds: what is predicted cannot be "
+              "submitted unchanged")
     print_left_out(problems)
 
 
