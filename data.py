@@ -9,6 +9,7 @@ import hashlib
 import math
 import multiprocessing
 import os
+import shlex
 import signal
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -42,6 +43,7 @@ from support.images import (
     to_indices,
 )
 from support.machine import RANK
+from support.pairs import find_affixes
 
 LISTS = "train", "val", "test"   # NAME.txt beside images/ and masks/
 STATISTICS = 500                 # images that mean and standard deviation are taken from, at most
@@ -100,17 +102,31 @@ def find_pairs(folder: Path | str) -> list[tuple[str, Path, Path]]:
     for part in (folder, Path(folder) / "images", Path(folder) / "masks"):
         if not Path(part).is_dir():
             raise BadInput(f"{part} is no folder; expected a data set: {Path(folder) / 'images'} and "
-                           f"{Path(folder) / 'masks'}")
+                           f"{Path(folder) / 'masks'}; python -m tools.convert makes one of other folders")
     images, masks = images_by_name(Path(folder) / "images"), images_by_name(Path(folder) / "masks")
     pairs = [(stem, images[stem], masks[stem]) for stem in images if stem in masks]
     if not pairs:
-        raise BadInput(f"{folder} holds {len(images)} images and {len(masks)} masks, but no pair; expected "
-                       "images/NAME.jpg (or .png, .tif, ...) and masks/NAME.png, each with the same NAME")
+        raise BadInput(no_pair(folder, images, masks))
     for kind, here, there in [("images without a mask", images, masks), ("masks without an image", masks, images)]:
         alone = [here[stem].name for stem in here if stem not in there]
         if alone:
             print(f"left out: {len(alone)} {kind}: {first_few(alone)}")
     return pairs
+
+
+def no_pair(folder: Path | str, images: dict[str, Path], masks: dict[str, Path]) -> str:
+    """Return the message for a folder whose images and masks, {name: path}, have no name in common."""
+    some = [next(iter(paths.values())).relative_to(folder).as_posix() for paths in (images, masks)]
+    told = (f"{folder} holds {len(images)} images and {len(masks)} masks, but no pair: {some[0]}, {some[1]}; expected "
+            "images/NAME.jpg (or .png, .tif, ...) and masks/NAME.png, each with the same NAME")
+    affixes = find_affixes(list(images), list(masks))
+    if affixes is None:
+        return told
+    options = [f"{option} {shlex.quote(text)}" if not text.startswith("-") else f"{option}={shlex.quote(text)}"
+               for option, text in zip(("--image-suffix", "--prefix", "--suffix"), affixes) if text]
+    line = ["python -m tools.convert pairs --images", shlex.quote(str(Path(folder) / "images")), "--masks",
+            shlex.quote(str(Path(folder) / "masks")), *options, "--out DIR"]
+    return f"{told}; {' '.join(line)} makes pairs of them"
 
 
 def read_lists(folder: Path | str, stems: Collection[str], images: Collection[str]) -> dict[str, list[str]]:

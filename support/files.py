@@ -7,6 +7,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import time
 import zlib
 from collections.abc import Iterable, Iterator
@@ -262,6 +263,18 @@ def rename(source: Path, target: Path | str) -> None:
         except PermissionError:                  # a virus scanner or a reader has it open for a moment
             time.sleep(0.1)
     os.replace(source, target)
+
+
+def take(source: Path, target: Path) -> None:
+    """Link a file to another place where the system can, else copy it, unless the target exists."""
+    if target.exists():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with write_whole(target) as temporary:
+        try:
+            os.link(source.resolve(), temporary)         # resolved, as a link to a relative link would point nowhere
+        except OSError:          # another disk, or a file system without links
+            shutil.copyfile(source, temporary)
 
 
 def write_text(path: Path | str, text: str) -> None:

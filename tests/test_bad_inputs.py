@@ -482,6 +482,28 @@ CASES = [
     case(
         "logo: a damaged note", LOGO, "out/made_of.json is damaged", new_folder("out"), text("out/made_of.json", MARK)
     ),
+    case(
+        "convert: no pair",
+        "-m tools.convert pairs --images photos --masks camvid --out out",
+        "photos and camvid hold no pair",
+    ),
+    case(
+        "convert: no labelme",
+        "-m tools.convert labelme photos --out out",
+        "photos holds no labelme file with its image",
+    ),
+    case("convert: no VOC", "-m tools.convert voc photos --out out", "photos/JPEGImages is no folder"),
+    case("convert: no YOLO", "-m tools.convert yolo photos --out out", "photos/data.yaml names no classes"),
+    case(
+        "convert: a torn COCO file", "-m tools.convert coco x --images photos --out out", "x cannot be read", noise("x")
+    ),
+    case(
+        "convert: out holds other things",
+        "-m tools.convert coco coco.json --images photos --out data",
+        "data is there and",
+    ),
+    case("convert: no kind", "-m tools.convert photos", "invalid choice: 'photos'"),
+    case("convert: no masks", "-m tools.convert to-geojson nowhere --out out", "nowhere is no folder"),
     case("cityscapes: no folder", CAMVID.replace("prepare camvid", "prepare x"), "x is no folder; expected camvid"),
     case("cityscapes: nothing there", CAMVID.replace("prepare camvid", "prepare data"), "data holds no images where"),
     case("cityscapes: out inside", f"{CAMVID} --out camvid/out", "camvid/out is inside camvid"),

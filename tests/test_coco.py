@@ -16,8 +16,8 @@ from pycocotools import mask as codes
 
 import data
 import train
-from challenges.coco import annotations as outlines
 from challenges.coco import prepare
+from support import coco as outlines
 from support.arguments import train_arguments
 from support.images import read_mask
 

@@ -142,7 +142,7 @@ def test_a_library_module_says_where_its_picture_is(name, tmp_path):
 
 
 SCRIPTS = [[f"{name}.py"] for name in sorted(RUN)]
-TOOLS = "crossvalidate", "digests", "export", "report", "show", "speed", "thresholds"
+TOOLS = "convert", "crossvalidate", "digests", "export", "report", "show", "speed", "thresholds"
 SCRIPTS += [["-m", f"tools.{name}"] for name in TOOLS]
 SCRIPTS += [["-m", "challenges.cityscapes.benchmark"], ["-m", "benchmarks.one_image"]]
 

@@ -87,6 +87,7 @@ COMMANDS = {
     "eyeglasses": "-m challenges.eyeglasses.prepare data --out OUT --size 64",
     "cityscapes": "-m challenges.cityscapes.prepare camvid --layout camvid --out OUT",
     "coco": "-m challenges.coco.prepare --annotations coco.json --images data/images --classes disc --out OUT",
+    "convert": "-m tools.convert coco coco.json --images data/images --out OUT",
     "logo": "-m challenges.logo.prepare --images data/images --count 44 --size 128 128 --out OUT",
     "corrupt": "-m challenges.cityscapes.corrupt data/images OUT --kind fog --severity 2",
 }

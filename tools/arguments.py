@@ -2,6 +2,47 @@
 from support.arguments import Parser, add_network_knobs, add_prediction_knobs, number
 
 
+def convert_arguments(argv=None, description=None):
+    """Parse the command line of tools.convert."""
+    parser = Parser("tools.convert", description)
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND",
+                                  help="pairs, labelme, voc, yolo, coco; to-coco, to-geojson; each has its --help")
+
+    def begin(kind, text):
+        add = kinds.add_parser(kind, help=text, description=text).add_argument
+        if not kind.startswith("to-"):
+            add("--out", required=True, metavar="DIR", help="the data set: a new folder, or one to go on with")
+        return add
+
+    add = begin("pairs", "images and masks in folders of any names, or in one folder")
+    add("--images", required=True, metavar="DIR", help="the images")
+    add("--masks", required=True, metavar="DIR", help="the masks; it may be the same folder")
+    add("--suffix", default="", metavar="TEXT", help="what ends a mask's name, before the extension, as _mask (none)")
+    add("--prefix", default="", metavar="TEXT", help="what begins it, as mask_ (none)")
+    add("--image-suffix", default="", metavar="TEXT", help="what ends an image's name, as _sat (none)")
+    begin("labelme", "labelme's JSON files, with their images")("folder", metavar="DIR", help="where they are")
+    add = begin("voc", "Pascal VOC's folders, also as CVAT and labelme write them")
+    add("folder", metavar="DIR", help="what holds JPEGImages/ and SegmentationClass/")
+    add("--names", metavar="FILE", help="the classes, a name a line from value 0 on (labelmap.txt, class_names.txt)")
+    add = begin("yolo", "YOLO's outlines: images/ and labels/ with a file of text for each image")
+    add("folder", metavar="DIR", help="what holds images/ and labels/, or train/images/, train/labels/ and so on")
+    add("--names", metavar="FILE", help="the classes: a data.yaml, or a name a line (data.yaml in DIR)")
+    add = begin("coco", "any annotation file in COCO's format, all its classes")
+    add("file", metavar="FILE", help="the annotations, .json")
+    add("--images", required=True, metavar="DIR", help="the folder that its file names are in")
+
+    add = begin("to-coco", "masks as outlines in COCO's format, to be corrected in an annotation tool")
+    add("masks", metavar="MASK_DIR", help="masks, such as those of infer.py")
+    add("--images", required=True, metavar="DIR", help="their images, of the same names")
+    add("--out", required=True, metavar="FILE", help="the annotations, .json")
+    add("--classes", metavar="FILE", help="the class table (classes.json in MASK_DIR or beside it, if there)")
+    add = begin("to-geojson", "masks as outlines in GeoJSON, in pixels, as QuPath opens them")
+    add("masks", metavar="MASK_DIR", help="masks, such as those of infer.py")
+    add("--out", required=True, metavar="DIR", help="a folder: NAME.geojson for each mask")
+    add("--classes", metavar="FILE", help="the class table (classes.json in MASK_DIR or beside it, if there)")
+    return parser.parse_args(argv)
+
+
 def crossvalidate_arguments(argv=None, description=None):
     """Return (our arguments, those for train.py)."""
     parser = Parser("tools.crossvalidate", description)

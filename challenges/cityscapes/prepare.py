@@ -21,7 +21,6 @@ go to inference/. After an interruption, the same command continues.
 """
 import json
 import os
-import shutil
 from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
@@ -36,9 +35,9 @@ from support.files import (
     keep_apart,
     keeps_changes,
     set_of_files,
+    take,
     write_image,
     write_json,
-    write_whole,
 )
 from support.images import (
     find_images,
@@ -178,18 +177,6 @@ def what_is_there(path):
     folder = next(parent for parent in path.parents if parent.is_dir())
     names = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
     return f"{folder} holds {first_few(names, 3) or 'nothing'}"
-
-
-def take(source, target):
-    """Link a file to another place where the system can, else copy it, unless the target exists."""
-    if target.exists():
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with write_whole(target) as temporary:
-        try:
-            os.link(source.resolve(), temporary)         # resolved, as a link to a relative link would point nowhere
-        except OSError:          # another disk, or a file system without links
-            shutil.copyfile(source, temporary)
 
 
 def last_of_each(scenes, share):

@@ -21,24 +21,29 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image
 from tqdm import tqdm
 
-from challenges.coco.annotations import box, draw, find_categories, number_anew, outline, read, sound
 from support.arguments import Parser, number, run_script
+from support.coco import (
+    box,
+    check_image,
+    draw,
+    find_categories,
+    find_images,
+    need_pycocotools,
+    number_anew,
+    outline,
+    read,
+    sound,
+)
 from support.files import BadInput, begin_folder, keep_apart, keeps_changes, write_image, write_json, write_whole
 from support.images import (
     IGNORE,
-    READABLE,
-    SMALLEST,
-    decoding,
     first_few,
     hash_to_unit,
     in_threads,
-    listable,
     name_of,
     print_left_out,
-    read_image,
     split_by_hash,
     write_names,
 )
@@ -94,36 +99,6 @@ def palette(classes):
 
 # ---------------------------------------------------------------------------------------------------
 # Which images
-
-
-def find_images(entries, folder):
-    """Return ({id: entry} of the usable images, [(problem, file name), …]).
-
-    An image is usable if its file can be part of a data set.
-    """
-    found, problems, taken = {}, [], set()
-    for entry in entries:
-        name = entry.get("file_name")
-        try:
-            if "\\" in name and not (folder / name).is_file():          # written on Windows
-                name = entry["file_name"] = name.replace("\\", "/")
-            path = Path(name)
-            stem = name_of(folder / path, folder)
-            parts_hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
-            if path.is_absolute() or parts_hidden or not listable(stem) or path.suffix.lower() not in READABLE:
-                problem = "images whose name no data set can have"
-            elif stem.casefold() in taken:
-                problem = "images whose name is there twice"
-            elif not (folder / path).is_file():
-                problem = "images that are not there"
-            else:
-                taken.add(stem.casefold())
-                found[entry["id"]] = entry
-                continue
-        except (TypeError, ValueError, OSError):
-            problem = "images whose name no data set can have"
-        problems.append((problem, str(name)[:80]))
-    return found, problems
 
 
 def choose(annotations, wanted, classes, per_class, seed, images):
@@ -210,23 +185,6 @@ def extent(where):
     """
     rows, columns = np.flatnonzero(where.any(axis=1)), np.flatnonzero(where.any(axis=0))
     return rows[0], columns[0], rows[-1] + 1, columns[-1] + 1
-
-
-def check_image(path, size):
-    """Return what is wrong with an image file that should be of this size, or None.
-
-    The size is (height, width).
-    """
-    try:
-        with decoding(path), Image.open(path) as image:
-            if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
-                return "images that their EXIF turns, so that the annotations may not fit"
-        found = read_image(path).shape[:2]   # reads all: a truncated file has a whole header
-    except BadInput:
-        return "images that cannot be read"
-    if found != size:
-        return "images of another size than the annotations say"
-    return "images that are too small" if min(size) < SMALLEST else None
 
 
 def make(plan, job):
@@ -329,10 +287,7 @@ def gather(args, folder):
 
 def prepare(args):
     """Make the data set that `args` ask for. Raises BadInput."""
-    try:
-        import pycocotools  # noqa: F401
-    except ImportError:
-        raise BadInput("pycocotools, which draws COCO's outlines, is missing; type pip install pycocotools") from None
+    need_pycocotools()
     out, folder = Path(args.out), Path(args.images)
     if not folder.is_dir():
         raise BadInput(f"{folder} is no folder; expected the one that the images are in")

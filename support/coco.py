@@ -11,15 +11,27 @@ that are outside, inside, outside, ...; they are a list, or compressed into text
 import json
 import re
 from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from PIL import ExifTags, Image
 
 from support.files import BadInput
+from support.images import READABLE, SMALLEST, decoding, listable, name_of, read_image
 
 EXPECTED = 'a COCO file: {"images": [...], "annotations": [...], "categories": [{"id": 1, "name": "person"}, ...]}'
 
 
-def read(path):
+def need_pycocotools() -> None:
+    """Raise BadInput unless pycocotools, which draws outlines, is installed."""
+    try:
+        import pycocotools  # noqa: F401
+    except ImportError:
+        raise BadInput("pycocotools, which draws outlines, is missing; type pip install pycocotools") from None
+
+
+def read(path: Path | str) -> dict:
     """Return an annotation file as a dict with lists "images", "annotations" and "categories".
 
     Raises BadInput.
@@ -37,7 +49,7 @@ def read(path):
     return table
 
 
-def whole(value):
+def whole(value: Any) -> int | None:
     """Return a whole number, even where it is written as 40.0 or "40"; None for anything else."""
     try:
         return int(value) if not isinstance(value, bool) and float(value) == int(value) else None
@@ -45,7 +57,7 @@ def whole(value):
         return None
 
 
-def identity(value):
+def identity(value: Any) -> int | str | None:
     """Return an id: a whole number, even where it is written as 7.0 or "7", or a text; None for anything else.
 
     "007" and "1_2" stay the texts that they are, as "7" and "12" may be ids of others.
@@ -55,7 +67,7 @@ def identity(value):
     return whole(value)
 
 
-def sound(entries, names, once=True):
+def sound(entries: list, names: list[str], once: bool = True) -> tuple[list[dict], int]:
     """Return (the valid entries, how many are not valid).
 
     A valid entry has something for each name in `names`: an id where the name ends in id, else a
@@ -75,7 +87,7 @@ def sound(entries, names, once=True):
     return kept, len(entries) - len(kept)
 
 
-def number_anew(annotations):
+def number_anew(annotations: list[dict]) -> bool:
     """Give annotations the ids 1, 2, 3, ... unless each has an id of its own; return whether that was needed.
 
     Nothing refers to these ids, and some programs begin anew with each image. But pycocotools keeps
@@ -88,7 +100,7 @@ def number_anew(annotations):
     return needed
 
 
-def find_categories(categories, names, path):
+def find_categories(categories: list[dict], names: list[str], path: Path | str) -> dict[int | str, int]:
     """Return {category id: class index} of the classes of these names, from 1.
 
     `categories` are those that `sound` returned as valid. Raises BadInput for an unknown name.
@@ -103,7 +115,7 @@ def find_categories(categories, names, path):
     return {number: index for index, name in enumerate(names, start=1) for number in ids[name]}
 
 
-def outline(annotation):
+def outline(annotation: dict) -> list | dict | None:
     """Return an annotation's segmentation: a list of polygons or a dict of run lengths.
 
     Returns None where there is neither.
@@ -116,7 +128,7 @@ def outline(annotation):
     return shape if isinstance(shape, dict) and shape.get("counts") else None
 
 
-def draw(shape, height, width):
+def draw(shape: list | dict, height: int, width: int) -> np.ndarray:
     """Draw an outline as bool (H, W), just as pycocotools does.
 
     Raises ValueError for a damaged outline. pycocotools is fast C that trusts its input: it would
@@ -141,7 +153,7 @@ def draw(shape, height, width):
     return coco.decode(coco.frPyObjects({"size": [height, width], "counts": counts}, height, width)) > 0
 
 
-def decompress(text):
+def decompress(text: str) -> list[int]:
     """Return the run lengths in COCO's compressed text. Raises ValueError for a damaged one.
 
     Each is a number in two's complement, five bits a character from the lowest on; a sixth bit says
@@ -166,7 +178,7 @@ def decompress(text):
     return counts
 
 
-def box(annotation):
+def box(annotation: dict) -> tuple[float, float, float, float] | None:
     """Return an annotation's bounding box as (top, left, bottom, right), in pixels.
 
     Returns None where it is not valid.
@@ -177,3 +189,54 @@ def box(annotation):
         return None
     corners = top, left, top + height, left + width
     return corners if np.isfinite(corners).all() and min(width, height) > 0 else None
+
+
+# ---------------------------------------------------------------------------------------------------
+# Its images
+
+
+def find_images(entries: list[dict], folder: Path) -> tuple[dict[int | str, dict], list[tuple[str, str]]]:
+    """Return ({id: entry} of the usable images, [(problem, file name), …]).
+
+    An image is usable if its file can be part of a data set.
+    """
+    found, problems, taken = {}, [], set()
+    for entry in entries:
+        name: Any = entry.get("file_name")
+        try:
+            if "\\" in name and not (folder / name).is_file():          # written on Windows
+                name = entry["file_name"] = name.replace("\\", "/")
+            path = Path(name)
+            stem = name_of(folder / path, folder)
+            parts_hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
+            if path.is_absolute() or parts_hidden or not listable(stem) or path.suffix.lower() not in READABLE:
+                problem = "images whose name no data set can have"
+            elif stem.casefold() in taken:
+                problem = "images whose name is there twice"
+            elif not (folder / path).is_file():
+                problem = "images that are not there"
+            else:
+                taken.add(stem.casefold())
+                found[entry["id"]] = entry
+                continue
+        except (TypeError, ValueError, OSError):
+            problem = "images whose name no data set can have"
+        problems.append((problem, str(name)[:80]))
+    return found, problems
+
+
+def check_image(path: Path, size: tuple[int, int]) -> str | None:
+    """Return what is wrong with an image file that should be of this size, or None.
+
+    The size is (height, width).
+    """
+    try:
+        with decoding(path), Image.open(path) as image:
+            if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+                return "images that their EXIF turns, so that the annotations may not fit"
+        found = read_image(path).shape[:2]   # reads all: a truncated file has a whole header
+    except BadInput:
+        return "images that cannot be read"
+    if found != size:
+        return "images of another size than the annotations say"
+    return "images that are too small" if min(size) < SMALLEST else None

@@ -1,0 +1,434 @@
+"""tools.convert: other people's annotations become a data set, and masks become outlines again.
+
+What is right is drawn by pycocotools itself, by matplotlib or by NumPy.
+"""
+
+import base64
+import io
+import json
+import shlex
+
+import numpy as np
+import pytest
+from conftest import fails_in_one_line, inside
+from matplotlib.path import Path as Outline
+from PIL import Image
+from pycocotools import coco
+from pycocotools import mask as codes
+
+import data
+from support.files import BadInput
+from support.images import read_classes
+
+HEIGHT, WIDTH = 60, 80
+SQUARE = [10, 10, 40, 10, 40, 40, 10, 40]
+TRIANGLE = [30.5, 5, 70, 50.2, 20, 55]
+
+
+def photo(path, seed=0, size=(HEIGHT, WIDTH)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)).save(path)
+
+
+def drawn(*shapes):
+    """A mask by pycocotools: polygons [x, y, ...] and their values, one over the other."""
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    for polygon, value in shapes:
+        mask[codes.decode(codes.frPyObjects([polygon], HEIGHT, WIDTH))[:, :, 0] > 0] = value
+    return mask
+
+
+def convert(folder, *words):
+    return inside("-m", "tools.convert", *words, cwd=folder)
+
+
+def converted(folder, *words):
+    done = convert(folder, *words, "--out", "data")
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def mask_of(folder, name):
+    return np.asarray(Image.open(folder / "data" / "masks" / f"{name}.png"))
+
+
+def contents(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def names_of(folder):
+    classes, ignore = read_classes(folder / "data" / "classes.json")
+    assert ignore == [255] and [entry["value"] for entry in classes] == list(range(len(classes)))
+    return [entry["name"] for entry in classes]
+
+
+# ---------------------------------------------------------------------------------------------------
+# Pairs
+
+
+@pytest.mark.parametrize(
+    "image, mask, words",
+    [
+        ("a/{}.jpg", "b/{}_mask.png", ["--images", "a", "--masks", "b", "--suffix", "_mask"]),
+        ("a/x/{}.jpg", "b/x/mask_{}.png", ["--images", "a", "--masks", "b", "--prefix", "mask_"]),
+        ("a/{}.png", "a/{}_mask.png", ["--images", "a", "--masks", "a", "--suffix", "_mask"]),
+        ("a/{}_sat.jpg", "a/{}_mask.png", "--images a --masks a --suffix _mask --image-suffix _sat".split()),
+        ("a/{}.jpg", "b/{}.png", ["--images", "a", "--masks", "b"]),
+    ],
+)
+def test_pairs_of_any_names(tmp_path, image, mask, words):
+    random = np.random.default_rng(0)
+    for number in range(4):
+        photo(tmp_path / image.format(number), number)
+        (tmp_path / mask.format(number)).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 3, (HEIGHT, WIDTH), np.uint8)).save(tmp_path / mask.format(number))
+    photo(tmp_path / image.format("alone"))
+    told = converted(tmp_path, "pairs", *words)
+    assert "4 images with masks" in told and "1 images without a mask: alone" in told
+    pairs = data.find_pairs(tmp_path / "data")
+    assert [name.split("/")[-1] for name, _, _ in pairs] == list("0123")
+    for (_, image_path, mask_path), number in zip(pairs, range(4)):
+        assert image_path.read_bytes() == (tmp_path / image.format(number)).read_bytes()
+        assert mask_path.read_bytes() == (tmp_path / mask.format(number)).read_bytes()
+        assert image_path.samefile(tmp_path / image.format(number))  # linked: it takes no space
+    assert len(data.load(tmp_path / "data").classes) == 3
+
+
+def test_pairs_that_do_not_fit(tmp_path):
+    photo(tmp_path / "a" / "one.jpg")
+    photo(tmp_path / "b" / "one_mask.png")
+    done = convert(tmp_path, "pairs", "--images", "a", "--masks", "b", "--suffix", "_gt", "--out", "data")
+    fails_in_one_line(done, "a and b hold no pair; expected images NAME and masks NAME_gt, found one.jpg and one_mask")
+    photo(tmp_path / "b" / "one_gt.png", size=(HEIGHT, 5))
+    done = convert(tmp_path, "pairs", "--images", "a", "--masks", "b", "--suffix", "_gt", "--out", "data")
+    fails_in_one_line(done, "none of the 1 images can be used", "is 5x60; expected the same size")
+    assert not contents(tmp_path / "data")
+    fails_in_one_line(convert(tmp_path, "pairs", "--images", "a", "--masks", "b", "--out", "a/x"), "is inside a")
+
+
+@pytest.mark.parametrize(
+    "image, mask",
+    [
+        ("{}", "{}_mask"),
+        ("{}", "the mask of {}"),
+        ("{}_sat", "{}_seg"),
+        ("x/{}", "x/{}-gt"),
+        ("bonn_{}_leftImg8bit", "bonn_{}_gtFine_labelIds"),
+    ],
+)
+def test_where_no_name_fits_the_line_is_told_that_makes_pairs(tmp_path, image, mask):
+    for number in range(3):
+        photo(tmp_path / "my set" / "images" / f"{image.format(number)}.jpg", number)
+        photo(tmp_path / "my set" / "masks" / f"{mask.format(number)}.png", number)
+    with pytest.raises(BadInput, match="3 images and 3 masks, but no pair") as error:
+        data.find_pairs(tmp_path / "my set")
+    told = str(error.value)
+    assert f"images/{image.format(0)}.jpg, masks/{mask.format(0)}.png;" in told
+    line = told.split("; ")[-1].removesuffix(" makes pairs of them")
+    python, *words = shlex.split(line.replace("--out DIR", "--out data"))
+    assert python == "python" and inside(*words, cwd=tmp_path).returncode == 0
+    assert len(data.find_pairs(tmp_path / "data")) == 3
+
+
+@pytest.mark.parametrize(
+    "images, masks",
+    [(["cat"], ["dog"]), (["img_1"], ["img_2"]), (["frame_1", "frame_2"], ["frame_11", "frame_12"])],
+)
+def test_no_line_is_told_that_might_make_wrong_pairs(tmp_path, images, masks):
+    for part, names in ("images", images), ("masks", masks):
+        for name in names:
+            photo(tmp_path / "set" / part / f"{name}.png")
+    with pytest.raises(BadInput, match=f"pair: images/{images[0]}.png, masks/{masks[0]}.png; expected") as error:
+        data.find_pairs(tmp_path / "set")
+    assert "tools.convert" not in str(error.value)
+
+
+# ---------------------------------------------------------------------------------------------------
+# labelme
+
+
+def labelme(folder, name, shapes, **more):
+    photo(folder / f"{name}.jpg", len(name))
+    shapes = [{"label": label, "points": points, "shape_type": kind, **rest} for label, kind, points, rest in shapes]
+    table = {"version": "5.4.1", "shapes": shapes, "imagePath": f"{name}.jpg".split("/")[-1], "imageData": None}
+    table |= {"imageHeight": HEIGHT, "imageWidth": WIDTH, **more}
+    (folder / f"{name}.json").write_text(json.dumps(table))
+
+
+def points(polygon):
+    return np.reshape(polygon, (-1, 2)).tolist()
+
+
+def test_labelme(tmp_path):
+    stamp = np.zeros((9, 7), np.uint8)
+    stamp[2:5, 1:6] = 1
+    file = io.BytesIO()
+    Image.fromarray(stamp * 255).convert("1").save(file, "PNG")
+    code = {"mask": base64.b64encode(file.getvalue()).decode()}
+    source = tmp_path / "source"
+    labelme(source, "one", [("dog", "polygon", points(TRIANGLE), {}), ("cat", "rectangle", [[10, 10], [40, 40]], {})])
+    labelme(
+        source, "deep/two", [("cat", "mask", [[50, 20], [56, 28]], code), ("__ignore__", "polygon", points(SQUARE), {})]
+    )
+    labelme(source, "round", [("dog", "circle", [[30, 30], [30, 40]], {})])
+    labelme(source, "empty", [])
+    labelme(source, "line", [("cat", "polygon", points(SQUARE), {}), ("dog", "line", [[1, 1], [9, 9]], {})])
+    labelme(source, "turned", [("cat", "polygon", points(SQUARE), {})], imageHeight=WIDTH, imageWidth=HEIGHT)
+    labelme(source, "gone", [], imagePath="elsewhere\\none.jpg")
+    (source / "other.json").write_text("[]")
+    told = converted(tmp_path, "labelme", "source")
+    assert names_of(tmp_path) == ["background", "cat", "dog"]
+    assert (mask_of(tmp_path, "one") == drawn((TRIANGLE, 2), (SQUARE, 1))).all()
+    expected = drawn((SQUARE, 255))
+    expected[20:29, 50:57][stamp > 0] = 1
+    assert (mask_of(tmp_path, "deep/two") == expected).all()
+    y, x = np.mgrid[:HEIGHT, :WIDTH] + 0.5
+    assert (mask_of(tmp_path, "round") == 2 * ((x - 30) ** 2 + (y - 30) ** 2 <= 100)).all()
+    assert not mask_of(tmp_path, "empty").any()
+    for line in [
+        "4 images with masks",
+        "1 images with a shape without an area, a line of 2 points: line.jpg",
+        "1 images of another size than the annotations say: turned.jpg",
+        "1 files whose image is not there",
+        "1 files that are not labelme's",
+    ]:
+        assert line in told, told
+    assert len(data.find_pairs(tmp_path / "data")) == 4
+
+
+# ---------------------------------------------------------------------------------------------------
+# VOC
+
+PALETTE = [0, 0, 0, 128, 0, 0, 0, 128, 0] + [0] * 756 + [224, 224, 192]
+
+
+def voc(folder, coloured=False):
+    """Three pairs, an image without a mask; the masks have a palette, and a border of 255."""
+    random, masks = np.random.default_rng(0), {}
+    (folder / "SegmentationClass").mkdir(parents=True)
+    for number in range(3):
+        photo(folder / "JPEGImages" / f"n{number}.jpg", number)
+        masks[f"n{number}"] = random.choice([0, 1, 2, 255], (HEIGHT, WIDTH)).astype(np.uint8)
+        picture = Image.fromarray(masks[f"n{number}"])  # which a palette makes one of indices
+        picture.putpalette(PALETTE)
+        (picture.convert("RGB") if coloured else picture).save(folder / "SegmentationClass" / f"n{number}.png")
+    photo(folder / "JPEGImages" / "alone.jpg")
+    (folder / "ImageSets" / "Segmentation").mkdir(parents=True)
+    (folder / "ImageSets" / "Segmentation" / "train.txt").write_text("n0\nn1\n")
+    (folder / "ImageSets" / "Segmentation" / "val.txt").write_text("n2\n")
+    return masks
+
+
+def test_voc_by_values(tmp_path):
+    masks = voc(tmp_path / "voc")
+    told = converted(tmp_path, "voc", "voc")
+    assert "neither labelmap.txt nor class_names.txt" in told and "2 in train.txt, 1 in val.txt" in told
+    assert names_of(tmp_path) == ["background", "class 1", "class 2"]
+    assert all((mask_of(tmp_path, name) == mask).all() for name, mask in masks.items())
+    assert len(data.load(tmp_path / "data").held_out) == 1
+
+
+def test_voc_with_the_names_that_labelme_writes(tmp_path):
+    masks = voc(tmp_path / "voc")
+    (tmp_path / "voc" / "class_names.txt").write_text("_background_\nsheep\ncow\n")
+    converted(tmp_path, "voc", "voc")
+    assert names_of(tmp_path) == ["background", "sheep", "cow"]
+    assert all((mask_of(tmp_path, name) == mask).all() for name, mask in masks.items())
+    (tmp_path / "names").write_text("background\nsheep\n")
+    fails_in_one_line(convert(tmp_path, "voc", "voc", "--names", "names", "--out", "x"), "none of the 3", "holds 2 at")
+
+
+@pytest.mark.parametrize("coloured", [True, False])
+def test_voc_as_cvat_exports_it(tmp_path, coloured):
+    """The colours decide, whatever a palette's order."""
+    masks = voc(tmp_path / "voc", coloured)
+    labelmap = "# label:color_rgb:parts:actions\nbackground:0,0,0::\ncow:0,128,0::\nsheep:128,0,0::\n"
+    (tmp_path / "voc" / "labelmap.txt").write_text(labelmap)
+    converted(tmp_path, "voc", "voc")
+    assert names_of(tmp_path) == ["background", "cow", "sheep"]
+    value_of = np.arange(256)
+    value_of[[1, 2]] = 2, 1
+    assert all((mask_of(tmp_path, name) == value_of[mask]).all() for name, mask in masks.items())
+
+
+# ---------------------------------------------------------------------------------------------------
+# YOLO
+
+
+def as_yolo(polygon, number):
+    scaled = np.reshape(polygon, (-1, 2)) / (WIDTH, HEIGHT)
+    return f"{number} " + " ".join(f"{value:.10f}" for value in scaled.ravel())
+
+
+@pytest.mark.parametrize(
+    "image, label", [("images/{}/{}.jpg", "labels/{}/{}.txt"), ("{}/images/{}.jpg", "{}/labels/{}.txt")]
+)
+@pytest.mark.parametrize(
+    "names", ["names: ['cat', \"dog\"]", "names:\n  0: cat  # purrs\n  1: dog\n", "nc: 2\nnames:\n- cat\n- dog\n"]
+)
+def test_yolo(tmp_path, image, label, names):
+    lines = {
+        ("train", "one"): [as_yolo(TRIANGLE, 1), as_yolo(SQUARE, 0)],
+        ("valid", "two"): [as_yolo(SQUARE, 1)],
+        ("train", "empty"): [],
+        ("train", "box"): [as_yolo(SQUARE, 1), "0 0.5 0.5 0.2 0.2"],
+        ("train", "wild"): ["0 10 10 40 10 40 40"],
+        ("train", "third"): [as_yolo(SQUARE, 2)],
+    }
+    for (part, name), rows in lines.items():
+        photo(tmp_path / "yolo" / image.format(part, name), len(name))
+        (tmp_path / "yolo" / label.format(part, name)).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "yolo" / label.format(part, name)).write_text("\n".join(rows))
+    photo(tmp_path / "yolo" / image.format("train", "alone"))
+    (tmp_path / "yolo" / "data.yaml").write_text(names)
+    told = converted(tmp_path, "yolo", "yolo")
+    assert names_of(tmp_path) == ["background", "cat", "dog"]
+    assert (mask_of(tmp_path, "train/one") == drawn((TRIANGLE, 2), (SQUARE, 1))).all()
+    assert (mask_of(tmp_path, "valid/two") == drawn((SQUARE, 2))).all()
+    assert not mask_of(tmp_path, "train/empty").any()
+    for line in [
+        "3 images with masks, 2 in train.txt, 1 in val.txt",
+        "1 images with a box instead of an outline: box.jpg",
+        "1 images with a line that is no outline from 0 to 1: wild.jpg",
+        "1 images with a class 2 that has no name: third.jpg",
+        "1 images without a file of labels",
+    ]:
+        assert line in told, told
+    assert data.load(tmp_path / "data").held_out == ["valid/two"]
+
+
+# ---------------------------------------------------------------------------------------------------
+# COCO, there and back
+
+
+def test_coco(tmp_path):
+    for name in ("one", "two", "empty", "boxed"):
+        photo(tmp_path / "photos" / f"{name}.jpg", len(name))
+    sizes = {"height": HEIGHT, "width": WIDTH}
+    table = {
+        "images": [{"id": f"i{n}", "file_name": f"{n}.jpg", **sizes} for n in ("one", "two", "empty", "boxed")],
+        "categories": [{"id": 7, "name": "dog"}, {"id": 3, "name": "cat"}],
+        "annotations": [
+            {"id": 1, "image_id": "ione", "category_id": 7, "segmentation": [TRIANGLE]},
+            {"id": 1, "image_id": "ione", "category_id": 3, "segmentation": [SQUARE]},
+            {"id": 1, "image_id": "itwo", "category_id": 3, "segmentation": SQUARE},
+            {"id": 2, "image_id": "itwo", "category_id": 99, "segmentation": [TRIANGLE]},
+            {"id": 1, "image_id": "iboxed", "category_id": 3, "bbox": [1, 1, 9, 9]},
+        ],
+    }
+    (tmp_path / "coco.json").write_text(json.dumps(table))
+    told = converted(tmp_path, "coco", "coco.json", "--images", "photos")
+    assert "3 images with masks" in told and "1 images with a box but no outline: boxed.jpg" in told
+    assert names_of(tmp_path) == ["background", "dog", "cat"]
+    assert (mask_of(tmp_path, "one") == drawn((TRIANGLE, 1), (SQUARE, 2))).all()
+    assert (mask_of(tmp_path, "two") == drawn((SQUARE, 2), (TRIANGLE, 255))).all()
+    assert not mask_of(tmp_path, "empty").any()
+
+
+@pytest.fixture
+def masks(tmp_path):
+    """Masks of three classes with regions in all sizes, with holes, and their images."""
+    random, found = np.random.default_rng(3), {}
+    for number in range(3):
+        name = f"deep/n{number}" if number == 2 else f"n{number}"
+        photo(tmp_path / "photos" / f"{name}.jpg", number)
+        coarse = random.integers(0, 3, (HEIGHT // 4, WIDTH // 4)).repeat(4, 0).repeat(4, 1)
+        noisy = random.integers(0, 3, (HEIGHT, WIDTH))
+        found[name] = np.where(random.random((HEIGHT, WIDTH)) < 0.2, noisy, coarse).astype(np.uint8)
+        (tmp_path / "masks" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(10 * found[name]).save(tmp_path / "masks" / f"{name}.png")
+    classes = [{"name": name, "value": value} for name, value in [("background", 0), ("cat", 10), ("dog", 20)]]
+    (tmp_path / "classes.json").write_text(json.dumps({"classes": classes}))
+    return found
+
+
+def test_masks_become_coco_and_the_very_same_masks_again(masks, tmp_path):
+    done = convert(tmp_path, "to-coco", "masks", "--images", "photos", "--out", "out.json")
+    assert done.returncode == 0 and "in 3 images" in done.stdout, done.stderr
+    truth = coco.COCO(tmp_path / "out.json")
+    assert {number: one["name"] for number, one in truth.cats.items()} == {1: "cat", 2: "dog"}
+    for image in truth.imgs.values():
+        mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+        for one in truth.imgToAnns[image["id"]]:
+            where = truth.annToMask(one) > 0
+            assert not mask[where].any() and one["area"] == where.sum()
+            assert one["bbox"] == codes.toBbox(codes.encode(np.asfortranarray(where, np.uint8))).tolist()
+            mask[where] = one["category_id"]
+        assert (mask == masks[image["file_name"].removesuffix(".jpg")]).all()
+    converted(tmp_path, "coco", "out.json", "--images", "photos")
+    assert names_of(tmp_path) == ["background", "cat", "dog"]
+    assert all((mask_of(tmp_path, name) == mask).all() for name, mask in masks.items())
+
+
+def test_masks_become_geojson_whose_rings_hold_the_centres_of_their_pixels(masks, tmp_path):
+    done = convert(tmp_path, "to-geojson", "masks", "--out", "out")
+    assert done.returncode == 0, done.stderr
+    y, x = np.mgrid[:HEIGHT, :WIDTH] + 0.5
+    centres = np.stack([x.ravel(), y.ravel()], axis=1)
+    for name, mask in masks.items():
+        table = json.loads((tmp_path / "out" / f"{name}.geojson").read_text())
+        found, times = np.zeros(mask.shape, int), np.zeros(mask.shape, int)
+        for feature in table["features"]:
+            outer, *holes = feature["geometry"]["coordinates"]
+            assert all(ring[0] == ring[-1] and len(ring) > 3 for ring in (outer, *holes))
+            inside_of = [Outline(ring).contains_points(centres).reshape(mask.shape) for ring in (outer, *holes)]
+            where = inside_of[0] & ~np.any([np.zeros_like(found, bool), *inside_of[1:]], axis=0)
+            found[where] = {"cat": 1, "dog": 2}[feature["properties"]["classification"]["name"]]
+            times += where
+        assert (found == mask).all() and times.max() == 1
+
+
+def test_outlines_are_no_users_file_and_classes_may_be_found_by_value(masks, tmp_path):
+    (tmp_path / "classes.json").unlink()
+    (tmp_path / "out.json").write_text("{}")
+    words = ["to-coco", "masks", "--images", "photos", "--out", "out.json"]
+    fails_in_one_line(convert(tmp_path, *words), "out.json exists and was not written by this program")
+    (tmp_path / "out.json").unlink()
+    assert convert(tmp_path, *words).returncode == 0
+    names = [one["name"] for one in coco.COCO(tmp_path / "out.json").cats.values()]
+    assert names == ["class 0", "class 10", "class 20"]  # no class is called background
+    assert convert(tmp_path, *words).returncode == 0  # its own file it may write again
+    photo(tmp_path / "other" / "x.jpg")
+    words[3] = "other"
+    fails_in_one_line(convert(tmp_path, *words), "masks and other hold no pair")
+
+
+# ---------------------------------------------------------------------------------------------------
+# All
+
+
+def test_the_same_command_goes_on_and_another_is_refused(tmp_path):
+    for name in ("one", "two"):
+        labelme(tmp_path / "source", name, [("cat", "polygon", points(SQUARE), {})])
+    converted(tmp_path, "labelme", "source")
+    before = contents(tmp_path / "data")
+    (tmp_path / "data" / "masks" / "one.png").unlink()
+    (tmp_path / "data" / "images" / "two.jpg").unlink()
+    converted(tmp_path, "labelme", "source")
+    assert contents(tmp_path / "data") == before
+    labelme(tmp_path / "source", "three", [("cat", "polygon", points(SQUARE), {})])
+    done = convert(tmp_path, "labelme", "source", "--out", "data")
+    fails_in_one_line(done, "data was begun with another set of files")
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "file").write_text("a user's")
+    fails_in_one_line(convert(tmp_path, "labelme", "source", "--out", "own"), "own is there and holds other things")
+
+
+def test_mistakes_are_told_in_one_line(tmp_path):
+    photo(tmp_path / "photos" / "a.jpg")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "classes").write_text("cat\n")
+    for words, told in [
+        ("labelme nowhere", "nowhere is no folder"),
+        ("labelme photos", "photos holds no labelme file with its image"),
+        ("voc photos", "JPEGImages is no folder"),
+        ("yolo photos", "data.yaml names no classes"),
+        ("yolo photos --names nowhere", "nowhere cannot be read"),
+        ("yolo photos --names classes", "photos holds no image with its labels"),
+        ("coco nowhere --images photos", "nowhere cannot be read"),
+        ("pairs --images empty --masks photos", "empty holds no image"),
+        ("pairs --images photos", "--masks"),
+        ("to-coco empty --images photos", "empty holds no image"),
+    ]:
+        fails_in_one_line(convert(tmp_path, *words.split(), "--out", "data"), told)
+        assert not (tmp_path / "data").exists(), words

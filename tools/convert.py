@@ -1,0 +1,530 @@
+"""Make the folder that train.py --data reads of other people's annotations; and outlines of masks, to be corrected.
+
+    python -m tools.convert pairs --images photos --masks labels --suffix _mask --out DATA
+    python -m tools.convert labelme DIR --out DATA               JSON files beside their images
+    python -m tools.convert voc DIR --out DATA                   JPEGImages/ and SegmentationClass/
+    python -m tools.convert yolo DIR --out DATA                  images/ and labels/*.txt, data.yaml
+    python -m tools.convert coco FILE --images DIR --out DATA
+    python -m tools.convert to-coco MASKS --images DIR --out FILE.json
+    python -m tools.convert to-geojson MASKS --out DIR
+
+Images are linked where the system can, else copied. Masks get 0 for the background, 1, 2, ... for the classes and 255
+for what is ignored; classes.json names them. Masks of pairs stay as they are. Outlines are drawn as pycocotools does;
+where they overlap, what stands later in a file lies on top. An image whose annotation cannot be drawn wholly, such as
+one with a box among the outlines, is left out and named: its mask would be wrong. After an interruption, the same
+command continues.
+"""
+from support.arguments import run_script
+from tools.arguments import convert_arguments
+
+if __name__ == "__main__":
+    ARGS = convert_arguments(description=__doc__)      # before the imports that take seconds
+
+import base64
+import functools
+import io
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from support import coco
+from support.files import (
+    BadInput,
+    begin_folder,
+    keep_apart,
+    keeps_changes,
+    set_of_files,
+    take,
+    write_image,
+    write_json,
+)
+from support.images import (
+    IGNORE,
+    check_classes,
+    find_images,
+    first_few,
+    image_size,
+    images_by_name,
+    in_threads,
+    name_of,
+    open_image,
+    print_left_out,
+    read_names,
+    same_size,
+    to_indices,
+    write_names,
+)
+from support.pairs import bare_name
+
+VOC_SPLITS = {"train": "train", "val": "val", "test": "test"}
+YOLO_SPLITS = {**VOC_SPLITS, "valid": "val"}
+
+
+class Item(NamedTuple):
+    """An image and how its mask is made."""
+
+    name: str                    # below images/ and masks/, without extension, with /
+    image: Path
+    source: Path                 # the file that the mask is made of
+    draw: Callable | None = None             # (height, width) → mask uint8 (H, W); None: the source is the mask
+    part: str | None = None      # "train", "val" or "test", where the annotations tell
+
+
+class Found(NamedTuple):
+    """The annotations that a command found."""
+
+    items: list
+    names: list | None = None    # of the classes, by value; None: the masks stay as they are
+    problems: list = []          # (problem, which)
+
+
+class CannotDraw(ValueError):
+    """The reason why an image's annotation cannot be drawn wholly, as a kind of images."""
+
+
+def blank(size):
+    return np.zeros(size, np.uint8)
+
+
+def number_classes(labels):
+    """Return {label: value}: 0 for the background, 1, 2, ... for the others in their order."""
+    others = [label for label in dict.fromkeys(labels) if label not in ("background", "_background_")]
+    return {"background": 0, "_background_": 0, **{label: value for value, label in enumerate(others, start=1)}}
+
+
+def names_of(values):
+    """Return the names by value of what number_classes returned."""
+    return [label for label in values if label != "_background_"]
+
+
+def draw_polygon(mask, polygon, value):
+    """Draw a polygon [x, y, x, y, ...] into a mask (H, W), as pycocotools does. Raises CannotDraw."""
+    try:
+        mask[coco.draw([polygon], *mask.shape)] = value
+    except (ValueError, TypeError) as error:
+        raise CannotDraw(f"images with {error}") from None
+
+
+# ---------------------------------------------------------------------------------------------------
+# Pairs
+
+
+def find_pairs(args):
+    """Return the Found of two folders, whose names differ in what is before and behind them."""
+    masks = {bare_name(name, args.prefix, args.suffix): path for name, path in images_by_name(args.masks).items()}
+    masks.pop(None, None)
+    taken = set(masks.values())              # both may lie in one folder
+    images = {bare_name(name, "", args.image_suffix): path for name, path in images_by_name(args.images).items()
+              if path not in taken}
+    images.pop(None, None)
+    items = [Item(name, path, masks[name]) for name, path in images.items() if name in masks]
+    if not items:
+        raise BadInput(f"{args.images} and {args.masks} hold no pair; expected images NAME{args.image_suffix} and "
+                       f"masks {args.prefix}NAME{args.suffix}, found {first_of(args.images)} and "
+                       f"{first_of(args.masks)}")
+    alone = [("images without a mask", images[name].name) for name in images if name not in masks]
+    return Found(items, None, alone + [("masks without an image", masks[name].name)
+                                       for name in masks if name not in images])
+
+
+def first_of(folder):
+    return find_images(folder)[0].relative_to(folder)
+
+
+# ---------------------------------------------------------------------------------------------------
+# Labelme
+
+
+def read_json(path, part):
+    """Return a JSON file that is a dict with a list `part`. Raises BadInput."""
+    try:
+        table = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise BadInput(f"{path} cannot be read ({error})") from None
+    if not isinstance(table, dict) or not isinstance(table.get(part), list):
+        raise BadInput(f'{path} has no list "{part}"')
+    return table
+
+
+def find_labelme(args):
+    """Return the Found of JSON files of labelme, below a folder."""
+    folder, tables, problems = Path(args.folder), {}, []
+    if not folder.is_dir():
+        raise BadInput(f"{folder} is no folder; expected labelme's JSON files")
+    for path in sorted(folder.rglob("*.json")):
+        try:
+            tables[path] = read_json(path, "shapes")
+        except BadInput as error:
+            problems.append(("files that are not labelme's", str(error)))
+    shapes = [shape for table in tables.values() for shape in table["shapes"] if isinstance(shape, dict)]
+    labels = sorted({shape["label"] for shape in shapes if isinstance(shape.get("label"), str)} - {"__ignore__"})
+    values, items = number_classes(labels), []
+    for path, table in tables.items():
+        image = path.parent / str(table.get("imagePath")).replace("\\", "/")
+        if image.is_file():
+            draw = functools.partial(draw_shapes, table, {**values, "__ignore__": IGNORE})
+            items.append(Item(name_of(path, folder), image, path, draw))
+        else:
+            problems.append(("files whose image is not there", f"{path}: {image}"))
+    if not items:
+        raise BadInput(f"{folder} holds no labelme file with its image" +
+                       (f": {problems[0][1]}" if problems else "; expected NAME.json beside NAME.jpg"))
+    return Found(items, names_of(values), problems)
+
+
+def draw_shapes(table, values, size):
+    """Return the mask of labelme's shapes, uint8 (H, W). Raises CannotDraw."""
+    if size != (coco.whole(table.get("imageHeight")), coco.whole(table.get("imageWidth"))):
+        raise CannotDraw("images of another size than the annotations say")
+    mask = blank(size)
+    for shape in table["shapes"]:
+        try:
+            kind, points = shape.get("shape_type") or "polygon", np.array(shape["points"], float).reshape(-1, 2)
+            value = values[shape["label"]]
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise CannotDraw("images with a damaged shape") from None
+        if kind == "polygon" and len(points) > 2:
+            draw_polygon(mask, points.ravel().tolist(), value)
+        elif kind == "rectangle" and len(points) == 2:
+            (left, top), (right, bottom) = points
+            draw_polygon(mask, [left, top, right, top, right, bottom, left, bottom], value)
+        elif kind == "circle" and len(points) == 2:
+            y, x = np.mgrid[:size[0], :size[1]] + 0.5              # the centres of pixels
+            mask[np.hypot(x - points[0, 0], y - points[0, 1]) <= np.hypot(*(points[1] - points[0]))] = value
+        elif kind == "mask" and len(points) == 2:
+            paste_mask(mask, shape.get("mask"), points[0], value)
+        else:
+            raise CannotDraw(f"images with a shape without an area, a {kind} of {len(points)} points")
+    return mask
+
+
+def paste_mask(mask, code, corner, value):
+    """Lay a labelme mask, a picture as text, into a mask (H, W), its corner (x, y) given. Raises CannotDraw."""
+    try:
+        inside = np.asarray(Image.open(io.BytesIO(base64.b64decode(code))).convert("L")) > 0
+        left, top = (int(side) for side in corner)
+        part = mask[top:top + inside.shape[0], left:left + inside.shape[1]]
+        if min(left, top) < 0 or part.shape != inside.shape:
+            raise ValueError
+    except Exception:            # a decoder raises nearly anything on damaged text
+        raise CannotDraw("images with a damaged shape") from None
+    part[inside] = value
+
+
+# ---------------------------------------------------------------------------------------------------
+# VOC
+
+
+def find_voc(args):
+    """Return the Found of a folder like Pascal VOC's: JPEGImages/, SegmentationClass/ and perhaps lists."""
+    folder = Path(args.folder)
+    for part in ("JPEGImages", "SegmentationClass"):
+        if not (folder / part).is_dir():
+            raise BadInput(f"{folder / part} is no folder; expected JPEGImages/ and SegmentationClass/ in {folder}")
+    images, masks = images_by_name(folder / "JPEGImages"), images_by_name(folder / "SegmentationClass")
+    names, colours = read_voc_names(folder, args.names, masks.values())
+    parts = read_parts(folder / "ImageSets" / "Segmentation")
+    draw = lambda path: functools.partial(read_voc_mask, path, names, colours)
+    items = [Item(name, images[name], path, draw(path), parts.get(name)) for name, path in masks.items()
+             if name in images]
+    if not items:
+        raise BadInput(f"{folder} holds no pair: {len(images)} images such as {next(iter(images))}, {len(masks)} "
+                       f"masks such as {next(iter(masks))}; expected the same names")
+    problems = [("masks without an image", path.name) for name, path in masks.items() if name not in images]
+    return Found(items, names, problems)
+
+
+def read_voc_names(folder, file, masks):
+    """Return (names of the classes by value, their colours or None) of a VOC folder. Raises BadInput.
+
+    They stand in the `file` or in labelme's class_names.txt, a name a line from value 0 on, or in CVAT's
+    labelmap.txt, NAME:RED,GREEN,BLUE:: a line. VOC's own folder has none of these.
+    """
+    labelmap, class_names = folder / "labelmap.txt", folder / "class_names.txt"
+    if labelmap.is_file() and not file:
+        return read_labelmap(labelmap)
+    if file or class_names.is_file():
+        names = [name for name in read_lines(Path(file or class_names)) if name != "__ignore__"]
+        return ["background" if name == "_background_" else name for name in names], None
+    highest = max(in_threads(highest_class, masks))
+    print(f"{folder} has neither labelmap.txt nor class_names.txt; its classes are called by their values: give "
+          "--names a file with a name a line, from value 0 on")
+    return ["background", *[f"class {value}" for value in range(1, highest + 1)]], None
+
+
+def highest_class(path):
+    """Return the largest value of a mask but for 255, at least 1; of one that cannot be read, 1."""
+    try:
+        mask = np.asarray(open_image(path))
+    except BadInput:
+        return 1
+    return int(mask[mask < IGNORE].max(initial=1))
+
+
+def read_labelmap(path):
+    """Return (names of the classes by value, their colours) of CVAT's labelmap.txt. Raises BadInput."""
+    try:
+        rows = [line.split(":") for line in read_lines(path)]
+        colours = {row[0]: [int(part) for part in row[1].split(",")] for row in rows}
+        colours = {"background": colours.pop("background", colours.pop("_background_", [0, 0, 0])), **colours}
+        check_classes([{"name": name, "value": colour} for name, colour in colours.items()], [])
+    except (ValueError, IndexError) as error:
+        raise BadInput(f"{path} is damaged ({error}); expected NAME:RED,GREEN,BLUE:: a line") from None
+    return list(colours), list(colours.values())
+
+
+def read_lines(path):
+    """Return the lines of a text file that hold something, without remarks. Raises BadInput."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{path} cannot be read ({error})") from None
+    found = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    if not found:
+        raise BadInput(f"{path} is empty; expected a line for each class")
+    return found
+
+
+def read_parts(folder):
+    """Return {name: "train", "val" or "test"} of VOC's lists, where they are."""
+    return {name: part for part in VOC_SPLITS if (folder / f"{part}.txt").is_file()
+            for name in read_names(folder / f"{part}.txt")}
+
+
+def read_voc_mask(path, names, colours, size):
+    """Return a VOC mask as values, uint8 (H, W): 255, and its colour (224, 224, 192), are ignored."""
+    picture = open_image(path)
+    if (picture.height, picture.width) != size:
+        raise CannotDraw("images of another size than their mask")
+    classes = [{"name": name, "value": value} for value, name in enumerate(names)]
+    if colours is None:
+        if picture.mode not in ("P", "L"):
+            raise CannotDraw("images whose mask is coloured, without a labelmap.txt for the colours")
+        return to_indices(np.asarray(picture).astype(np.int32), classes, path, [IGNORE])
+    classes = [{"name": name, "value": colour} for name, colour in zip(names, colours)]
+    void = [] if [224, 224, 192] in colours else [[224, 224, 192]]
+    return to_indices(np.asarray(picture.convert("RGB")), classes, path, void)
+
+
+# ---------------------------------------------------------------------------------------------------
+# YOLO
+
+
+def find_yolo(args):
+    """Return the Found of a YOLO folder: images below a folder images/, outlines below labels/, as Ultralytics has it.
+
+    An empty file of labels stands for an image of nothing; without one, nobody knows.
+    """
+    folder, items, problems = Path(args.folder), [], []
+    names = read_yolo_names(Path(args.names) if args.names else folder / "data.yaml")
+    for image in find_images(folder):
+        parts = list(image.relative_to(folder).parts)
+        if "images" not in parts[:-1]:
+            continue
+        place = len(parts) - 2 - parts[-2::-1].index("images")           # the last one
+        labels = folder.joinpath(*parts[:place], "labels", *parts[place + 1:]).with_suffix(".txt")
+        name = Path(*parts[:place], *parts[place + 1:]).with_suffix("").as_posix()
+        part = next((YOLO_SPLITS[word] for word in parts[:-1] if word in YOLO_SPLITS), None)
+        if labels.is_file():
+            items.append(Item(name, image, labels, functools.partial(draw_yolo, labels, len(names)), part))
+        else:
+            problems.append(("images without a file of labels", labels))
+    if not items:
+        raise BadInput(f"{folder} holds no image with its labels; expected images/NAME.jpg and labels/NAME.txt, or "
+                       "train/images/NAME.jpg and train/labels/NAME.txt" +
+                       (f": {problems[0][1]} is not there" if problems else ""))
+    return Found(items, ["background", *names], problems)
+
+
+def read_yolo_names(path):
+    """Return the names of the classes in a data.yaml, or in a text file with one a line. Raises BadInput."""
+    if path.suffix.lower() not in (".yaml", ".yml"):
+        return read_lines(path)
+    unquote = lambda text: text.strip().strip("'\"")
+    lines = "\n".join(re.sub(r"(^|\s)#.*", "", line) for line in read_lines(path)) if path.is_file() else ""
+    row = re.search(r"^names:\s*\[(.*?)\]", lines, re.MULTILINE | re.DOTALL)
+    listed = re.search(r"^names:\s*((?:\n(?:-|\d+:).*)+)", lines, re.MULTILINE)
+    if row:
+        return [unquote(name) for name in row.group(1).split(",") if name.strip()]
+    if listed:
+        entries = listed.group(1).strip().splitlines()
+        numbers = [entry.partition(":")[0] for entry in entries]
+        if all(entry.startswith("-") for entry in entries):
+            return [unquote(entry[1:]) for entry in entries]
+        if numbers == [str(number) for number in range(len(entries))]:
+            return [unquote(entry.partition(":")[2]) for entry in entries]
+    raise BadInput(f"{path} names no classes; expected names: ['cat', 'dog'], or another file after --names, with a "
+                   "name a line")
+
+
+def draw_yolo(path, classes, size):
+    """Return the mask of a YOLO file of outlines, uint8 (H, W): a line is a class and x y x y ..., from 0 to 1."""
+    mask = blank(size)
+    try:
+        rows = [line.split() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except (OSError, ValueError):
+        raise CannotDraw("images whose labels cannot be read") from None
+    for words in rows:
+        try:
+            number, polygon = int(words[0]), np.array(words[1:], float)
+        except ValueError:
+            raise CannotDraw("images with a line that is no outline") from None
+        if len(polygon) == 4:
+            raise CannotDraw("images with a box instead of an outline")
+        if len(polygon) < 6 or len(polygon) % 2 or not (np.abs(polygon - 0.5) <= 0.51).all():
+            raise CannotDraw("images with a line that is no outline from 0 to 1")
+        if not 0 <= number < classes:
+            raise CannotDraw(f"images with a class {number} that has no name")
+        draw_polygon(mask, (polygon.reshape(-1, 2) * size[::-1]).ravel().tolist(), number + 1)
+    return mask
+
+
+# ---------------------------------------------------------------------------------------------------
+# COCO
+
+
+def find_coco(args):
+    """Return the Found of a COCO file: all its categories, all its images that are there."""
+    folder, table = Path(args.images), coco.read(args.file)
+    if not folder.is_dir():
+        raise BadInput(f"{folder} is no folder; expected the one that the images are in")
+    categories, _ = coco.sound(table["categories"], ["id"])
+    entries, odd = coco.sound(table["images"], ["id", "height", "width"])
+    annotations, lost = coco.sound(table["annotations"], ["image_id", "category_id"], once=False)
+    if lost:
+        raise BadInput(f"{args.file}: {lost} annotations have no image_id or category_id; expected both, as nobody "
+                       "knows which masks would be wrong")
+    images, problems = coco.find_images(entries, folder)
+    problems += [("images without id, height or width, or with another's id", "?")] * odd
+    values = number_classes(str(category.get("name")) for category in categories)
+    of_category = {category["id"]: values[str(category.get("name"))] for category in categories}
+    of_image = {number: [] for number in images}
+    for one in annotations:
+        of_image.get(one["image_id"], []).append(one)
+    known = {entry["id"] for entry in entries}
+    problems += [("annotations of images that the file does not name", one["image_id"]) for one in annotations
+                 if one["image_id"] not in known]
+    items = [Item(name_of(folder / image["file_name"], folder), folder / image["file_name"], Path(args.file),
+                  functools.partial(draw_coco, folder, image, of_image[number], of_category))
+             for number, image in images.items()]
+    if not items:
+        reason = f", as {problems[0][1]} is one of the {problems[0][0]}" if problems else ""
+        raise BadInput(f"{args.file}: no image can be used of the {len(table['images'])} that it names{reason}; "
+                       f"expected some in {folder}")
+    return Found(items, names_of(values), problems)
+
+
+def draw_coco(folder, image, annotations, values, size):
+    """Return the mask of an image's annotations in COCO's way, uint8 (H, W). Raises CannotDraw."""
+    problem = coco.check_image(folder / image["file_name"], (image["height"], image["width"]))
+    if problem:
+        raise CannotDraw(problem)
+    mask = blank(size)
+    for one in annotations:
+        shape = coco.outline(one)
+        if shape is None:
+            raise CannotDraw("images with a box but no outline" if coco.box(one) else
+                             "images with an annotation without an outline")
+        try:
+            mask[coco.draw(shape, *size)] = values.get(one["category_id"], IGNORE)
+        except (ValueError, TypeError, KeyError):
+            raise CannotDraw("images with a damaged outline") from None
+    return mask
+
+
+# ---------------------------------------------------------------------------------------------------
+# Writing the data set
+
+
+def make(out, item):
+    """Write an image and its mask; returns what is wrong, (problem, which), or None."""
+    image = out / "images" / f"{item.name}{item.image.suffix.lower()}"
+    mask = out / "masks" / f"{item.name}{'.png' if item.draw else item.source.suffix.lower()}"
+    try:
+        size = image_size(item.image)
+        if item.draw is None:
+            same_size(item.image, size, item.source, image_size(item.source))
+            take(item.source, mask)
+        elif not mask.exists():
+            drawn = item.draw(size)
+            mask.parent.mkdir(parents=True, exist_ok=True)
+            write_image(mask, drawn)
+    except CannotDraw as error:
+        return str(error), item.image.name
+    except BadInput as error:
+        return "images that cannot be used", str(error)
+    take(item.image, image)
+    return None
+
+
+def check_names(items):
+    """Raise BadInput where two items would share a file; some systems do not tell A from a."""
+    taken = {}
+    for item in items:
+        other = taken.setdefault(item.name.casefold(), item)
+        if other is not item:
+            raise BadInput(f"{other.image} and {item.image} would both become {item.name}; rename one")
+
+
+def convert(args):
+    """Make the data set that `args` ask for. Raises BadInput."""
+    if args.kind in ("to-coco", "to-geojson"):
+        from tools import outlines
+
+        return (outlines.to_coco if args.kind == "to-coco" else outlines.to_geojson)(args)
+    if args.kind in ("labelme", "yolo", "coco"):
+        coco.need_pycocotools()
+    out = Path(args.out)
+    sources = [getattr(args, name) for name in ("folder", "images", "masks") if getattr(args, name, None)]
+    for source in sources:
+        keep_apart(out, source)
+    found = {"pairs": find_pairs, "labelme": find_labelme, "voc": find_voc, "yolo": find_yolo,
+             "coco": find_coco}[args.kind](args)
+    check_names(found.items)
+    table = None
+    if found.names is not None:
+        table = {"classes": [{"name": name, "value": value} for value, name in enumerate(found.names)],
+                 "ignore": [IGNORE]}
+        try:
+            check_classes(table["classes"], table["ignore"])
+        except ValueError as error:
+            raise BadInput(f"{args.kind}: the classes {first_few(found.names)} cannot be taken: {error}") from None
+    files = dict.fromkeys(path for item in found.items for path in (item.image, item.source))
+    options = {name: getattr(args, name, "") for name in ("prefix", "suffix", "image_suffix")}
+    made_of = {"kind": args.kind, **options, "classes": found.names, "set of files": set_of_files(files)}
+    with begin_folder(out, made_of):
+        write_all(out, found, table)
+    return None
+
+
+def write_all(out, found, table):
+    """Write images, masks, the class table and the lists, and print what was made."""
+    made = list(tqdm(in_threads(functools.partial(make, out), found.items), total=len(found.items), unit="image",
+                     disable=None))
+    problems = found.problems + [problem for problem in made if problem]
+    kept = [item for item, problem in zip(found.items, made) if not problem]
+    if not kept:
+        kind, which = problems[-1]
+        raise BadInput(f"none of the {len(found.items)} images can be used; {which} is one of the {kind}")
+    if table and not keeps_changes(out / "classes.json"):
+        write_json(out / "classes.json", table)
+    lists = {part: [item.name for item in kept if item.part == part] for part in VOC_SPLITS}
+    if not lists["train"] and not any(item.part is None for item in kept):
+        lists = {}               # nothing would be left to train on
+    for part, names in lists.items():
+        if names and not keeps_changes(out / f"{part}.txt"):
+            write_names(out / f"{part}.txt", names)
+    print(f"{out}: {len(kept)} images with masks" +
+          "".join(f", {len(names)} in {part}.txt" for part, names in lists.items() if names))
+    print_left_out(problems)
+
+
+if __name__ == "__main__":
+    run_script(convert, ARGS, __file__,
+               interrupted="interrupted, the data set is not whole; the same command goes on from here")
