@@ -2,6 +2,7 @@
 
     python infer.py IMAGE_DIR OUTPUT_DIR                         with model.pt
     python infer.py IMAGE_DIR OUTPUT_DIR --checkpoint runs/name/model.pt --resume
+    python infer.py IMAGE_DIR OUTPUT_DIR --overlay DIR           also pictures: the images with the classes drawn in
     python infer.py IMAGE_DIR OUTPUT_DIR --onnx model.onnx       what tools.export made of it, without PyTorch
     python infer.py IMAGE_DIR OUTPUT_DIR --score energy --reject 4.2      no mask for what looks unfamiliar
     torchrun --nproc-per-node 2 infer.py IMAGE_DIR OUTPUT_DIR    in several processes
@@ -18,6 +19,7 @@ if __name__ == "__main__":
 
 import contextlib
 import csv
+import itertools
 import time
 from argparse import Namespace
 from collections import deque
@@ -28,6 +30,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from predict import outline
 from segmenter import Segmenter
 from support.files import (
     STAMP,
@@ -42,7 +45,16 @@ from support.files import (
     write_image,
     write_whole,
 )
-from support.images import black_and_white, find_images, name_of, read_image, read_names, to_picture, to_values
+from support.images import (
+    black_and_white,
+    class_colours,
+    find_images,
+    name_of,
+    read_image,
+    read_names,
+    to_picture,
+    to_values,
+)
 from support.machine import RANK, WORLD
 from support.onnx_file import load_onnx
 
@@ -86,6 +98,29 @@ def write_mask(path: Path, indices: np.ndarray, classes: list[dict]) -> None:
         write_image(path, black_and_white(indices, classes))
     else:
         write_image(path, to_picture(indices, classes))
+
+
+def draw_overlay(image: np.ndarray, indices: np.ndarray, classes: list[dict]) -> np.ndarray:
+    """Return an image (H, W, 3) with its classes, indices (H, W), in their colours below their outline.
+
+    The background keeps its own colours, and so do two classes that are black and white.
+    """
+    tinted, colours = image, class_colours(classes)
+    background = np.array([entry["name"] == "background" for entry in classes])
+    if len(classes) > 2 or isinstance(classes[0].get("colour", classes[0]["value"]), list):
+        mixed = ((image.astype(np.uint16) + colours[indices]) // 2).astype(np.uint8)
+        tinted = np.where(background[indices][:, :, None], image, mixed)
+    return outline(tinted, indices)
+
+
+def write_results(paths: list[Path], missing: list[Path], image: np.ndarray, indices: np.ndarray,
+                  classes: list[dict]) -> None:
+    """Write those of [mask] or [mask, overlay] that are `missing`."""
+    for path in missing:
+        if path == paths[0]:
+            write_mask(path, indices, classes)
+        else:
+            write_image(path, draw_overlay(image, indices, classes))
 
 
 def remove(path: Path) -> None:
@@ -175,19 +210,24 @@ def segment_image(args: Namespace, segment: Segmenter, pixels: np.ndarray) -> tu
     return indices, score if score < args.reject else None
 
 
-def segment_all(args: Namespace, segment: Segmenter, images: list[Path], masks: dict[Path, Path]) -> Results:
-    """Segment these images and write their masks, {image: path}, while the next ones go on; returns the Results."""
-    folder, output = Path(args.images), Path(args.output)
+def segment_all(args: Namespace, segment: Segmenter, images: list[Path], results_of: dict[Path, list[Path]]) -> Results:
+    """Segment these images and write their results, {image: paths}, while the next ones go on; returns the Results."""
+    folder = Path(args.images)
     bar = tqdm(total=len(images), unit="image", disable=RANK > 0 or None)        # None: where nobody looks on
     results = Results(bar)
 
     def segment_one(image, pixels):
-        path = check_writable(output / masks[image], folder / image, args.onnx or args.checkpoint)
+        paths = results_of[image]
+        missing = [path for path in paths if not (args.resume and path.exists())]
+        for path in missing:
+            check_writable(path, folder / image, args.onnx or args.checkpoint)
         indices, too_low = segment_image(args, segment, pixels.result())
         if too_low is None:
-            results.writing.append((image, pool.submit(write_mask, path, indices, segment.classes)))
+            written = pool.submit(write_results, paths, missing, pixels.result(), indices, segment.classes)
+            results.writing.append((image, written))
         else:
-            remove(path)                     # an earlier run may have kept it
+            for path in missing:
+                remove(path)                 # an earlier run may have kept it
             results.reject(image, too_low)
 
     with ThreadPoolExecutor() as pool, bar:
@@ -204,19 +244,26 @@ def segment_all(args: Namespace, segment: Segmenter, images: list[Path], masks: 
 def infer(args: Namespace) -> list[str]:
     """Segment the directory that `args` name; returns a line for each image that failed."""
     keep_apart(args.output, args.images)
-    if Path(args.output).is_file():
-        raise BadInput(f"{args.output} is a file; expected a folder, for the masks")
+    folders = [args.output, args.overlay] if args.overlay else [args.output]
+    for folder, what in zip(folders, ["masks", "overlays"]):
+        if Path(folder).is_file():
+            raise BadInput(f"{folder} is a file; expected a folder, for the {what}")
+    for inner, outer in [(args.overlay, args.images), *itertools.permutations(folders, 2)] if args.overlay else []:
+        keep_apart(inner, outer)
     segment = open_segmenter(args)
     if segment.inexact:
         print(segment.inexact)
     images = choose_images(Path(args.images), args.only)
     masks = dict(zip(images, mask_paths(images, args.format, segment.classes)))
-    with one_writer(args.output) if RANK == 0 else contextlib.nullcontext():
-        return write_masks(args, segment, masks)
+    overlays = dict(zip(images, mask_paths(images, "jpg", segment.classes))) if args.overlay else {}
+    with contextlib.ExitStack() as stack:
+        for folder in folders if RANK == 0 else []:
+            stack.enter_context(one_writer(folder))
+        return write_masks(args, segment, masks, overlays)
 
 
-def write_masks(args: Namespace, segment: Segmenter, masks: dict[Path, Path]) -> list[str]:
-    """Segment images and write their masks, {image: path}; returns a line for each image that failed."""
+def write_masks(args: Namespace, segment: Segmenter, masks: dict[Path, Path], overlays: dict[Path, Path]) -> list[str]:
+    """Segment images and write their masks and overlays, {image: path}; returns a line for each image that failed."""
     began, output = time.perf_counter(), Path(args.output)
     renamed = sum(image != mask for image, mask in masks.items()) if args.format == "auto" else 0
     if renamed:
@@ -225,11 +272,13 @@ def write_masks(args: Namespace, segment: Segmenter, masks: dict[Path, Path]) ->
     if rejecting and RANK == 0:
         check_writable(listed, args.onnx or args.checkpoint)
     mine = list(masks)[RANK::WORLD]
+    paths = {image: [output / masks[image]] for image in mine}
+    for image in mine if overlays else []:
+        paths[image].append(Path(args.overlay) / overlays[image])
     if args.resume:
-        paths = {image: output / masks[image] for image in mine}
-        mine = [image for image, path in paths.items() if not (keeps_changes(path) or path.exists())]
+        mine = [image for image in mine if not all([keeps_changes(path) or path.exists() for path in paths[image]])]
 
-    results = segment_all(args, segment, mine, masks)
+    results = segment_all(args, segment, mine, paths)
 
     failures, rejected = sorted(of_all(results.failures)), sorted(of_all(results.rejected))
     done = len(of_all(results.done))
@@ -239,7 +288,8 @@ def write_masks(args: Namespace, segment: Segmenter, masks: dict[Path, Path]) ->
         remove(listed)           # of an earlier run: no image is rejected any more
     seconds = time.perf_counter() - began
     there = len(masks) - done - len(failures) - len(rejected)
-    print(f"{done} masks in {output}" + (f", {there} were there" if args.resume else "") +
+    print(f"{done} masks in {output}" + (f" with overlays in {args.overlay}" if overlays else "") +
+          (f", {there} were there" if args.resume else "") +
           (f", {len(rejected)} images rejected" if rejecting else "") +
           f"; {seconds:.1f} s on {'ONNX Runtime' if args.onnx else segment.device}, "
           f"{seconds / max(done + len(rejected), 1):.2f} s an image")

@@ -404,6 +404,8 @@ def infer_arguments(argv: list[str] | None = None, description: str | None = Non
     add("--onnx", metavar="FILE", help="what tools.export made of one, instead; no safe format: trust its author")
     add("--format", choices=["auto", "png", "jpg"], default="auto",
         help="of the masks (auto: the image's own wherever that can hold them; jpg: of several classes, to look at)")
+    add("--overlay", metavar="DIR",
+        help="also write each image with the classes' colours and outline, as .jpg, to look at (off)")
     add("--only", metavar="FILE", help="the images it names, without extension, one a line, as in test.txt (all)")
     add("--resume", action="store_true", help="leave out masks that are there already, whichever network made them")
     add("--reject", type=number(float, -1e9), metavar="THRESHOLD",

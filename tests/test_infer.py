@@ -200,6 +200,78 @@ def test_only_some(images, tmp_path):
     fails_in_one_line(inside("infer.py", "images", "b", "--only", "test.txt", cwd=tmp_path), "test.txt names absent")
 
 
+def overlays(tmp_path, *words):
+    return inside("infer.py", "images", "out", "--overlay", "look", *words, cwd=tmp_path)
+
+
+def outlined(indices):
+    """Whether a pixel has a neighbour of another class, by its sides."""
+    wide = np.pad(indices, 1, mode="edge")
+    sides = wide[1:-1, :-2], wide[1:-1, 2:], wide[:-2, 1:-1], wide[2:, 1:-1]
+    return np.any([side != indices for side in sides], axis=0)
+
+
+def test_overlays_show_the_image_the_colours_of_its_classes_and_their_outline(images, tmp_path):
+    for classes, values in [(2, [0, 255]), (3, [[0, 0, 0], [200, 0, 0], [0, 0, 200]])]:
+        table = [{"name": name, "value": value} for name, value in zip(["background", "a", "b"], values)]
+        torch.manual_seed(0)
+        model = tmp_path / "model.pt"
+        metadata = {"ignore": [], "mean": [0.5] * 3, "std": [0.2] * 3, "settings": {"flips": "all"}}
+        save_checkpoint(model, network(classes), classes=table, **metadata)
+        done = overlays(tmp_path)
+        assert done.returncode == 0 and f"{len(NAMES)} masks in out with overlays in look" in done.stdout, done.stderr
+        assert files(tmp_path / "look") == sorted(str(Path(name).with_suffix(".jpg")) for name in NAMES)
+        image, indices = read_image(images / "d.png").astype(int), expected(model, images / "d.png")
+        tinted = image.copy() if classes == 2 else np.where(
+            (indices == 0)[:, :, None], image, (image + np.array(values)[indices]) // 2
+        )  # fmt: skip
+        tinted[outlined(indices)] = 255, 0, 255
+        found = read_image(tmp_path / "look" / "d.jpg").astype(int)
+        assert np.abs(found - tinted).mean() < 3 < np.abs(found - image).mean()  # a JPEG is not exact
+        assert set(np.unique(indices)) == set(range(classes))
+
+
+def test_resume_makes_the_overlays_that_are_missing_and_leaves_masks_alone(images, tmp_path):
+    checkpoint(tmp_path / "model.pt", network(), [0, 255])
+    assert overlays(tmp_path).returncode == 0
+    before = {path: path.read_bytes() for part in ("out", "look") for path in (tmp_path / part).rglob("*.*")}
+    (tmp_path / "look" / "d.jpg").unlink()
+    (tmp_path / "out" / "e.tif").unlink()
+    (tmp_path / "out" / "d.png").write_bytes(b"corrected by hand")
+    (tmp_path / "look" / "f.jpg").write_bytes(b"a user's own")
+    before |= {tmp_path / "out" / "d.png": b"corrected by hand", tmp_path / "look" / "f.jpg": b"a user's own"}
+    done = overlays(tmp_path, "--resume")
+    assert done.returncode == 0 and "2 masks in out" in done.stdout and f"{len(NAMES) - 2} were there" in done.stdout
+    assert before == {path: path.read_bytes() for path in before}
+    again = overlays(tmp_path)
+    assert again.returncode == 1 and again.stderr.count("was not written by this program") == 2
+    assert before == {path: path.read_bytes() for path in before}
+
+
+def test_overlays_go_into_a_folder_of_their_own(images, tmp_path):
+    checkpoint(tmp_path / "model.pt", network(), [0, 255])
+    run = lambda *words: inside("infer.py", *words, cwd=tmp_path)
+    fails_in_one_line(run("images", "out", "--overlay", "images/x"), "images/x is inside images")
+    fails_in_one_line(run("images", "out", "--overlay", "out"), "out is inside out")
+    fails_in_one_line(run("images", "out/masks", "--overlay", "out"), "out/masks is inside out")
+    fails_in_one_line(
+        run("images", "out", "--overlay", "model.pt"), "model.pt is a file; expected a folder, for the ov"
+    )
+    shutil.copy(images / "photo.jpg", images / "d.jpg")
+    fails_in_one_line(run("images", "out", "--overlay", "look"), "d.jpg and d.png would both become d.jpg")
+    (images / "d.jpg").unlink()
+    with one_writer(tmp_path / "look"):
+        fails_in_one_line(run("images", "out", "--overlay", "look"), "look is being written to by another process")
+    assert files(tmp_path / "look") == files(tmp_path / "out") == []
+
+
+def test_what_is_rejected_gets_no_overlay(images, tmp_path):
+    checkpoint(tmp_path / "model.pt", network(), [0, 255])
+    assert overlays(tmp_path).returncode == 0
+    assert overlays(tmp_path, "--score", "energy", "--reject", "1e9").returncode == 0
+    assert files(tmp_path / "look") == [] and files(tmp_path / "out") == ["rejected.csv"]
+
+
 def test_a_unet_with_less_context_and_with_turns(images, tmp_path):
     torch.manual_seed(0)
     model = checkpoint(tmp_path / "unet.pt", UNet(3, 4, 2).eval(), [0, 1, 2], settings={"flips": "mirror"})

@@ -784,6 +784,7 @@ INFER = {
     "output": test_infer_segments_a_folder_into_another_with_the_checkpoint,
     "checkpoint": test_infer_segments_a_folder_into_another_with_the_checkpoint,
     "onnx": "tests/test_export.py::test_infer_runs_it_without_pytorch",
+    "overlay": "tests/test_infer.py::test_overlays_show_the_image_the_colours_of_its_classes_and_their_outline",
     "format": test_infer_writes_one_kind_of_file,
     "only": test_infer_takes_the_images_that_are_named,
     "resume": test_infer_leaves_alone_what_is_there,
