@@ -17,6 +17,7 @@ from pycocotools import coco
 from pycocotools import mask as codes
 
 import data
+from infer import write_mask
 from support.files import BadInput
 from support.images import read_classes
 
@@ -376,6 +377,19 @@ def test_masks_become_geojson_whose_rings_hold_the_centres_of_their_pixels(masks
             found[where] = {"cat": 1, "dog": 2}[feature["properties"]["classification"]["name"]]
             times += where
         assert (found == mask).all() and times.max() == 1
+
+
+def test_the_jpegs_that_infer_writes_of_two_classes_are_exact(tmp_path):
+    random, classes = np.random.default_rng(0), [{"name": "background", "value": 0}, {"name": "cat", "value": 255}]
+    mask = (random.random((HEIGHT // 4, WIDTH // 4)) < 0.4).repeat(4, 0).repeat(4, 1)
+    photo(tmp_path / "photos" / "a.jpg")
+    (tmp_path / "masks").mkdir()
+    write_mask(tmp_path / "masks" / "a.jpg", mask.astype(np.uint8), classes)
+    done = convert(tmp_path, "to-coco", "masks", "--images", "photos", "--out", "out.json")
+    assert done.returncode == 0, done.stderr
+    truth = coco.COCO(tmp_path / "out.json")
+    assert [one["name"] for one in truth.cats.values()] == ["foreground"]
+    assert (np.any([truth.annToMask(one) for one in truth.anns.values()], axis=0) == mask).all()
 
 
 def test_outlines_are_no_users_file_and_classes_may_be_found_by_value(masks, tmp_path):

@@ -1,38 +1,15 @@
 """Masks as outlines in the formats of annotation tools: COCO's, and GeoJSON. tools.convert is the command."""
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
-from skimage.measure import find_contours, label, regionprops
+from skimage.measure import approximate_polygon, find_contours, label, regionprops
 from tqdm import tqdm
 
+from evaluate import decide_classes, read_as
 from support import coco
 from support.files import BadInput, check_writable, keep_apart, one_writer, write_json
-from support.images import (
-    IGNORE,
-    class_colours,
-    find_classes,
-    image_size,
-    images_by_name,
-    in_threads,
-    print_left_out,
-    read_classes,
-    read_mask,
-    same_size,
-    to_indices,
-)
-
-
-def class_table(masks, file=None):
-    """Return (classes, values to ignore) of masks {name: path}: of the `file`, or found by their values."""
-    if file:
-        return read_classes(file)
-    return find_classes(in_threads(lambda path: (read_mask(path), path), masks.values())), []
-
-
-def table_beside(folder):
-    """Return the classes.json in a folder of masks or beside it, or None."""
-    paths = Path(folder, "classes.json"), Path(folder).resolve().parent / "classes.json"
-    return next((path for path in paths if path.is_file()), None)
+from support.images import IGNORE, class_colours, image_size, images_by_name, print_left_out, same_size
 
 
 def regions(indices, classes):
@@ -49,9 +26,14 @@ def regions(indices, classes):
 
 
 def read_masks(args):
-    """Return ({name: path}, classes, values to ignore) of the masks that `args` name. Raises BadInput."""
+    """Return ({name: path}, classes, function: path → class indices uint8 (H, W)) of the masks that `args` name.
+
+    They are read as evaluate.py reads them: the JPEG that infer.py makes of two classes is exact, too.
+    """
     masks = images_by_name(args.masks)
-    return masks, *class_table(masks, args.classes or table_beside(args.masks))
+    given = Namespace(masks=args.masks, classes=args.classes, threshold=None)
+    classes, ignore, _ = decide_classes(given, list(masks.values()))
+    return masks, classes, lambda path: read_as(path, classes, ignore, predicted=True)
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -72,7 +54,7 @@ def run_lengths(top, left, part, size):
 def to_coco(args):
     """Write the masks that `args` name as one COCO file. Raises BadInput."""
     coco.need_pycocotools()
-    masks, classes, ignore = read_masks(args)
+    masks, classes, read = read_masks(args)
     out = check_writable(args.out, endings=[".json"])
     images, problems = images_by_name(args.images), []
     categories = [{"id": number, "name": entry["name"], "supercategory": ""} for number, entry in enumerate(classes)
@@ -82,7 +64,7 @@ def to_coco(args):
         if name not in images:
             problems.append(("masks without an image", path.name))
             continue
-        indices = to_indices(read_mask(path), classes, path, ignore)
+        indices = read(path)
         same_size(images[name], image_size(images[name]), path, indices.shape)
         number = len(table["images"]) + 1
         table["images"].append({"id": number, "file_name": images[name].relative_to(args.images).as_posix(),
@@ -114,19 +96,20 @@ def rings(top, left, part):
     padded = np.pad(part, 1).astype(float)
     found = [contour[:, ::-1] - 0.5 + (left, top) for contour in find_contours(padded, 0.5)]
     extent = lambda ring: np.prod(np.ptp(ring, axis=0))
-    return [ring.tolist() for ring in sorted(found, key=extent, reverse=True)]
+    straight = 1e-6              # pixels: only corners stay of a straight line
+    return [approximate_polygon(ring, straight).tolist() for ring in sorted(found, key=extent, reverse=True)]
 
 
 def to_geojson(args):
     """Write each of the masks that `args` name as a GeoJSON file, in pixels from the upper left corner."""
     keep_apart(args.out, args.masks)
-    masks, classes, ignore = read_masks(args)
+    masks, classes, read = read_masks(args)
     out, colours = Path(args.out), class_colours(classes).tolist()
     with one_writer(out):
         for name, path in tqdm(masks.items(), unit="mask", disable=None):
             target = check_writable(out / f"{name}.geojson", path)
             features = []
-            for category, *region in regions(to_indices(read_mask(path), classes, path, ignore), classes):
+            for category, *region in regions(read(path), classes):
                 kind = {"name": classes[category]["name"], "color": colours[category]}           # as QuPath has it
                 features.append({"type": "Feature", "properties": {"objectType": "annotation", "classification": kind},
                                  "geometry": {"type": "Polygon", "coordinates": rings(*region)}})
