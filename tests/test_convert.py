@@ -420,6 +420,11 @@ def test_the_same_command_goes_on_and_another_is_refused(tmp_path):
     (tmp_path / "data" / "images" / "two.jpg").unlink()
     converted(tmp_path, "labelme", "source")
     assert contents(tmp_path / "data") == before
+    kept = (tmp_path / "source" / "one.json").read_text()
+    (tmp_path / "source" / "one.json").write_text(kept.replace("[10, 10]", "[11, 11]"))  # of the same size
+    done = convert(tmp_path, "labelme", "source", "--out", "data")
+    fails_in_one_line(done, "data was begun with another content of annotations")
+    (tmp_path / "source" / "one.json").write_text(kept)
     labelme(tmp_path / "source", "three", [("cat", "polygon", points(SQUARE), {})])
     done = convert(tmp_path, "labelme", "source", "--out", "data")
     fails_in_one_line(done, "data was begun with another set of files")

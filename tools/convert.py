@@ -22,6 +22,7 @@ if __name__ == "__main__":
 
 import base64
 import functools
+import hashlib
 import io
 import json
 import re
@@ -463,6 +464,16 @@ def make(out, item):
     return None
 
 
+def digest_of(paths):
+    """Return a digest of what files hold, as a short text: an outline can change without the size of its file."""
+    digest = hashlib.sha256()
+    for path in sorted(paths):
+        with open(path, "rb") as file:
+            while block := file.read(2**20):
+                digest.update(block)
+    return digest.hexdigest()[:16]
+
+
 def check_names(items):
     """Raise BadInput where two items would share a file; some systems do not tell A from a."""
     taken = {}
@@ -497,7 +508,8 @@ def convert(args):
             raise BadInput(f"{args.kind}: the classes {first_few(found.names)} cannot be taken: {error}") from None
     files = dict.fromkeys(path for item in found.items for path in (item.image, item.source))
     options = {name: getattr(args, name, "") for name in ("prefix", "suffix", "image_suffix")}
-    made_of = {"kind": args.kind, **options, "classes": found.names, "set of files": set_of_files(files)}
+    made_of = {"kind": args.kind, **options, "classes": found.names, "set of files": set_of_files(files),
+               "content of annotations": digest_of({item.source for item in found.items if item.draw})}
     with begin_folder(out, made_of):
         write_all(out, found, table)
     return None
