@@ -175,6 +175,8 @@ def test_labelme(tmp_path):
     labelme(source, "empty", [])
     labelme(source, "line", [("cat", "polygon", points(SQUARE), {}), ("dog", "line", [[1, 1], [9, 9]], {})])
     labelme(source, "turned", [("cat", "polygon", points(SQUARE), {})], imageHeight=WIDTH, imageWidth=HEIGHT)
+    labelme(source, "nan", [("dog", "circle", [[30, 30], [30, float("nan")]], {})])
+    labelme(source, "nameless", [(["cat"], "polygon", points(SQUARE), {})])
     labelme(source, "gone", [], imagePath="elsewhere\\none.jpg")
     (source / "other.json").write_text("[]")
     told = converted(tmp_path, "labelme", "source")
@@ -190,6 +192,7 @@ def test_labelme(tmp_path):
         "4 images with masks",
         "1 images with a shape without an area, a line of 2 points: line.jpg",
         "1 images of another size than the annotations say: turned.jpg",
+        "2 images with a damaged shape: nameless.jpg, nan.jpg",
         "1 files whose image is not there",
         "1 files that are not labelme's",
     ]:

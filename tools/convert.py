@@ -188,6 +188,8 @@ def draw_shapes(table, values, size):
         try:
             kind, points = shape.get("shape_type") or "polygon", np.array(shape["points"], float).reshape(-1, 2)
             value = values[shape["label"]]
+            if not np.isfinite(points).all():
+                raise ValueError
         except (AttributeError, KeyError, TypeError, ValueError):
             raise CannotDraw("images with a damaged shape") from None
         if kind == "polygon" and len(points) > 2:
@@ -306,7 +308,7 @@ def read_voc_mask(path, names, colours, size):
     classes = [{"name": name, "value": value} for value, name in enumerate(names)]
     if colours is None:
         if picture.mode not in ("P", "L"):
-            raise CannotDraw("images whose mask is coloured, without a labelmap.txt for the colours")
+            raise CannotDraw("images whose mask is neither grey nor of a palette, without a labelmap.txt")
         return to_indices(np.asarray(picture).astype(np.int32), classes, path, [IGNORE])
     classes = [{"name": name, "value": colour} for name, colour in zip(names, colours)]
     void = [] if [224, 224, 192] in colours else [[224, 224, 192]]
