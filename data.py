@@ -26,20 +26,22 @@ from support.files import BadInput
 from support.images import (
     IGNORE,
     SMALLEST,
+    are_coloured,
     evenly_spaced,
-    find_classes,
     first_few,
     hash_to_unit,
     head_and_length,
     image_size,
     images_by_name,
     in_threads,
+    palettes_differ,
     read_classes,
     read_image,
     read_mask,
     read_names,
     read_pair,
     same_size,
+    scan_classes,
     to_indices,
 )
 from support.machine import RANK
@@ -240,7 +242,7 @@ class PairInfo(NamedTuple):
 def inspect_pair(image_path: Path | str, mask_path: Path | str, classes: list[dict], ignore: list,
                  threshold: int | None, hold: bool) -> PairInfo:
     """Read a pair once and return its PairInfo. Raises BadInput for whatever is wrong with it."""
-    mask = to_indices(read_mask(mask_path, threshold), classes, mask_path, ignore)
+    mask = to_indices(read_mask(mask_path, threshold, are_coloured(classes)), classes, mask_path, ignore)
     image = read_image(image_path) if hold else None
     if image is not None:
         same_size(image_path, image.shape[:2], mask_path, mask.shape)
@@ -267,8 +269,7 @@ def load(source: Any, threshold: int | None = None, table: Path | str | None = N
         if table is None and (Path(source) / "classes.json").exists():
             table = Path(source) / "classes.json"
     sizes = check_sizes(images, masks)
-    classes, ignore = read_classes(table) if table else (
-        find_classes(in_threads(lambda mask: (read_mask(mask, threshold), mask), masks)), [])
+    classes, ignore = decide_classes(table, masks, threshold)
     hold = len(stems) == 1 or 4 * sum(height * width for height, width in sizes) <= memory * 1e9
     inspect = lambda pair: inspect_pair(pair[0], pair[1], classes, ignore, threshold, hold)
     infos = list(tqdm(in_threads(inspect, list(zip(images, masks))), total=len(stems), unit="pair", leave=False,
@@ -299,7 +300,17 @@ def load(source: Any, threshold: int | None = None, table: Path | str | None = N
     return TrainingData(training, validation, classes, ignore, digest.hexdigest(), held_out)
 
 
-def check_sizes(images: Sequence[Path | str], masks: Sequence[Path | str]) -> list[tuple[int, int]]:
+def decide_classes(table, masks, threshold):
+    """Return (classes, values to ignore): as the table says or, without one, as scanning the masks finds them."""
+    if not table:
+        return scan_classes(masks, threshold), []
+    classes, ignore = read_classes(table)
+    if threshold is None and not are_coloured(classes) and palettes_differ(masks):
+        print(f"palettes differ from mask to mask: as {table} lists no colours, a class is an index all the same")
+    return classes, ignore
+
+
+def check_sizes(images, masks):
     """Return (height, width) of each image. Raises BadInput where its mask has another size, or it is too small."""
     sizes = list(in_threads(image_size, images))
     for image, (height, width), mask, mask_size in zip(images, sizes, masks, in_threads(image_size, masks)):

@@ -23,18 +23,20 @@ import metrics
 from support.files import PICTURES, BadInput, check_writable, is_jpeg, write_json
 from support.images import (
     IGNORE,
+    are_coloured,
     brighter,
-    find_classes,
     first_few,
     foreground_index,
     images_by_name,
     in_threads,
     name_two_classes,
+    palettes_differ,
     read_classes,
     read_image,
     read_mask,
     read_names,
     same_size,
+    scan_classes,
     to_indices,
 )
 
@@ -84,10 +86,11 @@ def decide_classes(args: Namespace, truths: list[Path]) -> tuple[list[dict], lis
     if table and not args.threshold:
         print(f"classes as in {table}")
         return *read_classes(table), False
-    shares = list(in_threads(lambda path: black_or_white(path, args.threshold), truths))
+    by_colour = not args.threshold and palettes_differ(truths)
+    shares = [None] if by_colour else list(in_threads(lambda path: black_or_white(path, args.threshold), truths))
     if None in shares:
         print("classes as in the true masks")
-        return find_classes(in_threads(lambda path: (read_mask(path), path), truths)), [], False
+        return scan_classes(truths), [], False
     white, pixels = map(sum, zip(*shares))
     names = name_two_classes(pixels - white, white)  # as in training
     print("black and white masks; the foreground is " +
@@ -102,7 +105,7 @@ def read_as(path: Path, classes: list[dict], ignore: list, threshold: int | None
     With `any_encoding`, black and white masks may hold 0 and 1, 0 and 255 or be JPEGs; without, a mask holds
     the values of the classes, as in training.
     """
-    mask, values = read_mask(path, threshold), [entry["value"] for entry in classes]
+    mask, values = read_mask(path, threshold, are_coloured(classes)), [entry["value"] for entry in classes]
     brightest = np.max(values)
     if len(values) > 2 and is_jpeg(path):
         raise BadInput(f"{path} is a JPEG, which blurs values, and so cannot tell {len(values)} classes of the values "

@@ -280,19 +280,19 @@ def to_rgb(image: Image.Image, path: Path | str, background: str) -> np.ndarray:
         raise BadInput(f"{path} has the colour mode {image.mode}; expected grey, RGB, palette or CMYK") from None
 
 
-def read_mask(path: Path | str, threshold: int | None = None) -> np.ndarray:
+def read_mask(path, threshold=None, coloured=False):
     """Return a mask file's own values: int32 (H, W), or uint8 (H, W, 3) where it is really coloured.
 
-    A palette gives its indices, a 1-bit file 0 and 255, 16 bits what they hold; what is transparent is black.
-    With a threshold, what is at least as bright, on a scale of 0 to 255, becomes 255 and the rest 0. Raises
-    BadInput.
+    A palette gives its indices or, where the classes are `coloured`, its colours; a 1-bit file 0 and 255, 16
+    bits what they hold; what is transparent is black. With a threshold, what is at least as bright, on a scale
+    of 0 to 255, becomes 255 and the rest 0. Raises BadInput.
     """
     if threshold is not None:
         return np.where(read_image(path, background="black").mean(axis=2) >= threshold, 255, 0).astype(np.int32)
     image = open_image(path)
     if image.mode in ("1", "L"):
         mask = np.asarray(image.convert("L"))
-    elif image.mode == "P" or image.mode.startswith("I"):
+    elif image.mode == "P" and not coloured or image.mode.startswith("I"):
         mask = np.asarray(image)
     else:
         mask = to_rgb(image, path, background="black")
@@ -306,12 +306,78 @@ def value_codes(mask: np.ndarray) -> np.ndarray:
     return mask if mask.ndim == 2 else mask @ np.array([65536, 256, 1])
 
 
-def find_classes(masks: Iterable[tuple[np.ndarray, Path | str]]) -> list[dict]:
+def palette_of(path):
+    """Return an image file's palette, in whatever form it is stored, from the header alone; None without one."""
+    with decoding(path), Image.open(path) as image:
+        if image.mode != "P":
+            return None
+        if image.palette is None:                # a GIF's, which comes with the pixels
+            image.load()
+        return image.palette.rawmode, bytes(image.palette.palette), image.info.get("transparency")
+
+
+def used_colours(path):
+    """Return {index: colour as value_codes has it} of the indices that occur in a palette mask."""
+    indices, first = np.unique(read_mask(path), return_index=True)
+    colours = value_codes(read_mask(path, coloured=True))
+    colours = colours.ravel()[first] * (0x010101 if colours.max() < 256 else 1)
+    return dict(zip(indices.tolist(), colours.tolist()))
+
+
+def palettes_differ(paths, palettes=None):
+    """Return whether, over the masks at these paths, an index has several colours, or a colour several indices.
+
+    That is what programs do that make each file a palette of its own. Indices that do not occur do not count.
+    """
+    palettes = palettes or list(in_threads(palette_of, paths))
+    if len(set(palettes) - {None}) < 2:
+        return False
+    with_palette = [(path, palette) for path, palette in zip(paths, palettes) if palette]
+    used = {}                                    # palette → {index: colour}
+    for (_, palette), colours in zip(with_palette, in_threads(used_colours, [path for path, _ in with_palette])):
+        used.setdefault(palette, {}).update(colours)
+    colour_of, indices_of = {}, {}
+    for colours in used.values():
+        for index, colour in colours.items():
+            if colour_of.setdefault(index, colour) != colour:
+                return True
+        for colour in set(colours.values()):
+            indices = {index for index, other in colours.items() if other == colour}
+            if indices_of.setdefault(colour, indices).isdisjoint(indices):
+                return True
+            indices_of[colour] |= indices
+    return False
+
+
+def scan_classes(paths, threshold=None):
+    """Return the classes that the masks at these paths hold, as find_classes does. Prints where palettes differ.
+
+    Palette masks have classes by index, as their palettes may be for the eye only. Where the palettes
+    contradict each other, or other masks are coloured, they have classes by colour. Raises BadInput.
+    """
+    def scan(coloured):
+        return find_classes(in_threads(lambda path: (read_mask(path, threshold, coloured), path), paths), coloured)
+
+    palettes = [None] if threshold is not None else list(in_threads(palette_of, paths))
+    if palettes_differ(paths, palettes):
+        print("palettes differ from mask to mask: a class is a colour, not an index")
+        return scan(coloured=True)
+    classes = scan(coloured=False)
+    return scan(coloured=True) if any(palettes) and are_coloured(classes) else classes
+
+
+def are_coloured(classes):
+    """Return whether the values of these classes are colours."""
+    return bool(classes) and isinstance(classes[0]["value"], list)
+
+
+def find_classes(masks, coloured=False):
     """Return the classes of (mask, its path), …, by value: [{"name": "background", "value": 0}, …].
 
-    Two classes are named by name_two. Raises BadInput where the values cannot be classes.
+    Values are colours where a mask is coloured, or all are said to be. Two classes are named by
+    name_two_classes. Raises BadInput where the values cannot be classes.
     """
-    counts, coloured, path, files = Counter(), False, None, 0
+    counts, path, files = Counter(), None, 0
     for mask, path in masks:
         values, number = np.unique(value_codes(mask), return_counts=True)
         most = 2 if is_jpeg(path) else MAX_VALUES       # a JPEG invents values at edges
@@ -489,7 +555,7 @@ def to_picture(indices: np.ndarray, classes: list[dict]) -> np.ndarray:
 def read_pair(image_path: Path | str, mask_path: Path | str, classes: list[dict], ignore: Collection = (),
               threshold: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Return an image uint8 (H, W, 3) and its mask as class indices uint8 (H, W). Raises BadInput."""
-    image, mask = read_image(image_path), read_mask(mask_path, threshold)
+    image, mask = read_image(image_path), read_mask(mask_path, threshold, are_coloured(classes))
     same_size(image_path, image.shape[:2], mask_path, mask.shape[:2])
     return image, to_indices(mask, classes, mask_path, ignore)
 

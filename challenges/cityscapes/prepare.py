@@ -40,6 +40,7 @@ from support.files import (
     write_json,
 )
 from support.images import (
+    are_coloured,
     find_images,
     first_few,
     image_size,
@@ -154,7 +155,7 @@ def check(scene, layout, classes, ignore):
         size = image_size(scene.image)
         if scene.mask is None:
             return False
-        mask = read_mask(scene.mask)
+        mask = read_mask(scene.mask, coloured=are_coloured(classes))
         same_size(scene.image, size, scene.mask, mask.shape[:2])
         if layout == "camvid" and is_coloured(scene.mask, mask):
             mask = from_colours(mask, scene.mask)
