@@ -34,18 +34,17 @@ from support.images import (
     image_size,
     images_by_name,
     in_threads,
-    palettes_differ,
-    read_classes,
     read_image,
     read_mask,
     read_names,
     read_pair,
     same_size,
     scan_classes,
+    table_classes,
     to_indices,
 )
 from support.machine import RANK
-from support.pairs import find_affixes
+from support.notes import print_notes
 
 LISTS = "train", "val", "test"   # NAME.txt beside images/ and masks/
 STATISTICS = 500                 # images that mean and standard deviation are taken from, at most
@@ -255,7 +254,7 @@ def load(source: Any, threshold: int | None = None, table: Path | str | None = N
          memory: float = 2.0, least: int = 64, gap: int = 8, lists: Path | str | None = None) -> TrainingData:
     """Return the data set in `source`, a folder or (image path, mask path), as TrainingData. Prints what was found.
 
-    `table` is a file as read_classes reads it, else the folder's classes.json, else classes are found by
+    `table` is a file as table_classes reads it, else the folder's classes.json, else classes are found by
     scanning the masks. Images and masks that take at most `memory` GB together, as bytes, are held; others are
     decoded when needed. Of several pairs, whole ones are set apart to validate on, see split for the `share`
     and for the folder of `lists`, which may be another one; a single one is cut, see hold_out for `least` and
@@ -269,7 +268,7 @@ def load(source: Any, threshold: int | None = None, table: Path | str | None = N
         if table is None and (Path(source) / "classes.json").exists():
             table = Path(source) / "classes.json"
     sizes = check_sizes(images, masks)
-    classes, ignore = decide_classes(table, masks, threshold)
+    classes, ignore = table_classes(table, masks, threshold) if table else scan_classes(masks, threshold)
     hold = len(stems) == 1 or 4 * sum(height * width for height, width in sizes) <= memory * 1e9
     inspect = lambda pair: inspect_pair(pair[0], pair[1], classes, ignore, threshold, hold)
     infos = list(tqdm(in_threads(inspect, list(zip(images, masks))), total=len(stems), unit="pair", leave=False,
@@ -293,21 +292,12 @@ def load(source: Any, threshold: int | None = None, table: Path | str | None = N
         if not dataset.with_truth():
             raise BadInput(f"{source if not single else masks[0]}: no pixel to {purpose} has a truth, all are ignored; "
                            "expected some of a class")
+    print_notes()
     print_classes(classes, ignore, training.cumulative_counts[-1], validation.cumulative_counts[-1])
     digest = hashlib.sha256(training.cumulative_counts.tobytes() + validation.cumulative_counts.tobytes())
     for info in infos:
         digest.update(info.digest)
     return TrainingData(training, validation, classes, ignore, digest.hexdigest(), held_out)
-
-
-def decide_classes(table, masks, threshold):
-    """Return (classes, values to ignore): as the table says or, without one, as scanning the masks finds them."""
-    if not table:
-        return scan_classes(masks, threshold), []
-    classes, ignore = read_classes(table)
-    if threshold is None and not are_coloured(classes) and palettes_differ(masks):
-        print(f"palettes differ from mask to mask: as {table} lists no colours, a class is an index all the same")
-    return classes, ignore
 
 
 def check_sizes(images, masks):

@@ -31,14 +31,15 @@ from support.images import (
     in_threads,
     name_two_classes,
     palettes_differ,
-    read_classes,
     read_image,
     read_mask,
     read_names,
     same_size,
     scan_classes,
+    table_classes,
     to_indices,
 )
+from support.notes import print_notes
 
 
 def find_pairs(args: Namespace) -> tuple[list[tuple[str, Path, Path]], list[str], list[str]]:
@@ -85,12 +86,12 @@ def decide_classes(args: Namespace, truths: list[Path]) -> tuple[list[dict], lis
     table = args.classes or next((path for path in beside if path.exists()), None)
     if table and not args.threshold:
         print(f"classes as in {table}")
-        return *read_classes(table), False
+        return *table_classes(table, truths), False
     by_colour = not args.threshold and palettes_differ(truths)
     shares = [None] if by_colour else list(in_threads(lambda path: black_or_white(path, args.threshold), truths))
     if None in shares:
         print("classes as in the true masks")
-        return scan_classes(truths), [], False
+        return *scan_classes(truths), False
     white, pixels = map(sum, zip(*shares))
     names = name_two_classes(pixels - white, white)  # as in training
     print("black and white masks; the foreground is " +
@@ -211,6 +212,7 @@ def evaluate(args: Namespace) -> dict:
                "empty": [row["name"] for row in rows if row["iou"] is None], "without_prediction": missing,
                "without_truth": surplus, "images": rows}
     print_report(total, figures, classes)
+    print_notes()
     if report:
         write_json(report, figures)
     ordered = sorted((row["iou"], pair) for row, pair in zip(rows, pairs) if row["iou"] is not None)

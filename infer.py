@@ -56,6 +56,7 @@ from support.images import (
     to_values,
 )
 from support.machine import RANK, WORLD
+from support.notes import print_notes
 from support.onnx_file import load_onnx
 
 AHEAD = 4                        # images decoded, and masks not yet written, while the network works
@@ -293,6 +294,7 @@ def write_masks(args: Namespace, segment: Segmenter, masks: dict[Path, Path], ov
           (f", {len(rejected)} images rejected" if rejecting else "") +
           f"; {seconds:.1f} s on {'ONNX Runtime' if args.onnx else segment.device}, "
           f"{seconds / max(done + len(rejected), 1):.2f} s an image")
+    print_notes()
     return failures
 
 

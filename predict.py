@@ -18,6 +18,7 @@ import metrics
 from segmenter import Segmenter
 from support.files import PICTURES, BadInput, check_writable, write_image
 from support.images import foreground_index, read_image, read_pair, to_picture, to_values
+from support.notes import print_notes
 from support.sample import SAMPLE, write_sample
 
 SHIPPED = Path(__file__).with_name("checkpoints") / "fcn.pt"     # trained on the bundled sample, see README
@@ -50,7 +51,8 @@ def predict(args: Namespace) -> np.ndarray:
     print(f"{args.image}, {image.shape[1]}x{image.shape[0]} pixels, by {checkpoint}: " +
           ", ".join(f"{entry['name']} {share:.1%}" for entry, share in zip(segment.classes, shares)) +
           "; see " + ", ".join(str(path) for path in dict.fromkeys((out, lossless, overlay)) if path))
-    if truth is not None:
+    print_notes()
+    if args.mask:
         print_scores(truth, indices, segment.classes)
     return indices
 

@@ -12,18 +12,22 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, TiffImagePlugin
 
 from support.files import STAMP, BadInput, is_jpeg, write_text
+from support.notes import note
+from support.tiff import SAMPLES, colour_bands, note_bands, open_header, read_bands, tiff_nodata, tiff_size
 
 MAX_LENGTH = 65_500              # pixels a side: the most that a JPEG can hold
 MAX_VALUES = 16                  # distinct values in a mask; what holds more is not a mask but a picture of one
 MAX_CLASSES = 255                # class indices are bytes, and the last one, 255, means: no truth here
 SMALLEST = 16                    # pixels a side of an image to train on
 IGNORE = 255                     # the class index of pixels that have no truth: no loss, no score
+NO_DATA = -2**31                 # the value in a mask where the file says: no data, and names no value from 0 to 65535
+FULL = 65535                     # the highest value of 16 bits
 EXIF_AS_TEXT = b"Raw profile type exif", b"XML:com.adobe.xmp"           # in a PNG, beside its own way
 READABLE = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")   # what counts as an image in a folder
 
@@ -203,20 +207,31 @@ def decoding(path: Path | str) -> Iterator[None]:
         raise BadInput(f"{path} is no readable image ({reason}); expected a PNG, JPEG, TIFF, BMP or WebP") from error
 
 
-def open_image(path: Path | str) -> Image.Image:
-    """Return a decoded, upright PIL image. Raises BadInput, also above Pillow's limit of 89 megapixels."""
+def open_image(path):
+    """Return a decoded, upright PIL image, or the Bands of a TIFF file that Pillow does not read rightly.
+
+    Raises BadInput, also above Pillow's limit of 89 megapixels.
+    """
     with decoding(path):
-        image, limit = Image.open(path), Image.MAX_IMAGE_PIXELS
-        if limit and image.width * image.height > limit:
-            raise BadInput(f"{path} is too large; expected at most {limit} pixels")
+        image = open_header(path)
+        if image is None:
+            return read_bands(path)
+        if image.width * image.height > Image.MAX_IMAGE_PIXELS:
+            raise BadInput(f"{path} is too large; expected at most {Image.MAX_IMAGE_PIXELS} pixels")
         if max(image.size) > MAX_LENGTH:
             raise BadInput(f"{path} is {image.width}x{image.height} pixels; expected at most {MAX_LENGTH} a side")
+        if image.format == "TIFF":
+            note_bands(path, image.tag_v2.get(SAMPLES, 1), len(image.getbands()))
         return ImageOps.exif_transpose(image)           # decodes, too: a truncated file fails here
 
 
 def image_size(path: Path | str) -> tuple[int, int]:
     """Return (height, width) of an image file, upright, from its header alone. Raises BadInput."""
-    with decoding(path), Image.open(path) as image:
+    with decoding(path), contextlib.ExitStack() as stack:
+        image = open_header(path)
+        if image is None:
+            return tiff_size(path)
+        stack.enter_context(image)
         exif = png_exif(path) if image.format == "PNG" else image.getexif()
         size = image.size
         if isinstance(image, TiffImagePlugin.TiffImageFile):          # newer Pillows have turned that already
@@ -258,19 +273,18 @@ def read_image(path: Path | str, background: str = "white") -> np.ndarray:
 
     EXIF orientation is applied. Transparent pixels are composited on a background, so that colours hidden
     below them never show. 16-bit files are scaled to 8 bits (65535 → 255), never clipped; floats must lie in
-    [0, 1]. Of several frames the first is read. Raises BadInput.
+    [0, 1]. Of several frames the first is read, of several bands the first three. What a TIFF file says is no
+    data becomes black. Raises BadInput.
     """
     return to_rgb(open_image(path), path, background)
 
 
-def to_rgb(image: Image.Image, path: Path | str, background: str) -> np.ndarray:
-    """Return what read_image promises, for an image that open_image has decoded."""
-    if image.mode.startswith(("I", "F")):               # a single channel of 16 or 32 bits
-        with np.errstate(invalid="ignore"):             # of what is no number; the check that follows finds it
-            values, full = np.asarray(image).astype(np.float64), 1 if image.mode == "F" else 65535
-        if not (values.min() >= 0 and values.max() <= full):
-            raise BadInput(f"{path} holds values from {values.min():g} to {values.max():g}; expected 0 to {full}")
-        return np.repeat(np.rint(values * (255 / full)).astype(np.uint8)[:, :, None], 3, axis=2)
+def to_rgb(image, path, background):
+    """Return what read_image promises, for what open_image has decoded."""
+    if not isinstance(image, Image.Image):
+        image = bands_to_image(image, path)
+    if image.mode.startswith(("I", "F")):               # a single channel of 16 bits or more
+        return np.repeat(to_bytes(np.asarray(image), path)[:, :, None], 3, axis=2)
     try:
         if image.has_transparency_data:
             image = image.convert("RGBA")
@@ -280,16 +294,85 @@ def to_rgb(image: Image.Image, path: Path | str, background: str) -> np.ndarray:
         raise BadInput(f"{path} has the colour mode {image.mode}; expected grey, RGB, palette or CMYK") from None
 
 
+def to_bytes(values, path, known=True):
+    """Return numbers as uint8: those of 8 bits as they are, floats from 0 to 1 and others from 0 to 65535 scaled.
+
+    Where they are not `known`, they become 0. Raises BadInput for what lies beyond.
+    """
+    full = 1 if values.dtype.kind == "f" else 255 if values.itemsize == 1 else FULL
+    with np.errstate(invalid="ignore"):                 # of what is no number; the check that follows finds it
+        values = values.astype(np.float64)
+        chosen = values if np.all(known) or not np.any(known) else values[known]
+    if not (chosen.min() >= 0 and chosen.max() <= full):
+        raise BadInput(f"{path} holds values from {chosen.min():g} to {chosen.max():g}; expected 0 to {full}")
+    if chosen is not values:
+        note(path, "what it marks as no data is read as black")
+        values[~known] = 0
+    return np.rint(values * (255 / full)).astype(np.uint8)
+
+
+def bands_to_image(bands, path):
+    """Return the Bands of a TIFF file as a PIL image of 8 bits. Raises BadInput for values out of their range."""
+    colours = colour_bands(path, bands)
+    if colours.dtype == np.uint16 and colours.shape[2] == 3:          # as Pillow reads them where they are not planar
+        colours, known = (colours >> 8).astype(np.uint8), bands.known
+        if not known.all() and known.any() and colours[~known].any():
+            note(path, "what it marks as no data is read as black")
+            colours[~known] = 0
+    else:
+        colours = to_bytes(colours, path, bands.known)
+    image = Image.fromarray(colours if colours.shape[2] == 3 else colours[:, :, 0])
+    if bands.alpha:
+        opacity = bands.values[:, :, -1]
+        image.putalpha(Image.fromarray((opacity >> 8 * (opacity.itemsize - 1)).astype(np.uint8)))
+    return image
+
+
+def bands_to_mask(bands, path):
+    """Return the Bands of a TIFF file as read_mask returns a mask. Raises BadInput for what is no whole number."""
+    values = colour_bands(path, bands)
+    if values.shape[2] == 3 and not (values == values[:, :, :1]).all():
+        if values.dtype.kind == "f" or values.itemsize > 2:
+            raise BadInput(f"{path} holds colours of {values.dtype}; expected 8 bits, or one value for each class")
+        return np.asarray(bands_to_image(bands, path).convert("RGB"))
+    values, known = values[:, :, 0], bands.known
+    if values.dtype != np.uint64:
+        values = values.astype(np.float64 if values.dtype.kind == "f" else np.int64)
+    with np.errstate(invalid="ignore"):
+        if values.dtype.kind == "f" and (values != np.rint(values))[known].any():
+            fraction = values[known][(values != np.rint(values))[known]][0]
+            raise BadInput(f"{path} holds {fraction:g}; expected a whole number for each class, or --threshold 128, "
+                           "which makes two of brightness from 0 to 1")
+        named = bands.nodata is not None and 0 <= bands.nodata <= FULL       # then it may well be a class
+        mask = np.where(known | (named & (values == values)), values, 0)
+        if mask.min() < -FULL or mask.max() > 2**31 - 1:
+            raise BadInput(f"{path} holds values from {mask.min():g} to {mask.max():g}; expected 0 to {FULL}")
+        return np.where(known | (named & (values == values)), mask, NO_DATA).astype(np.int32)
+
+
+def nodata_values(paths):
+    """Return the values from 0 to 65535 that TIFF files say stand for no data, each once, in order."""
+    def nodata_of(path):
+        with decoding(path):
+            return tiff_nodata(path)
+
+    values = set(in_threads(nodata_of, paths)) - {None}
+    return sorted(int(value) for value in values if 0 <= value <= FULL and value.is_integer())
+
+
 def read_mask(path, threshold=None, coloured=False):
     """Return a mask file's own values: int32 (H, W), or uint8 (H, W, 3) where it is really coloured.
 
     A palette gives its indices or, where the classes are `coloured`, its colours; a 1-bit file 0 and 255, 16
-    bits what they hold; what is transparent is black. With a threshold, what is at least as bright, on a scale
-    of 0 to 255, becomes 255 and the rest 0. Raises BadInput.
+    bits what they hold, floats that are whole numbers these; what is transparent is black. What a TIFF file
+    says is no data is NO_DATA, unless that has a value from 0 to 65535. With a threshold, what is at least as
+    bright, on a scale of 0 to 255, becomes 255 and the rest 0. Raises BadInput.
     """
     if threshold is not None:
         return np.where(read_image(path, background="black").mean(axis=2) >= threshold, 255, 0).astype(np.int32)
     image = open_image(path)
+    if not isinstance(image, Image.Image):
+        return bands_to_mask(image, path)
     if image.mode in ("1", "L"):
         mask = np.asarray(image.convert("L"))
     elif image.mode == "P" and not coloured or image.mode.startswith("I"):
@@ -308,8 +391,8 @@ def value_codes(mask: np.ndarray) -> np.ndarray:
 
 def palette_of(path):
     """Return an image file's palette, in whatever form it is stored, from the header alone; None without one."""
-    with decoding(path), Image.open(path) as image:
-        if image.mode != "P":
+    with decoding(path), open_header(path) or contextlib.nullcontext() as image:
+        if image is None or image.mode != "P":
             return None
         if image.palette is None:                # a GIF's, which comes with the pixels
             image.load()
@@ -350,20 +433,49 @@ def palettes_differ(paths, palettes=None):
 
 
 def scan_classes(paths, threshold=None):
-    """Return the classes that the masks at these paths hold, as find_classes does. Prints where palettes differ.
+    """Return (classes, values to ignore) of the masks at these paths. Prints what was decided about them.
 
     Palette masks have classes by index, as their palettes may be for the eye only. Where the palettes
-    contradict each other, or other masks are coloured, they have classes by colour. Raises BadInput.
+    contradict each other, or other masks are coloured, they have classes by colour. A value that TIFF files
+    say is no data is ignored where two others are left. Raises BadInput.
     """
     def scan(coloured):
-        return find_classes(in_threads(lambda path: (read_mask(path, threshold, coloured), path), paths), coloured)
+        return count_values(in_threads(lambda path: (read_mask(path, threshold, coloured), path), paths), coloured)
 
     palettes = [None] if threshold is not None else list(in_threads(palette_of, paths))
-    if palettes_differ(paths, palettes):
+    by_colour = palettes_differ(paths, palettes)
+    if by_colour:
         print("palettes differ from mask to mask: a class is a colour, not an index")
-        return scan(coloured=True)
-    classes = scan(coloured=False)
-    return scan(coloured=True) if any(palettes) and are_coloured(classes) else classes
+    found = scan(by_colour)
+    if found.coloured and not by_colour and any(palettes):
+        found = scan(coloured=True)
+    void = [] if found.coloured or threshold is not None else nodata_values(paths)
+    void = [value for value in void if value in found.counts]
+    if void and len(found.counts) - len(void) < 2:
+        print(f"{', '.join(map(str, void))}: no data, the TIFF files say; but then one class is left, so it is one")
+        void = []
+    elif void:
+        print(f"{', '.join(map(str, void))}: no data, the TIFF files say, and so ignored")
+    for value in void:
+        del found.counts[value]
+    return name_classes(found), void
+
+
+def table_classes(table, paths, threshold=None):
+    """Return (classes, values to ignore) of a class table, for the masks at these paths; prints what is odd.
+
+    A value that TIFF files say is no data, and that the table does not list, is ignored. Raises BadInput.
+    """
+    classes, ignore = read_classes(table)
+    if threshold is not None or are_coloured(classes):
+        return classes, ignore
+    if palettes_differ(paths):
+        print(f"palettes differ from mask to mask: as {table} lists no colours, a class is an index all the same")
+    known = [entry["value"] for entry in classes] + ignore
+    void = [value for value in nodata_values(paths) if value not in known]
+    if void:
+        print(f"{', '.join(map(str, void))}: no data, the TIFF files say, and so ignored")
+    return classes, ignore + void
 
 
 def are_coloured(classes):
@@ -371,15 +483,35 @@ def are_coloured(classes):
     return bool(classes) and isinstance(classes[0]["value"], list)
 
 
-def find_classes(masks, coloured=False):
+class Values(NamedTuple):
+    """The values that masks hold."""
+
+    counts: Counter              # value, or colour as value_codes has it → pixels
+    coloured: bool               # whether they are colours
+    last: object                 # the path of the last mask
+    files: int                   # masks
+
+
+def find_classes(masks):
     """Return the classes of (mask, its path), …, by value: [{"name": "background", "value": 0}, …].
 
-    Values are colours where a mask is coloured, or all are said to be. Two classes are named by
-    name_two_classes. Raises BadInput where the values cannot be classes.
+    Two classes are named by name_two_classes. Raises BadInput where the values cannot be classes.
+    """
+    return name_classes(count_values(masks))
+
+
+def count_values(masks, coloured=False):
+    """Return the Values of (mask, its path), …: colours where a mask is coloured, or all are said to be.
+
+    Raises BadInput where they cannot be classes.
     """
     counts, path, files = Counter(), None, 0
     for mask, path in masks:
         values, number = np.unique(value_codes(mask), return_counts=True)
+        if values[0] == NO_DATA:
+            values, number = values[1:], number[1:]
+        if not len(values):
+            continue
         most = 2 if is_jpeg(path) else MAX_VALUES       # a JPEG invents values at edges
         if len(values) > most:
             raise BadInput(f"{path} holds {len(values)} different values; expected one for each class, at most {most}; "
@@ -397,9 +529,17 @@ def find_classes(masks, coloured=False):
             values = values * 0x010101
         counts.update(dict(zip(values.tolist(), number.tolist())))
         files += 1
-    present = [[code >> 16, code >> 8 & 255, code & 255] if coloured else code for code in sorted(counts)]
-    if len(present) == 1:
-        raise BadInput(f"{path} holds a single value, {present[0]}" + f", and so do all {files} masks" * (files > 1) +
+    if not counts:
+        raise BadInput(f"{path} holds no data" + "; expected a value for each class, at least two")
+    return Values(counts, coloured, path, files)
+
+
+def name_classes(found):
+    """Return the classes of the Values of masks, see find_classes. Raises BadInput for one value, or too many."""
+    counts, coloured, path, files = found
+    values = [[code >> 16, code >> 8 & 255, code & 255] if coloured else code for code in sorted(counts)]
+    if len(values) == 1:
+        raise BadInput(f"{path} holds a single value, {values[0]}" + f", and so do all {files} masks" * (files > 1) +
                        "; expected one for each class, at least two")
     if len(present) > MAX_VALUES:
         raise BadInput(f"{path} and the other masks hold {len(present)} different values together; expected one for "
@@ -499,6 +639,7 @@ def to_indices(mask: np.ndarray, classes: list[dict], path: Path | str, ignore: 
     index = np.zeros(2**24 + 1, np.uint16)              # code → index + 1; 0, as in the last one, is unknown
     index[value_codes(np.array([known]))[0]] = [*range(1, len(classes) + 1), *[IGNORE + 1] * len(ignore)]
     found = index[np.clip(number, -1, 2**24)]           # what no code can be falls on the last one
+    found[number == NO_DATA] = IGNORE + 1
     if not found.all():
         y, x = np.argwhere(found == 0)[0]
         raise BadInput(f"{path} holds {mask[y, x].tolist()} at x={x}, y={y}; "

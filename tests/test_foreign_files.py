@@ -1,14 +1,19 @@
 """Files as other programs write them: what is read of them is what NumPy and tifffile find there."""
 
+import itertools
 import json
 
 import numpy as np
 import pytest
+import tifffile
 from conftest import inside, write_pair
 from PIL import Image
 
 from data import load
-from support.images import read_pair, scan_classes
+from support.files import BadInput
+from support.images import IGNORE, image_size, read_image, read_mask, read_pair, scan_classes, to_indices
+
+pytestmark = pytest.mark.filterwarnings("ignore:Corrupt EXIF data:UserWarning")  # of Pillow, in a big-endian BigTIFF
 
 COLOURS = np.array([(0, 0, 0), (255, 0, 0), (0, 0, 255), (9, 9, 9)], np.uint8)  # of four classes
 
@@ -58,7 +63,7 @@ def test_palettes_that_agree_on_what_occurs_leave_the_indices_classes(tmp_path, 
     save_palette(paths[0], np.array([[0, 1], [1, 0]]), (0, 1, 2, 3))
     save_palette(paths[1], np.array([[0, 1], [1, 0]]), (0, 1, 3, 2))  # what it has in another order does not occur
     Image.fromarray(np.array([[0, 1], [2, 2]], np.uint8)).save(paths[2])  # no palette
-    assert [one["value"] for one in scan_classes(paths)] == [0, 1, 2]
+    assert [one["value"] for one in scan_classes(paths)[0]] == [0, 1, 2]
     assert not capsys.readouterr().out
 
 
@@ -67,7 +72,7 @@ def test_a_colour_that_has_another_index_in_each_file_is_one_class(tmp_path, cap
     save_palette(paths[0], np.array([[0, 1]]), (0, 1, 2, 3))
     save_palette(paths[1], np.array([[0, 1]]), (0, 2, 1, 3))  # red is the index 2 here, and no index has two colours
     assert np.array(Image.open(paths[1])).tolist() == [[0, 2]]
-    assert [one["value"] for one in scan_classes(paths)] == [[0, 0, 0], [255, 0, 0]]
+    assert [one["value"] for one in scan_classes(paths)[0]] == [[0, 0, 0], [255, 0, 0]]
     assert "a class is a colour, not an index" in capsys.readouterr().out
 
 
@@ -78,11 +83,11 @@ def test_palettes_of_greys_and_palettes_beside_coloured_masks_are_colours_too(tm
     )
     for path, order in zip(paths, [(0, 3, 1, 2), (3, 0, 1, 2)]):
         save_palette(path, np.array([[0, 3]]), order, greys.astype(np.uint8))
-    classes = scan_classes(paths)
+    classes, _ = scan_classes(paths)
     assert [one["value"] for one in classes] == [[0, 0, 0], [255, 255, 255]]
     save_palette(paths[0], np.array([[0, 1]]), (0, 1, 2, 3))
     Image.fromarray(COLOURS[[[0, 2]]]).save(paths[1])
-    assert [one["value"] for one in scan_classes(paths)] == [[0, 0, 0], [0, 0, 255], [255, 0, 0]]
+    assert [one["value"] for one in scan_classes(paths)[0]] == [[0, 0, 0], [0, 0, 255], [255, 0, 0]]
 
 
 def test_a_table_without_colours_makes_indices_classes_and_says_that_palettes_differ(tmp_path, capsys):
@@ -105,3 +110,193 @@ def test_evaluate_compares_palettes_by_colour(tmp_path, count):
             save_palette(path, (colours != 0).any(axis=2).astype(int), (0, 1)[:: (-1) ** number], COLOURS[[0, 1]])
     done = inside("evaluate.py", tmp_path / "predicted/masks", tmp_path / "true/masks", cwd=tmp_path)
     assert done.returncode == 0 and "palettes differ" in done.stdout and "accuracy 1.0000" in done.stdout, done
+
+
+# ---------------------------------------------------------------------------------------------------
+# TIFF
+
+KINDS = ["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float16", "float32", "float64"]
+
+
+def layouts(bands):
+    """The ways to store so many bands: options of tifffile.imwrite."""
+    orders = [False, True] if bands > 1 else [False]
+    colours = ["minisblack", "rgb"] if bands > 2 else ["minisblack"]
+    ways = itertools.product(orders, colours, [None, "deflate"], [None, (16, 16)], "<>", [False, True])
+    for planar, photometric, compression, tile, byteorder, bigtiff in ways:
+        yield (
+            planar,
+            {
+                "photometric": photometric,
+                "planarconfig": ("separate" if planar else "contig") if bands > 1 else None,
+                "compression": compression,
+                "tile": tile,
+                "byteorder": byteorder,
+                "bigtiff": bigtiff,
+            },
+        )
+
+
+@pytest.mark.parametrize("bands", [1, 3, 4, 6])
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_tiff_is_read_as_numpy_computes_it(tmp_path, kind, bands):
+    random, path = np.random.default_rng(0), tmp_path / "a.tif"
+    most = {"uint8": 255, "int8": 127, "int16": 32767, "float16": 1, "float32": 1, "float64": 1}.get(kind, 65535)
+    pixels = (random.random((20, 37, bands)) * most).astype(kind)
+    classes = random.integers(0, 5, (20, 37)).astype(kind)
+    if most == 1:
+        expected = np.rint(pixels.astype(float) * 255)
+    elif most <= 255:
+        expected = pixels
+    elif kind == "uint16" and bands > 1:
+        expected = pixels // 256  # as Pillow does it where it can read such a file
+    else:
+        expected = np.rint(pixels.astype(float) * 255 / 65535)
+    expected = np.broadcast_to(expected[:, :, : 1 if bands == 1 else 3], (20, 37, 3)).astype(np.uint8)
+    for planar, options in layouts(bands):
+        tifffile.imwrite(path, pixels.transpose(2, 0, 1) if planar else pixels.squeeze(), **options)
+        assert image_size(path) == (20, 37), options
+        if bands == 4 and options["photometric"] == "rgb" and kind in ("uint8", "uint16"):  # the fourth is opacity
+            continue
+        assert np.array_equal(read_image(path), expected), options
+        if bands == 1:
+            tifffile.imwrite(path, classes, **options)
+            mask = read_mask(path)
+            assert mask.dtype == np.int32 and np.array_equal(mask, classes), options
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint16"])
+def test_opacity_hides_colours_in_any_layout(tmp_path, kind):
+    pixels = np.random.default_rng(0).integers(0, np.iinfo(kind).max + 1, (20, 37, 4)).astype(kind)
+    pixels[:, :, 3] = np.where(np.arange(37) < 20, 0, np.iinfo(kind).max)
+    for planar, options in layouts(4):
+        if options["photometric"] == "rgb":
+            stored = pixels.transpose(2, 0, 1) if planar else pixels
+            tifffile.imwrite(tmp_path / "a.tif", stored, extrasamples=["unassalpha"], **options)
+            found = read_image(tmp_path / "a.tif")
+            assert (found[:, :20] == 255).all()
+            assert np.array_equal(found[:, 20:], pixels[:, 20:, :3] >> 8 * (pixels.itemsize - 1)), options
+
+
+TURNED = {  # by EXIF's numbers
+    1: lambda pixels: pixels,
+    2: np.fliplr,
+    3: lambda pixels: np.rot90(pixels, 2),
+    4: np.flipud,
+    5: np.transpose,
+    6: lambda pixels: np.rot90(pixels, -1),
+    7: lambda pixels: np.rot90(pixels, 2).T,
+    8: np.rot90,
+}
+
+
+@pytest.mark.parametrize("orientation", TURNED)
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.int64, np.float32])
+def test_orientation_is_the_same_whoever_reads_the_file(tmp_path, orientation, kind):
+    pixels, path = np.random.default_rng(0).integers(0, 256, (20, 37)).astype(kind), tmp_path / "a.tif"
+    for options in [{}, {"compression": "deflate"}, {"tile": (16, 16)}, {"rowsperstrip": 5}]:
+        tifffile.imwrite(path, pixels, extratags=[(274, "H", 1, orientation, True)], **options)
+        assert np.array_equal(read_mask(path), TURNED[orientation](pixels)), options
+        assert image_size(path) == TURNED[orientation](pixels).shape
+
+
+def float_masks(folder, nodata, kind=np.float32, values=(0, 1, 2, np.nan)):
+    """A data set of masks as QGIS writes them: floats, and a tag with the value that stands for no data."""
+    for number in range(4):
+        write_pair(folder, f"n{number}", number, values=(0, 1, 2, 3))
+        path = folder / "masks" / f"n{number}.png"
+        mask = np.array(values, kind)[np.array(Image.open(path))]
+        tags = [(42113, "s", 0, nodata, True)] if nodata else []
+        tifffile.imwrite(path.with_suffix(".tif"), mask, extratags=tags)
+        path.unlink()
+
+
+@pytest.mark.parametrize(
+    "nodata, value, kind",
+    [
+        ("-9999", -9999, np.float32),
+        ("nan", np.nan, np.float64),
+        ("-3.4028234663852886e+38", -3.4028234663852886e38, np.float32),
+        ("-32768", -32768, np.int16),
+        ("255", 255, np.uint8),
+        ("255", 255, np.float64),
+        (None, np.nan, np.float32),
+    ],
+)
+@pytest.mark.parametrize("table", [False, True])
+def test_no_data_is_ignored(tmp_path, capsys, nodata, value, kind, table):
+    float_masks(tmp_path, nodata, kind, (0, 1, 2, value))
+    if table:
+        rows = [{"name": name, "value": number} for number, name in enumerate("abc")]
+        (tmp_path / "classes.json").write_text(json.dumps({"classes": rows}))
+    found = load(str(tmp_path))
+    assert [one["value"] for one in found.classes] == [0, 1, 2]
+    assert found.ignore == ([255] if value == 255 else [])
+    assert ("255: no data, the TIFF files say, and so ignored" in capsys.readouterr().out) == (value == 255)
+    for number in range(4):
+        path = tmp_path / "masks" / f"n{number}.tif"
+        stored = tifffile.imread(path)
+        unknown = np.isnan(stored) if np.isnan(value) else stored == kind(value)
+        mask = to_indices(read_mask(path), found.classes, path, found.ignore)
+        assert (mask[:5, :9] == IGNORE).all() and np.array_equal(mask == IGNORE, unknown)
+        assert np.array_equal(mask[~unknown], stored[~unknown])
+
+
+def test_what_is_no_data_but_one_of_two_values_stays_a_class(tmp_path, capsys):
+    float_masks(tmp_path, "0", np.uint8, (0, 1, 1, 0))
+    found = load(str(tmp_path))
+    assert [one["value"] for one in found.classes] == [0, 1] and found.ignore == []
+    assert "0: no data, the TIFF files say; but then one class is left" in capsys.readouterr().out
+
+
+def test_no_data_in_an_image_is_black_and_said(tmp_path, capsys):
+    float_masks(tmp_path, None, np.uint8, (0, 1, 2, 2))
+    for path in (tmp_path / "images").iterdir():
+        pixels = np.array(Image.open(path)).astype(np.float32) / 255
+        pixels[3:9, 2:7] = -9999
+        tifffile.imwrite(
+            path.with_suffix(".tif"), pixels, photometric="rgb", extratags=[(42113, "s", 0, "-9999", True)]
+        )
+        path.unlink()
+        found = read_image(path.with_suffix(".tif"))
+        assert (found[3:9, 2:7] == 0).all() and np.array_equal(found[9:], np.rint(pixels[9:] * 255))
+    load(str(tmp_path))
+    assert ".tif and 3 more: what it marks as no data is read as black" in capsys.readouterr().out
+
+
+def test_bands_that_are_left_out_are_said_once(tmp_path, capsys):
+    float_masks(tmp_path, None, np.uint8, (0, 1, 2, 2))
+    for number, path in enumerate((tmp_path / "images").iterdir()):
+        colours = np.array(Image.open(path))
+        plain = {"photometric": "rgb", "extrasamples": ["unspecified"] * (1 + number % 2)}
+        path.unlink()
+        tifffile.imwrite(path.with_suffix(".tif"), np.dstack([colours, colours])[:, :, : 4 + number % 2], **plain)
+        assert np.array_equal(read_image(path.with_suffix(".tif")), colours)
+    load(str(tmp_path))
+    told = capsys.readouterr().out
+    assert told.count("of its 5 bands the first three are read") == 1 and told.count("and 1 more: of its") == 2
+
+
+def test_masks_that_are_no_classes_are_refused(tmp_path):
+    for array, words in [
+        (np.full((4, 4), 0.5), "holds 0.5; expected a whole number"),
+        (np.full((4, 4), 2**40), "expected 0 to 65535"),
+        (np.full((4, 4), -(2**40)), "expected 0 to 65535"),
+        (np.random.default_rng(0).random((4, 4, 3)), "colours of float64"),
+        (np.full((4, 4), 1j), "complex128"),
+    ]:
+        tifffile.imwrite(tmp_path / "a.tif", array, photometric="rgb" if array.ndim == 3 else "minisblack")
+        with pytest.raises(BadInput) as caught:
+            read_mask(tmp_path / "a.tif")
+        assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_damaged_files_for_tifffile_are_refused(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 60000, (3, 90, 80)).astype(np.uint16)
+    for options in [{}, {"tile": (16, 16)}, {"compression": "deflate"}, {"compression": "deflate", "tile": (16, 16)}]:
+        tifffile.imwrite(tmp_path / "a.tif", pixels.astype(np.int32), photometric="rgb", **options)
+        whole = (tmp_path / "a.tif").read_bytes()
+        for share in (0.02, 0.5, 0.95):
+            (tmp_path / "cut.tif").write_bytes(whole[: int(share * len(whole))])
+            with pytest.raises(BadInput, match="cut.tif is no readable image"):
+                read_image(tmp_path / "cut.tif")

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from conftest import ROOT
 from hypothesis import given, settings
@@ -711,7 +712,7 @@ def image_files():
     colours += random.integers(0, 9, colours.shape, np.uint8)
     rgb, grey = Image.fromarray(colours), Image.fromarray(colours[:, :, 0])
     deep = Image.fromarray(colours[:, :, 0].astype(np.uint16) * 257)
-    fine = Image.fromarray((colours[:, :, 0] / 255).astype(np.float32))
+    fine = Image.fromarray((colours[:, :, 0] > 127).astype(np.float32))
     exif, note, alpha = Image.Exif(), PngImagePlugin.PngInfo(), rgb.copy()
     exif[ExifTags.Base.Orientation] = 6
     note.add_text("Raw profile type exif", f"\nexif\n{9:8}\n{exif.tobytes().hex()}\n", zip=True)
@@ -729,6 +730,12 @@ def image_files():
     kinds += [("BMP", image, {}) for image in (rgb, grey, rgb.quantize(8), grey.convert("1"))]
     kinds += [("WEBP", rgb, {}), ("WEBP", alpha, {"lossless": True}), ("WEBP", rgb, {"exif": exif})]
     found = [interlaced_png(colours[:, :, 0]), tiled_tiff(colours[:, :, 0])]
+    for options in [{"dtype": "int64"}, {"dtype": "float64", "compression": "deflate"}, {"bigtiff": True}]:
+        file = io.BytesIO()
+        array = (colours[:, :, 0] > 127).astype(options.pop("dtype", "uint16"))
+        planes = np.stack([array] * 3) if "bigtiff" in options else array
+        tifffile.imwrite(file, planes, photometric="rgb" if planes.ndim == 3 else "minisblack", **options)
+        found.append(file.getvalue())
     for kind, image, options in kinds:
         file = io.BytesIO()
         image.save(file, kind, **options)

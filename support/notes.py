@@ -1,0 +1,21 @@
+"""Remarks on files, made while they are read, and printed once a run: a line for each remark, not for each file."""
+import threading
+
+from support.mistakes import printable
+
+FOUND, LOCK = {}, threading.Lock()       # remark → the paths of the files that it is about
+
+
+def note(path, remark):
+    """Remember a remark on a file; a file that is read again counts once. The remark goes on after "file: "."""
+    with LOCK:
+        FOUND.setdefault(remark, {})[str(path)] = None
+
+
+def print_notes():
+    """Print each remark, with its file and how many more there are like it, and forget it."""
+    with LOCK:
+        for remark, paths in FOUND.items():
+            more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+            print(f"{printable(next(iter(paths)))}{more}: {remark}")
+        FOUND.clear()

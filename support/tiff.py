@@ -1,0 +1,165 @@
+"""TIFF files that Pillow reads wrongly or not at all: planar ones of 16 bits, 64 bits, floats, many bands.
+
+Pillow reads all others, as ever. What is read of these few comes from tifffile, which scikit-image brings along.
+"""
+import contextlib
+import logging
+import math
+from importlib import import_module
+from typing import NamedTuple
+
+import numpy as np
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from support.mistakes import BadInput
+from support.notes import note
+
+MAGIC = b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"     # the last two: BigTIFF
+ORIENTATION, SAMPLE_FORMAT, PLANAR, NODATA = 274, 339, 284, 42113
+PHOTOMETRIC, SAMPLES, COMPRESSION, EXTRA = 262, 277, 259, 338
+UNSIGNED, SEPARATE, UNCOMPRESSED = 1, 2, 1         # values of these tags
+ALPHA = 1, 2                                       # of EXTRA: what the extra band is
+MOST_BYTES = 2**32
+
+logging.getLogger("tifffile").addHandler(logging.NullHandler())      # a damaged file gets one line: our BadInput
+
+
+def open_header(path):
+    """Return a PIL image whose pixels are not read yet, or None for a TIFF file that is tifffile's to read."""
+    try:
+        image = Image.open(path)
+    except UnidentifiedImageError:
+        with open(path, "rb") as file:
+            if file.read(4) not in MAGIC:
+                raise
+        return None
+    if image.format != "TIFF":
+        return image
+    if pillow_reads(image.tag_v2):
+        image.filename = ""      # or Pillow 13 maps a turned file into memory with its sides exchanged, as garbage
+        return image
+    image.close()
+    return None
+
+
+def pillow_reads(tags):
+    """Return whether Pillow, which has opened a TIFF file, reads its pixels rightly, too."""
+    samples, bits = tags.get(SAMPLES, 1), max(tags.get(ExifTags.Base.BitsPerSample, (1,)))
+    if set(tags.get(SAMPLE_FORMAT, (UNSIGNED,))) != {UNSIGNED} or bits > 16:
+        return False
+    if tags.get(PLANAR) != SEPARATE or samples == 1:
+        return True
+    grey = tags.get(PHOTOMETRIC) in (0, 1)              # several bands, none of them a colour: Pillow mixes them up
+    return not grey and (bits <= 8 or tags.get(COMPRESSION, UNCOMPRESSED) != UNCOMPRESSED)
+
+
+class Bands(NamedTuple):
+    """The pixels of a TIFF file, upright."""
+
+    values: np.ndarray           # (H, W, bands), as they are in the file
+    known: np.ndarray            # bool (H, W): neither NaN nor what the file says stands for no data
+    nodata: float | None         # what the file says stands for that
+    alpha: bool                  # whether the last band is the opacity
+
+
+@contextlib.contextmanager
+def first_page(path):
+    """Open a TIFF file's first page with tifffile. Raises BadInput where it is of a kind that nobody here reads."""
+    try:
+        tifffile = import_module("tifffile")
+    except ImportError:
+        raise BadInput(f"{path} is a TIFF file that only tifffile reads; pip install tifffile") from None
+    with tifffile.TiffFile(path) as file:
+        page = file.pages[0]
+        if page.axes not in ("YX", "YXS", "SYX") or page.dtype is None or page.dtype.kind not in "uif":
+            raise BadInput(f"{path} holds {page.dtype} in the order {page.axes}; expected one flat image of numbers")
+        if page.photometric not in (1, 2):
+            raise BadInput(f"{path} has the colours {page.photometric.name}, of a kind that tifffile has to read; "
+                           "expected grey or RGB")
+        if page.imagewidth * page.imagelength > Image.MAX_IMAGE_PIXELS or page.nbytes > MOST_BYTES:
+            raise BadInput(f"{path} is too large; expected at most {Image.MAX_IMAGE_PIXELS} pixels and 4 GB")
+        yield page
+
+
+def tiff_size(path):
+    """Return (height, width) of a TIFF file, upright, from its header alone. Raises BadInput."""
+    with first_page(path) as page:
+        size = page.imagelength, page.imagewidth
+        return size[::-1] if tag(page, ORIENTATION, 1) in (5, 6, 7, 8) else size
+
+
+def tiff_nodata(path):
+    """Return the number that stands for no data in a TIFF file, from its header alone, or None. Raises BadInput."""
+    image = open_header(path)
+    if image is None:
+        with first_page(path) as page:
+            return parse_nodata(tag(page, NODATA, ""))
+    with image:
+        return parse_nodata(image.tag_v2.get(NODATA, "")) if image.format == "TIFF" else None
+
+
+def read_bands(path):
+    """Return the Bands of a TIFF file's first page. Raises BadInput, or whatever tifffile does on a damaged file."""
+    with first_page(path) as page:
+        size = page.parent.filehandle.size
+        if any(start + length > size for start, length in zip(page.dataoffsets, page.databytecounts)):
+            raise ValueError("truncated file")
+        pixels, nodata = page.asarray(), parse_nodata(tag(page, NODATA, ""))
+        extra = tag(page, EXTRA, ())
+        turn = tag(page, ORIENTATION, 1)
+        pixels = pixels.transpose(1, 2, 0) if page.axes == "SYX" else pixels.reshape(*pixels.shape[:2], -1)
+    pixels = upright(pixels, turn)
+    missing = np.isnan(pixels) if pixels.dtype.kind == "f" else np.zeros(pixels.shape, bool)
+    if nodata is not None and fits(nodata, pixels.dtype):
+        missing |= pixels == np.array(nodata).astype(pixels.dtype)
+    extra = extra if isinstance(extra, tuple) else (extra,)
+    full = pixels.dtype in (np.uint8, np.uint16)        # of other numbers, nobody says what is opaque
+    alpha = full and pixels.shape[2] in (2, 4) and len(extra) == 1 and int(extra[0]) in ALPHA
+    return Bands(pixels, ~missing.all(axis=2), nodata, alpha)
+
+
+def tag(page, number, default):
+    """Return the value of a page's tag, or the default where it has none."""
+    found = page.tags.get(number)
+    return default if found is None else found.value
+
+
+def parse_nodata(text):
+    """Return the number that GDAL's tag names, None where it names none."""
+    try:
+        return float(str(text).strip("\0 "))
+    except ValueError:
+        return None
+
+
+def fits(value, dtype):
+    """Return whether a kind of number can hold this value at all."""
+    if dtype.kind == "f":
+        return True
+    return math.isfinite(value) and value.is_integer() and np.iinfo(dtype).min <= value <= np.iinfo(dtype).max
+
+
+def upright(pixels, orientation):
+    """Return pixels (H, W, bands) turned and flipped as EXIF's orientation, 1 to 8, says."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return pixels
+
+
+def colour_bands(path, bands):
+    """Return the bands that are looked at, (H, W, 1) or (H, W, 3): the first ones, without the opacity. Notes that."""
+    count = bands.values.shape[2] - bands.alpha
+    taken = 3 if count >= 3 else 1
+    note_bands(path, count, taken)
+    return bands.values[:, :, :taken]
+
+
+def note_bands(path, count, taken):
+    """Note where fewer bands of a file are taken than it has."""
+    if taken < count:
+        first = {1: "the first is", 3: "the first three are"}.get(taken, f"the first {taken} are")
+        note(path, f"of its {count} bands {first} read")
