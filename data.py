@@ -24,11 +24,13 @@ from tqdm import tqdm
 from patches import Sampling, class_rows, cut_batches
 from support.files import BadInput
 from support.images import (
+    FULL,
     IGNORE,
     SMALLEST,
     are_coloured,
     evenly_spaced,
     first_few,
+    full_scale,
     hash_to_unit,
     head_and_length,
     image_size,
@@ -92,6 +94,7 @@ class TrainingData(NamedTuple):
     ignore: list                 # mask values that are no class
     fingerprint: str             # of images, masks and split, so that a resumed training knows its data again
     held_out: list               # names of the images to validate on; of one image, none
+    full_scale: int = FULL       # what is white in images of 16 bits
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -238,14 +241,14 @@ class PairInfo(NamedTuple):
     item: Any                    # (image, mask, rows), where it is held in memory, else None
 
 
-def inspect_pair(image_path: Path | str, mask_path: Path | str, classes: list[dict], ignore: list,
-                 threshold: int | None, hold: bool) -> PairInfo:
+def inspect_pair(image_path, mask_path, classes, ignore, threshold, hold, full):
     """Read a pair once and return its PairInfo. Raises BadInput for whatever is wrong with it."""
     mask = to_indices(read_mask(mask_path, threshold, are_coloured(classes)), classes, mask_path, ignore)
-    image = read_image(image_path) if hold else None
-    if image is not None:
+    image = read_image(image_path, full=full) if hold else None
+    if hold:
         same_size(image_path, image.shape[:2], mask_path, mask.shape)
-    digest = hashlib.sha256(head_and_length(image_path) + mask.tobytes()).digest()
+    scale = b"" if full == FULL else b"%d" % full
+    digest = hashlib.sha256(head_and_length(image_path) + mask.tobytes() + scale).digest()
     rows = class_rows(mask, len(classes))
     return PairInfo(rows[:, -1], mask.size, digest, (image, mask, rows) if hold else None)
 
@@ -267,10 +270,10 @@ def load(source: Any, threshold: int | None = None, table: Path | str | None = N
         stems, images, masks = zip(*find_pairs(source))
         if table is None and (Path(source) / "classes.json").exists():
             table = Path(source) / "classes.json"
-    sizes = check_sizes(images, masks)
+    sizes, full = check_sizes(images, masks), full_scale(images)
     classes, ignore = table_classes(table, masks, threshold) if table else scan_classes(masks, threshold)
     hold = len(stems) == 1 or 4 * sum(height * width for height, width in sizes) <= memory * 1e9
-    inspect = lambda pair: inspect_pair(pair[0], pair[1], classes, ignore, threshold, hold)
+    inspect = lambda pair: inspect_pair(*pair, classes, ignore, threshold, hold, full)
     infos = list(tqdm(in_threads(inspect, list(zip(images, masks))), total=len(stems), unit="pair", leave=False,
                       disable=RANK > 0 or None))
     if len(stems) == 1:
@@ -279,7 +282,8 @@ def load(source: Any, threshold: int | None = None, table: Path | str | None = N
     else:
         if lists and not any((Path(lists) / f"{part}.txt").exists() for part in LISTS):
             raise BadInput(f"{lists} holds no list; expected train.txt, val.txt or test.txt")
-        decode = functools.partial(read_pair, classes=classes, ignore=ignore, threshold=threshold)
+        decode = functools.partial(read_pair, classes=classes, ignore=ignore, threshold=threshold,
+                                   full=full)
         training, validation, held_out, how = split_pairs(
             stems, list(zip(images, masks)), infos, None if hold else decode, lists or source, share,
             Path(source) / "images")
@@ -297,7 +301,7 @@ def load(source: Any, threshold: int | None = None, table: Path | str | None = N
     digest = hashlib.sha256(training.cumulative_counts.tobytes() + validation.cumulative_counts.tobytes())
     for info in infos:
         digest.update(info.digest)
-    return TrainingData(training, validation, classes, ignore, digest.hexdigest(), held_out)
+    return TrainingData(training, validation, classes, ignore, digest.hexdigest(), held_out, full)
 
 
 def check_sizes(images, masks):

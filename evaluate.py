@@ -27,6 +27,7 @@ from support.images import (
     brighter,
     first_few,
     foreground_index,
+    full_scale,
     images_by_name,
     in_threads,
     name_two_classes,
@@ -190,7 +191,8 @@ def draw(args: Namespace, ordered: list, load: Callable, images: dict[str, Path]
     from support.plots import best_median_worst, draw_gallery, gallery_title  # matplotlib takes half a second
 
     chosen = [("", item) for item in ordered[:args.worst]] if args.worst else best_median_worst(ordered, args.gallery)
-    image = lambda name: read_image(images[name]) if name in images else None
+    full = full_scale([images[pair[0]] for _, (_, pair) in chosen if pair[0] in images])
+    image = lambda name: read_image(images[name], full=full) if name in images else None
     draw_gallery(((gallery_title(kind, pair[0], iou), image(pair[0]), *load(pair)) for kind, (iou, pair) in chosen),
                  classes, out)
 

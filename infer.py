@@ -45,16 +45,7 @@ from support.files import (
     write_image,
     write_whole,
 )
-from support.images import (
-    black_and_white,
-    class_colours,
-    find_images,
-    name_of,
-    read_image,
-    read_names,
-    to_picture,
-    to_values,
-)
+from support.images import black_and_white, find_images, name_of, read_names, to_picture, to_values
 from support.machine import RANK, WORLD
 from support.notes import print_notes
 from support.onnx_file import load_onnx
@@ -139,11 +130,11 @@ def write_rejected(path: Path, score: str, rejected: list[tuple[str, float]]) ->
         seal(temporary)
 
 
-def decode_ahead(pool: ThreadPoolExecutor, folder: Path, images: list[Path]) -> Iterator[tuple]:
-    """Yield (image path, future of its pixels) one after the other; threads decode the next ones meanwhile."""
+def decode_ahead(pool, folder, images, read):
+    """Yield (image path, future of what `read` makes of it) one after the other; threads decode the next ones."""
     waiting = deque()
     for image in images:
-        waiting.append((image, pool.submit(read_image, folder / image)))
+        waiting.append((image, pool.submit(read, folder / image)))
         if len(waiting) > AHEAD:
             yield waiting.popleft()
     yield from waiting
@@ -232,7 +223,7 @@ def segment_all(args: Namespace, segment: Segmenter, images: list[Path], results
             results.reject(image, too_low)
 
     with ThreadPoolExecutor() as pool, bar:
-        for image, pixels in decode_ahead(pool, folder, images):
+        for image, pixels in decode_ahead(pool, folder, images, segment.read):
             try:
                 segment_one(image, pixels)
             except BadInput as error:

@@ -17,7 +17,7 @@ import numpy as np
 import metrics
 from segmenter import Segmenter
 from support.files import PICTURES, BadInput, check_writable, write_image
-from support.images import foreground_index, read_image, read_pair, to_picture, to_values
+from support.images import foreground_index, to_picture, to_values
 from support.notes import print_notes
 from support.sample import SAMPLE, write_sample
 
@@ -35,9 +35,9 @@ def predict(args: Namespace) -> np.ndarray:
         print(segment.inexact)
     truth = None
     if args.mask:
-        image, truth = read_pair(args.image, args.mask, segment.classes, segment.ignore, segment.threshold)
+        image, truth = segment.read_pair(args.image, args.mask)
     else:
-        image = read_image(args.image)
+        image = segment.read(args.image)
     out, lossless, overlay = choose_outputs(args, checkpoint)
 
     indices = segment(image)                                          # (H, W)

@@ -1,7 +1,7 @@
 """A trained network, .pt or .onnx, as a function: image uint8 (H, W, 3), of any size → classes uint8 (H, W).
 
     segment = Segmenter.load("model.pt")
-    classes = segment(read_image("photo.jpg"))
+    classes = segment(segment.read("photo.jpg"))
 
 PyTorch is imported only where a network needs it: an .onnx file does without.
 """
@@ -33,6 +33,7 @@ from patches import (
 from support import ood
 from support.arguments import SCORES, with_former_settings
 from support.files import BadInput
+from support.images import FULL, note_other_range, read_image, read_pair
 from support.machine import keep_freed_memory
 from support.onnx_file import OnnxNetwork, load_onnx, normalize_window
 
@@ -55,6 +56,7 @@ class Segmenter:
         self.network, self.metadata, self.device, self.adapt = network, metadata, device, adapt
         self.classes, self.ignore = metadata["classes"], metadata["ignore"]
         self.zoom, self.threshold = settings["zoom"], settings["threshold"]
+        self.full_scale = metadata.get("full_scale", FULL)            # what is white in images of 16 bits
         colours = metadata["mean"], metadata["std"]
         if isinstance(network, OnnxNetwork):
             self.batchnorms, self.in_one, staged = [], onnx_forward(network, *colours), False
@@ -97,7 +99,19 @@ class Segmenter:
         with self.adapted(image):
             return decide(self.core_logits(image), image.shape[:2], self.zoom)
 
-    def logits(self, image: np.ndarray) -> np.ndarray:
+    def read(self, path):
+        """Return an image file as uint8 (H, W, 3), its 16 bits scaled as the training's. Raises BadInput."""
+        image = read_image(path, full=self.full_scale)
+        note_other_range(path, image, self.full_scale)
+        return image
+
+    def read_pair(self, image_path, mask_path):
+        """Return an image file and its mask's class indices, uint8 (H, W), read as the training's. Raises BadInput."""
+        image, truth = read_pair(image_path, mask_path, self.classes, self.ignore, self.threshold, self.full_scale)
+        note_other_range(image_path, image, self.full_scale)
+        return image, truth
+
+    def logits(self, image):
         """Return the logits float32 (classes, H, W) of an image uint8 (H, W, 3), which takes their memory."""
         with self.adapted(image):
             return stitch_at(self.zoom, self.forward_views, image, self.halo, self.network.stride, self.limit)

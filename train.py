@@ -162,7 +162,7 @@ def prepare(args: Namespace, last: dict | None = None) -> Run:
                         background)
     metadata = {"classes": classes, "ignore": found.ignore, "mean": mean, "std": std,
                 "settings": {name: value for name, value in vars(args).items() if name not in NOT_SETTINGS},
-                "data": found.fingerprint, "versions": versions(device)}
+                "data": found.fingerprint, "full_scale": found.full_scale, "versions": versions(device)}
     return Run(args=args, device=device, precision=precision, data=found, sampling=sampling, network=network,
                ema_model=ema_model, optimizer=optimizer, scaler=scaler, criterion=loss_function(args.loss, weights),
                metadata=metadata, began=began)

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import struct
+import sys
 import unicodedata
 import warnings
 from collections import Counter, deque
@@ -28,6 +29,9 @@ SMALLEST = 16                    # pixels a side of an image to train on
 IGNORE = 255                     # the class index of pixels that have no truth: no loss, no score
 NO_DATA = -2**31                 # the value in a mask where the file says: no data, and names no value from 0 to 65535
 FULL = 65535                     # the highest value of 16 bits
+SCALES = 255, 1023, 4095, 16383, FULL    # the highest values that cameras of 8 to 16 bits write into 16
+LOW_BYTES = {"RGB;16B": "RGB;16L", "RGB;16L": "RGB;16B", "RGBA;16B": "RGBA;16L", "RGBA;16L": "RGBA;16B",
+             "RGBX;16B": "RGBX;16L", "RGBX;16L": "RGBX;16B"}          # Pillow's names of 16 bits in either order
 EXIF_AS_TEXT = b"Raw profile type exif", b"XML:com.adobe.xmp"           # in a PNG, beside its own way
 READABLE = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")   # what counts as an image in a folder
 
@@ -268,23 +272,27 @@ def png_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
         position += length + 12                  # the length itself, the kind, the checksum
 
 
-def read_image(path: Path | str, background: str = "white") -> np.ndarray:
+def read_image(path, background="white", full=FULL):
     """Return an image file as uint8 (H, W, 3): red, green, blue.
 
     EXIF orientation is applied. Transparent pixels are composited on a background, so that colours hidden
-    below them never show. 16-bit files are scaled to 8 bits (65535 → 255), never clipped; floats must lie in
+    below them never show. 16-bit files are scaled to 8 bits (`full` → 255), never clipped; floats must lie in
     [0, 1]. Of several frames the first is read, of several bands the first three. What a TIFF file says is no
     data becomes black. Raises BadInput.
     """
-    return to_rgb(open_image(path), path, background)
+    return to_rgb(open_image(path), path, background, full)
 
 
-def to_rgb(image, path, background):
+def to_rgb(image, path, background, full=FULL):
     """Return what read_image promises, for what open_image has decoded."""
     if not isinstance(image, Image.Image):
-        image = bands_to_image(image, path)
+        image = bands_to_image(image, path, full)
+    elif full != FULL and raw_mode(path):
+        colours = to_bytes(deep_colours(image, path), path, full=full)
+        opacity = image.split()[-1:] if image.mode.endswith("A") else ()
+        image = Image.merge("RGBA" if opacity else "RGB", [*Image.fromarray(colours).split(), *opacity])
     if image.mode.startswith(("I", "F")):               # a single channel of 16 bits or more
-        return np.repeat(to_bytes(np.asarray(image), path)[:, :, None], 3, axis=2)
+        return np.repeat(to_bytes(np.asarray(image), path, full=full)[:, :, None], 3, axis=2)
     try:
         if image.has_transparency_data:
             image = image.convert("RGBA")
@@ -294,33 +302,100 @@ def to_rgb(image, path, background):
         raise BadInput(f"{path} has the colour mode {image.mode}; expected grey, RGB, palette or CMYK") from None
 
 
-def to_bytes(values, path, known=True):
-    """Return numbers as uint8: those of 8 bits as they are, floats from 0 to 1 and others from 0 to 65535 scaled.
+def raw_mode(path):
+    """Return Pillow's name for the order of bytes in an image of 16-bit colours, None for any other, by the header."""
+    with decoding(path), open_header(path) or contextlib.nullcontext() as image:
+        for tile in image.tile if image and image.mode in ("RGB", "RGBA", "LA") else []:
+            name = tile[3] if isinstance(tile[3], str) else tile[3][0]
+            return name if ";16" in name else None
+
+
+def deep_colours(image, path):
+    """Return uint16 (H, W, 3) of a file of 16-bit colours, or of greys with opacity. Raises BadInput.
+
+    Pillow, in `image`, keeps the high bytes. Decoded again as if the order was the other one, it gives the low
+    ones; greys with opacity are decoded as if their four bytes were four bands.
+    """
+    native = {"little": "L", "big": "B"}[sys.byteorder]
+    with decoding(path):
+        again, name = open_header(path), raw_mode(path).replace("16N", f"16{native}")
+        grey = name == "LA;16B"
+        if grey:
+            again._mode = "RGBA"
+        name = "RGBA" if grey else LOW_BYTES[name]
+        for place, tile in enumerate(again.tile):
+            args = name if isinstance(tile[3], str) else (name, *tile[3][1:])
+            again.tile[place] = tile._replace(args=args) if hasattr(tile, "_replace") else (*tile[:3], args)
+        found = np.asarray(ImageOps.exif_transpose(again))
+    if grey:
+        return np.repeat(found[:, :, :1].astype(np.uint16) << 8 | found[:, :, 1:2], 3, axis=2)
+    return np.asarray(image)[:, :, :3].astype(np.uint16) << 8 | found[:, :, :3]
+
+
+def highest_value(path):
+    """Return the highest value in an image file of more than 8 bits, 0 for others and for floats. Raises BadInput."""
+    with decoding(path), open_header(path) or contextlib.nullcontext() as image:
+        if image and not (image.mode.startswith("I") or raw_mode(path)):
+            return 0             # most images: nothing has to be decoded
+    image = open_image(path)
+    if isinstance(image, Image.Image):
+        return int((np.asarray(image) if image.mode.startswith("I") else deep_colours(image, path)).max())
+    values = image.values[:, :, :3 if image.values.shape[2] >= 3 else 1][image.known]
+    return int(values.max()) if values.dtype.kind in "ui" and values.itemsize > 1 and values.size else 0
+
+
+def full_scale(paths):
+    """Return what white is in those of these images that have more than 8 bits: 65535, or less where none needs it.
+
+    A camera of 12 bits writes 0 to 4095 into 16; seen as parts of 65535, that would be nearly black. Prints
+    any other full scale than 65535.
+    """
+    highest = 0
+    for value in in_threads(highest_value, paths):
+        highest = max(highest, value)
+        if highest > SCALES[-2]:
+            return FULL
+    full = next(scale for scale in SCALES if highest <= scale) if highest > 0 else FULL
+    if full != FULL:
+        print(f"images of 16 bits hold values up to {highest}: {full} is white, as of {full.bit_length()} bits")
+    return full
+
+
+def note_other_range(path, image, full):
+    """Note where an image, read with this full scale, is so dark that it may have another one."""
+    if image.max() < 32 and highest_value(path):
+        note(path, f"holds values up to {highest_value(path)}, less than an eighth of {full}, which is white to this "
+                   "network; expected images of the kind that it learned from")
+
+
+def to_bytes(values, path, known=True, full=FULL):
+    """Return numbers as uint8: those of 8 bits as they are, floats from 0 to 1 and others from 0 to `full` scaled.
 
     Where they are not `known`, they become 0. Raises BadInput for what lies beyond.
     """
-    full = 1 if values.dtype.kind == "f" else 255 if values.itemsize == 1 else FULL
+    full = 1 if values.dtype.kind == "f" else 255 if values.itemsize == 1 else full
     with np.errstate(invalid="ignore"):                 # of what is no number; the check that follows finds it
         values = values.astype(np.float64)
         chosen = values if np.all(known) or not np.any(known) else values[known]
     if not (chosen.min() >= 0 and chosen.max() <= full):
-        raise BadInput(f"{path} holds values from {chosen.min():g} to {chosen.max():g}; expected 0 to {full}")
+        whose = ", the full scale of what the network learned from" if full in SCALES[1:-1] else ""
+        raise BadInput(f"{path} holds values from {chosen.min():g} to {chosen.max():g}; expected 0 to {full}{whose}")
     if chosen is not values:
         note(path, "what it marks as no data is read as black")
         values[~known] = 0
     return np.rint(values * (255 / full)).astype(np.uint8)
 
 
-def bands_to_image(bands, path):
+def bands_to_image(bands, path, full=FULL):
     """Return the Bands of a TIFF file as a PIL image of 8 bits. Raises BadInput for values out of their range."""
     colours = colour_bands(path, bands)
-    if colours.dtype == np.uint16 and colours.shape[2] == 3:          # as Pillow reads them where they are not planar
+    if colours.dtype == np.uint16 and colours.shape[2] == 3 and full == FULL:    # as Pillow reads them otherwise
         colours, known = (colours >> 8).astype(np.uint8), bands.known
         if not known.all() and known.any() and colours[~known].any():
             note(path, "what it marks as no data is read as black")
             colours[~known] = 0
     else:
-        colours = to_bytes(colours, path, bands.known)
+        colours = to_bytes(colours, path, bands.known, full)
     image = Image.fromarray(colours if colours.shape[2] == 3 else colours[:, :, 0])
     if bands.alpha:
         opacity = bands.values[:, :, -1]
@@ -693,10 +768,9 @@ def to_picture(indices: np.ndarray, classes: list[dict]) -> np.ndarray:
     return class_colours(classes)[indices]
 
 
-def read_pair(image_path: Path | str, mask_path: Path | str, classes: list[dict], ignore: Collection = (),
-              threshold: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+def read_pair(image_path, mask_path, classes, ignore=(), threshold=None, full=FULL):
     """Return an image uint8 (H, W, 3) and its mask as class indices uint8 (H, W). Raises BadInput."""
-    image, mask = read_image(image_path), read_mask(mask_path, threshold, are_coloured(classes))
+    image, mask = read_image(image_path, full=full), read_mask(mask_path, threshold, are_coloured(classes))
     same_size(image_path, image.shape[:2], mask_path, mask.shape[:2])
     return image, to_indices(mask, classes, mask_path, ignore)
 

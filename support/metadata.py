@@ -5,7 +5,7 @@ A stranger may have written the file: every value has its type and its range.
 import math
 from typing import Any
 
-from support.images import check_classes
+from support.images import FULL, SCALES, check_classes
 
 NETWORK_ARGUMENTS = {            # of the classes in model.py: what each may be
     "classes": lambda value: type(value) is int and 1 <= value <= 255,
@@ -47,4 +47,6 @@ def check_metadata(metadata: dict, classes: int) -> None:
         numbers = isinstance(values, list) and all(is_number(value, least, 100) for value in values)
         if not numbers or len(values) != 3:
             raise ValueError(f"its {name} is not three numbers from {least} to 100")
+    if metadata.get("full_scale", FULL) not in SCALES:                # absent in older files
+        raise ValueError(f"its full_scale is {str(metadata['full_scale'])[:40]}")
     check_values(metadata["settings"], SETTINGS, "settings")

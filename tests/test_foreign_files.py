@@ -1,17 +1,35 @@
 """Files as other programs write them: what is read of them is what NumPy and tifffile find there."""
 
+import hashlib
 import itertools
 import json
+import struct
+import zlib
 
 import numpy as np
 import pytest
 import tifffile
-from conftest import inside, write_pair
+from conftest import fails_in_one_line, inside, write_pair
 from PIL import Image
 
 from data import load
+from model import FCN, load_network
+from segmenter import Segmenter
+from support.checkpoint import save_checkpoint
 from support.files import BadInput
-from support.images import IGNORE, image_size, read_image, read_mask, read_pair, scan_classes, to_indices
+from support.images import (
+    IGNORE,
+    full_scale,
+    head_and_length,
+    image_size,
+    read_image,
+    read_mask,
+    read_pair,
+    scan_classes,
+    to_indices,
+    to_values,
+)
+from support.onnx_file import load_onnx
 
 pytestmark = pytest.mark.filterwarnings("ignore:Corrupt EXIF data:UserWarning")  # of Pillow, in a big-endian BigTIFF
 
@@ -300,3 +318,142 @@ def test_damaged_files_for_tifffile_are_refused(tmp_path):
             (tmp_path / "cut.tif").write_bytes(whole[: int(share * len(whole))])
             with pytest.raises(BadInput, match="cut.tif is no readable image"):
                 read_image(tmp_path / "cut.tif")
+
+
+# ---------------------------------------------------------------------------------------------------
+# 16 bits that are not full
+
+
+def deep_png(path, pixels, kind):
+    """Write uint16 (H, W, bands) as a PNG of 16 bits, which Pillow writes of greys only; kind: the header's number."""
+
+    def chunk(name, content):
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    height, width = pixels.shape[:2]
+    lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in pixels)
+    header = struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0)
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
+    )
+
+
+def save_deep(path, pixels):
+    """Write uint16 (H, W) or (H, W, bands) to a file in the way that its name says."""
+    if path.suffix == ".png":
+        deep_png(path, pixels.reshape(*pixels.shape[:2], -1), {1: 0, 2: 4, 3: 2, 4: 6}[pixels[0, 0].size])
+    else:
+        colours = {"photometric": "rgb"} if pixels.ndim == 3 else {}
+        compression = "deflate" if "deflate" in path.name else None
+        planar = {"planarconfig": "separate"} if "planar" in path.name else {}
+        pixels = pixels.transpose(2, 0, 1) if planar else pixels
+        byteorder = ">" if "big" in path.name else "<"
+        tifffile.imwrite(path, pixels, compression=compression, byteorder=byteorder, **colours, **planar)
+
+
+@pytest.mark.parametrize("bands", [1, 2, 3, 4])
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "big.tif", "deflate.tif", "bigdeflate.tif", "planar.tif"])
+@pytest.mark.parametrize("full", [255, 1023, 4095, 16383, 65535])
+def test_the_full_scale_of_16_bits_is_the_least_that_holds_all_values(tmp_path, capsys, name, bands, full):
+    if bands != 3 and name == "planar.tif" or bands == 2 and name != "a.png":
+        pytest.skip("no such file")
+    pixels = np.random.default_rng(0).integers(full // 3, full + 1, (20, 37, bands)).astype(np.uint16)
+    pixels[3, 3] = full
+    pixels[:, :, bands if bands % 2 else bands - 1 :] = 65535  # opacity
+    save_deep(tmp_path / name, pixels[:, :, 0] if bands == 1 else pixels)
+    assert full_scale([tmp_path / name]) == full
+    assert (f"{full} is white" in capsys.readouterr().out) == (full != 65535)
+    colours = np.broadcast_to(pixels[:, :, : 3 if bands > 2 else 1], (20, 37, 3))
+    exact = bands == 1 or full != 65535  # else Pillow's high bytes, as ever
+    expected = np.rint(colours * (255 / full)) if exact else colours // 256
+    assert np.array_equal(read_image(tmp_path / name, full=full), expected)
+
+
+def camera_folder(folder, scale, kind="{}.png"):
+    """A data set of 16-bit images whose values are those of 8 bits times the scale."""
+    for number in range(5):
+        write_pair(folder, f"n{number}", number)
+        path = folder / "images" / f"n{number}.png"
+        pixels = np.array(Image.open(path)).astype(np.uint16) * scale
+        path.unlink()
+        save_deep(folder / "images" / kind.format(f"n{number}"), pixels)
+
+
+@pytest.mark.slow
+def test_a_network_sees_a_camera_of_12_bits_as_it_sees_8(tmp_path):
+    """In training, of a folder and of one pair, in prediction, with ONNX and in evaluation; and it says so."""
+    for number in range(5):
+        write_pair(tmp_path / "eight", f"n{number}", number)
+    camera_folder(tmp_path / "twelve", 16)
+    camera_folder(tmp_path / "other", 257)
+    words = ["--epochs", 1, "--steps", 2, "--batch", 2, "--patch", 32]
+    for name in ("eight", "twelve"):
+        done = inside("train.py", "--data", name, "--out", f"runs/{name}", *words, cwd=tmp_path)
+        assert done.returncode == 0 and ("4095 is white, as of 12 bits" in done.stdout) == (name == "twelve"), done
+    done = inside("train.py", "twelve/images/n0.png", "twelve/masks/n0.png", "--out", "runs/one", *words, cwd=tmp_path)
+    assert done.returncode == 0 and "4095 is white" in done.stdout, done
+    eight, twelve = (load_network(tmp_path / "runs" / name / "model.pt")[1] for name in ("eight", "twelve"))
+    assert (eight["full_scale"], twelve["full_scale"]) == (65535, 4095)
+    np.testing.assert_allclose(twelve["mean"], eight["mean"], atol=0.01)
+    segment = Segmenter.load(tmp_path / "runs/twelve/model.pt")
+    path = tmp_path / "twelve/images/n0.png"
+    colours = np.array(Image.open(tmp_path / "eight/images/n0.png")).astype(float)
+    assert np.array_equal(segment.read(path), np.rint(colours * 16 * 255 / 4095))
+    for words in [
+        ("predict.py", path, "--mask", tmp_path / "twelve/masks/n0.png"),
+        ("infer.py", "twelve/images", "out"),
+        ("-m", "tools.report", "runs/twelve", "--images", "twelve/images", "--masks", "twelve/masks"),
+    ]:
+        more = [] if "-m" in words else ["--checkpoint", "runs/twelve/model.pt"]
+        done = inside(*words, *more, cwd=tmp_path)
+        assert done.returncode == 0 and "eighth" not in done.stdout, done
+    assert np.array_equal(read_mask(tmp_path / "out/n0.png"), to_values(segment(segment.read(path)), segment.classes))
+    done = inside("predict.py", "other/images/n0.png", "--checkpoint", "runs/twelve/model.pt", cwd=tmp_path)
+    fails_in_one_line(
+        done, "n0.png holds values from", "expected 0 to 4095, the full scale of what the network learned"
+    )
+    done = inside("predict.py", path, "--checkpoint", "runs/eight/model.pt", cwd=tmp_path)
+    assert done.returncode == 0 and "less than an eighth of 65535" in done.stdout, done
+
+
+@pytest.mark.slow
+def test_an_onnx_file_knows_the_full_scale(tmp_path):
+    camera_folder(tmp_path / "data", 16)
+    words = ["--epochs", 1, "--steps", 2, "--batch", 2, "--patch", 32]
+    assert inside("train.py", "--data", "data", "--out", "runs", *words, cwd=tmp_path).returncode == 0
+    done = inside("-m", "tools.export", "runs/model.pt", "--out", "model.onnx", cwd=tmp_path)
+    assert done.returncode == 0, done
+    assert load_onnx(tmp_path / "model.onnx")[1]["full_scale"] == 4095
+    whole, small = Segmenter.load(tmp_path / "runs/model.pt"), Segmenter.load(tmp_path / "model.onnx")
+    path = tmp_path / "data/images/n1.png"
+    assert np.array_equal(whole.read(path), small.read(path)) and whole.read(path).max() > 128
+
+
+def test_a_full_scale_that_no_camera_has_is_refused(tmp_path):
+    network = FCN(classes=2)
+    metadata = {"classes": [{"name": "a", "value": 0}, {"name": "b", "value": 1}], "ignore": [], "mean": [0.5] * 3}
+    metadata |= {"std": [0.2] * 3, "settings": {}}
+    save_checkpoint(tmp_path / "old.pt", network, **metadata)
+    assert Segmenter.load(tmp_path / "old.pt").full_scale == 65535
+    for wrong in (0, 1000, "4095", [255], None):
+        save_checkpoint(tmp_path / "wrong.pt", network, **metadata, full_scale=wrong)
+        with pytest.raises(BadInput, match="full_scale"):
+            load_network(tmp_path / "wrong.pt")
+
+
+def test_the_fingerprint_of_8_bits_does_not_depend_on_the_scale_of_others(tmp_path):
+    camera_folder(tmp_path / "a", 16)
+    camera_folder(tmp_path / "b", 257)
+    for number in range(5):
+        write_pair(tmp_path / "c", f"n{number}", number)
+    found = {name: load(str(tmp_path / name)) for name in "abc"}
+    assert [found[name].full_scale for name in "abc"] == [4095, 65535, 65535]
+    for image, mask, _ in (found["c"].training[place] for place in range(len(found["c"].training))):
+        assert image.shape[:2] == mask.shape
+    digest = hashlib.sha256(found["c"].training.cumulative_counts.tobytes())
+    digest.update(found["c"].validation.cumulative_counts.tobytes())
+    for number in range(5):  # as it was before there was a full scale
+        image, mask = tmp_path / f"c/images/n{number}.png", tmp_path / f"c/masks/n{number}.png"
+        indices = to_indices(read_mask(mask), found["c"].classes, mask)
+        digest.update(hashlib.sha256(head_and_length(image) + indices.tobytes()).digest())
+    assert found["c"].fingerprint == digest.hexdigest()

@@ -251,7 +251,7 @@ def export(args):
     examples = find_benchmark(args, trained) if args.benchmark else None         # mistakes are reported now
     if args.int8:
         paths = list(named_images(args.int8, args.int8_only).values())
-        windows = choose_windows(lambda place: read_image(paths[place]), len(paths), trained, args.windows)
+        windows = choose_windows(lambda place: trained.read(paths[place]), len(paths), trained, args.windows)
     else:
         windows = choose_windows(lambda place: sample()[0], 1, trained, args.windows)
     write_networks(trained, windows, out, small)
@@ -276,7 +276,8 @@ def find_benchmark(args, trained):
 def write_networks(trained, windows, out, small):
     """Write the network as ONNX to `out` and, unless that is None, in 8 bits to `small`. Raises BadInput."""
     metadata = {"format": FORMAT, "halo": trained.network.halo, "stride": trained.network.stride,
-                **{name: trained.metadata[name] for name in ("classes", "ignore", "mean", "std", "settings")}}
+                **{name: trained.metadata[name] for name in ("classes", "ignore", "mean", "std", "settings")},
+                "full_scale": trained.full_scale}
     with tempfile.TemporaryDirectory() as folder:
         whole, unchecked, few = Path(folder) / "whole.onnx", Path(folder) / "unchecked.onnx", windows[:16]
         proto = to_onnx(trained.network, metadata)

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 import metrics
 from support.files import BadInput
-from support.images import first_few, images_by_name, read_names, read_pair
+from support.images import first_few, images_by_name, read_names
 
 
 class Examples(NamedTuple):
@@ -44,7 +44,7 @@ def find_examples(folder_of_images, folder_of_masks, segment, names=None, only=N
                        "expected images and masks of the same names")
 
     def read(place):
-        return read_pair(images[names[place]], masks[names[place]], segment.classes, segment.ignore, segment.threshold)
+        return segment.read_pair(images[names[place]], masks[names[place]])
     return Examples(names, read, f"{len(names)} {source}")
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from segmenter import Segmenter
 from support.files import BadInput, check_writable, write_image, write_json
-from support.images import named_images, read_image
+from support.images import named_images
 from support.machine import cores
 
 
@@ -56,9 +56,9 @@ def measure(args):
     segment, precision = open_segmenter(args.network, args.halo, args.bf16, threads)
     paths, seconds = named_images(args.images, args.only), []
     with precision:
-        segment(read_image(next(iter(paths.values()))))
+        segment(segment.read(next(iter(paths.values()))))
         for name, path in paths.items():
-            image = read_image(path)
+            image = segment.read(path)
             began = time.perf_counter()
             indices = segment(image)
             seconds.append(time.perf_counter() - began)

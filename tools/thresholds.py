@@ -17,14 +17,14 @@ from tqdm import tqdm
 
 from segmenter import Segmenter
 from support.files import BadInput
-from support.images import named_images, read_image
+from support.images import named_images
 from support.machine import WORLD
 from support.ood import auroc, threshold
 
 
 def score_images(paths, segment, names):
     """Return [{name: score}, …] of the images at these paths. Raises BadInput."""
-    return [segment.with_scores(read_image(path), names)[1]
+    return [segment.with_scores(segment.read(path), names)[1]
             for path in tqdm(paths, unit="image", leave=False, disable=None)]
 
 
