@@ -33,7 +33,6 @@ from support.images import (
     full_scale,
     hash_to_unit,
     head_and_length,
-    image_size,
     images_by_name,
     in_threads,
     read_image,
@@ -42,6 +41,7 @@ from support.images import (
     read_pair,
     same_size,
     scan_classes,
+    size_and_turn,
     table_classes,
     to_indices,
 )
@@ -306,11 +306,15 @@ def load(source: Any, threshold: int | None = None, table: Path | str | None = N
 
 def check_sizes(images, masks):
     """Return (height, width) of each image. Raises BadInput where its mask has another size, or it is too small."""
-    sizes = list(in_threads(image_size, images))
-    for image, (height, width), mask, mask_size in zip(images, sizes, masks, in_threads(image_size, masks)):
+    found, masks_found = list(in_threads(size_and_turn, images)), in_threads(size_and_turn, masks)
+    sizes, turned = [size for size, _ in found], 0
+    for image, ((height, width), turn), mask, (mask_size, mask_turn) in zip(images, found, masks, masks_found):
+        turned += turn != mask_turn and (turn <= 4 or height == width)       # else the size says how the mask lies
         same_size(image, (height, width), mask, mask_size)
         if min(height, width) < SMALLEST:
             raise BadInput(f"{image} is {width}x{height} pixels; expected at least {SMALLEST} a side to train on")
+    if turned:
+        print(f"EXIF turns or flips {turned} images, but not their masks: expected masks drawn on the upright images")
     return sizes
 
 

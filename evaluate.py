@@ -30,6 +30,7 @@ from support.images import (
     full_scale,
     images_by_name,
     in_threads,
+    is_lossy,
     name_two_classes,
     palettes_differ,
     read_image,
@@ -72,7 +73,7 @@ def black_or_white(path: Path, threshold: int | None = None) -> tuple | None:
     mask = read_mask(path, threshold)
     if mask.ndim == 3:
         return None
-    if is_jpeg(path) and threshold is None:             # which blurs, but little
+    if threshold is None and is_lossy(path):            # which blurs, but little
         return (np.count_nonzero(mask > 127), mask.size) if ((mask < 64) | (mask > 191)).mean() > 0.99 else None
     plain = mask.max() in (0, 1, 255) and ((mask == 0) | (mask == mask.max())).all()
     return (np.count_nonzero(mask), mask.size) if plain else None
@@ -109,14 +110,16 @@ def read_as(path: Path, classes: list[dict], ignore: list, threshold: int | None
     """
     mask, values = read_mask(path, threshold, are_coloured(classes)), [entry["value"] for entry in classes]
     brightest = np.max(values)
-    if len(values) > 2 and is_jpeg(path):
-        raise BadInput(f"{path} is a JPEG, which blurs values, and so cannot tell {len(values)} classes of the values "
+    lossy = is_lossy(path)
+    kind = "a JPEG" if is_jpeg(path) else "compressed as a JPEG is"
+    if len(values) > 2 and lossy:
+        raise BadInput(f"{path} is {kind}, which blurs values, and so cannot tell {len(values)} classes of the values "
                        f"{first_few([str(value) for value in values])} apart; expected a PNG")
     if mask.ndim == 3 and not isinstance(values[0], list):
         raise BadInput(f"{path} is coloured; expected grey values: {first_few([str(value) for value in values])}")
-    if len(values) == 2 and is_jpeg(path):              # one class is brighter; infer.py writes it white
+    if len(values) == 2 and lossy:                      # one class is brighter; infer.py writes it white
         if mask.any() and mask.max() < 32:
-            raise BadInput(f"{path} is a JPEG of values up to {mask.max()}; expected black and white, 0 and 255")
+            raise BadInput(f"{path} is {kind}, with values up to {mask.max()}; expected black and white, 0 and 255")
         half = brightest / 2 if 64 <= brightest <= 255 and mask.ndim == 2 else 128
         bright = (mask if mask.ndim == 2 else mask.mean(axis=2)) >= half
         return np.where(bright, brighter(classes), 1 - brighter(classes)).astype(np.uint8)

@@ -20,7 +20,19 @@ from PIL import ExifTags, Image, ImageOps, TiffImagePlugin
 
 from support.files import STAMP, BadInput, is_jpeg, write_text
 from support.notes import note
-from support.tiff import SAMPLES, colour_bands, note_bands, open_header, read_bands, tiff_nodata, tiff_size
+from support.tiff import (
+    LOSSY,
+    MAGIC,
+    QUARTER_TURNS,
+    SAMPLES,
+    colour_bands,
+    note_bands,
+    open_header,
+    read_bands,
+    tiff_compression,
+    tiff_nodata,
+    tiff_size_and_turn,
+)
 
 MAX_LENGTH = 65_500              # pixels a side: the most that a JPEG can hold
 MAX_VALUES = 16                  # distinct values in a mask; what holds more is not a mask but a picture of one
@@ -231,17 +243,23 @@ def open_image(path):
 
 def image_size(path: Path | str) -> tuple[int, int]:
     """Return (height, width) of an image file, upright, from its header alone. Raises BadInput."""
+    return size_and_turn(path)[0]
+
+
+def size_and_turn(path):
+    """Return (height, width) of an image file, upright, and EXIF's number for how it lies, 1 to 8. Raises BadInput."""
     with decoding(path), contextlib.ExitStack() as stack:
         image = open_header(path)
         if image is None:
-            return tiff_size(path)
+            return tiff_size_and_turn(path)
         stack.enter_context(image)
         exif = png_exif(path) if image.format == "PNG" else image.getexif()
         size = image.size
         if isinstance(image, TiffImagePlugin.TiffImageFile):          # newer Pillows have turned that already
             size = image.tag_v2[ExifTags.Base.ImageWidth], image.tag_v2[ExifTags.Base.ImageLength]
-        lying = exif.get(ExifTags.Base.Orientation) in (5, 6, 7, 8)   # quarter turns
-        return size if lying else size[::-1]
+        turn = exif.get(ExifTags.Base.Orientation)
+        turn = turn if turn in range(1, 9) else 1
+        return size if turn in QUARTER_TURNS else size[::-1], turn
 
 
 def png_exif(path: Path | str) -> Image.Exif:
@@ -435,6 +453,33 @@ def nodata_values(paths):
     return sorted(int(value) for value in values if 0 <= value <= FULL and value.is_integer())
 
 
+def is_lossy(path):
+    """Return whether a file's content, whatever its name, is of a kind that changes values: JPEG, lossy WebP, ….
+
+    Where there is no such file, its name says.
+    """
+    try:
+        with open(path, "rb") as file:
+            head = file.read(12)
+            if head[:4] == b"RIFF" and head[8:] == b"WEBP":
+                return is_lossy_webp(file)
+        if head[:4] in MAGIC:
+            return tiff_compression(path) in LOSSY
+        return head.startswith(b"\xff\xd8")
+    except Exception:            # a file that cannot be read: whoever reads it will say so
+        return is_jpeg(path)
+
+
+def is_lossy_webp(file):
+    """Return whether the first picture in an open WebP file, which stands behind its head, is a lossy one."""
+    while len(head := file.read(8)) == 8:
+        kind, length = struct.unpack("<4sI", head)
+        if kind in (b"VP8 ", b"VP8L"):
+            return kind == b"VP8 "
+        file.seek(16 if kind == b"ANMF" else length + length % 2, os.SEEK_CUR)       # a frame holds such parts itself
+    return False
+
+
 def read_mask(path, threshold=None, coloured=False):
     """Return a mask file's own values: int32 (H, W), or uint8 (H, W, 3) where it is really coloured.
 
@@ -587,11 +632,13 @@ def count_values(masks, coloured=False):
             values, number = values[1:], number[1:]
         if not len(values):
             continue
-        most = 2 if is_jpeg(path) else MAX_VALUES       # a JPEG invents values at edges
+        lossy = len(values) > 2 and is_lossy(path)      # then it invents values at edges
+        most = 2 if lossy else MAX_VALUES
         if len(values) > most:
-            raise BadInput(f"{path} holds {len(values)} different values; expected one for each class, at most {most}; "
-                           "if it is antialiased or a JPEG, --threshold 128 makes two of them, if it has so many "
-                           "classes, list them in a classes.json")
+            why = ", as its compression changes them" if lossy else ""
+            raise BadInput(f"{path} holds {len(values)} different values{why}; expected one for each class, at most "
+                           f"{most}; if it is antialiased or a JPEG, --threshold 128 makes two of them, if it has so "
+                           "many classes, list them in a classes.json")
         if values[0] < 0 or mask.ndim == 2 and values[-1] > 65535:
             raise BadInput(f"{path} holds values from {values[0]} to {values[-1]}; expected 0 to 65535")
         if mask.ndim == 3 and not coloured:      # until now all was grey; from now on a grey is a colour like others
@@ -779,5 +826,9 @@ def same_size(image_path: Path | str, image_size: tuple[int, ...], mask_path: Pa
               mask_size: tuple[int, ...]) -> None:
     """Raise BadInput unless the two (height, width) are the same."""
     if image_size != mask_size:
+        advice = ""
+        if tuple(image_size) == tuple(mask_size)[::-1] and size_and_turn(image_path)[1] in QUARTER_TURNS:
+            advice = (": EXIF turns the image, and the mask lies as its pixels are stored; turn the mask, too, or "
+                      "remove the image's orientation")
         raise BadInput(f"{image_path} is {image_size[1]}x{image_size[0]} pixels, but {mask_path} is "
-                       f"{mask_size[1]}x{mask_size[0]}; expected the same size")
+                       f"{mask_size[1]}x{mask_size[0]}; expected the same size{advice}")

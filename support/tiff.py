@@ -19,6 +19,8 @@ ORIENTATION, SAMPLE_FORMAT, PLANAR, NODATA = 274, 339, 284, 42113
 PHOTOMETRIC, SAMPLES, COMPRESSION, EXTRA = 262, 277, 259, 338
 UNSIGNED, SEPARATE, UNCOMPRESSED = 1, 2, 1         # values of these tags
 ALPHA = 1, 2                                       # of EXTRA: what the extra band is
+LOSSY = 6, 7, 33003, 33005, 34712, 34892           # compressions that are kinds of JPEG
+QUARTER_TURNS = 5, 6, 7, 8                         # values of the orientation
 MOST_BYTES = 2**32
 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())      # a damaged file gets one line: our BadInput
@@ -81,11 +83,11 @@ def first_page(path):
         yield page
 
 
-def tiff_size(path):
-    """Return (height, width) of a TIFF file, upright, from its header alone. Raises BadInput."""
+def tiff_size_and_turn(path):
+    """Return (height, width) of a TIFF file, upright, and EXIF's number for how it lies, 1 to 8. Raises BadInput."""
     with first_page(path) as page:
-        size = page.imagelength, page.imagewidth
-        return size[::-1] if tag(page, ORIENTATION, 1) in (5, 6, 7, 8) else size
+        size, turn = (page.imagelength, page.imagewidth), int(tag(page, ORIENTATION, 1))
+        return size[::-1] if turn in QUARTER_TURNS else size, turn if turn in range(1, 9) else 1
 
 
 def tiff_nodata(path):
@@ -96,6 +98,16 @@ def tiff_nodata(path):
             return parse_nodata(tag(page, NODATA, ""))
     with image:
         return parse_nodata(image.tag_v2.get(NODATA, "")) if image.format == "TIFF" else None
+
+
+def tiff_compression(path):
+    """Return the number of a TIFF file's compression. Raises BadInput."""
+    image = open_header(path)
+    if image is None:
+        with first_page(path) as page:
+            return int(page.compression)
+    with image:
+        return image.tag_v2.get(COMPRESSION, UNCOMPRESSED)
 
 
 def read_bands(path):
@@ -141,7 +153,7 @@ def fits(value, dtype):
 
 def upright(pixels, orientation):
     """Return pixels (H, W, bands) turned and flipped as EXIF's orientation, 1 to 8, says."""
-    if orientation in (5, 6, 7, 8):
+    if orientation in QUARTER_TURNS:
         pixels = pixels.transpose(1, 0, 2)
     if orientation in (2, 3, 6, 7):
         pixels = pixels[:, ::-1]

@@ -22,6 +22,7 @@ from support.images import (
     full_scale,
     head_and_length,
     image_size,
+    is_lossy,
     read_image,
     read_mask,
     read_pair,
@@ -457,3 +458,89 @@ def test_the_fingerprint_of_8_bits_does_not_depend_on_the_scale_of_others(tmp_pa
         indices = to_indices(read_mask(mask), found["c"].classes, mask)
         digest.update(hashlib.sha256(head_and_length(image) + indices.tobytes()).digest())
     assert found["c"].fingerprint == digest.hexdigest()
+
+
+# ---------------------------------------------------------------------------------------------------
+# Lossy files
+
+
+def lossy_files(picture):
+    """Yield (format, options of Pillow's writer, whether it changes values)."""
+    yield from [("JPEG", {}, True), ("WEBP", {}, True), ("WEBP", {"lossless": True}, False), ("PNG", {}, False)]
+    yield from [("TIFF", {"compression": name}, name == "jpeg") for name in ("jpeg", "tiff_deflate", "tiff_lzw", None)]
+    exif = Image.Exif()
+    exif[0x0112] = 1
+    yield from [("WEBP", {"exif": exif}, True), ("WEBP", {"exif": exif, "lossless": True}, False)]
+    yield from [("WEBP", {"save_all": True, "append_images": [picture.rotate(90)]}, True), ("BMP", {}, False)]
+
+
+def test_lossy_is_what_the_file_says_not_its_ending(tmp_path):
+    y, x = np.mgrid[:64, :64]
+    mask = np.where((y - 30) ** 2 + (x - 33) ** 2 < 300, 255, np.where(x < 8, 128, 0)).astype(np.uint8)
+    picture = Image.fromarray(np.repeat(mask[:, :, None], 3, axis=2))
+    for (kind, options, lossy), ending in itertools.product(lossy_files(picture), ["png", "jpg", "tif", "webp"]):
+        path = tmp_path / f"a.{ending}"
+        picture.save(path, kind, **options)
+        assert is_lossy(path) == lossy, (kind, options)
+        if lossy:
+            assert len(np.unique(read_mask(path))) > 3
+            with pytest.raises(BadInput, match="as its compression changes them; .*--threshold 128"):
+                scan_classes([path])
+        else:
+            assert np.array_equal(read_mask(path), mask)
+            assert [one["value"] for one in scan_classes([path])[0]] == [0, 128, 255]
+    assert is_lossy(tmp_path / "missing.jpg") and not is_lossy(tmp_path / "missing.png")
+
+
+def test_black_and_white_masks_that_are_lossy_are_scored_as_jpegs_are(tmp_path):
+    (tmp_path / "predicted").mkdir()
+    for number in range(3):
+        write_pair(tmp_path, f"n{number}", number, values=(0, 255, 255, 255))
+        mask = Image.open(tmp_path / "masks" / f"n{number}.png")
+        mask.save(tmp_path / "predicted" / f"n{number}.tif", compression="jpeg", quality=95)
+    done = inside("evaluate.py", "predicted", "masks", cwd=tmp_path)
+    assert done.returncode == 0 and "black and white masks" in done.stdout, done
+    assert float(done.stdout.split("accuracy ")[1].split(",")[0]) > 0.995
+
+
+# ---------------------------------------------------------------------------------------------------
+# Orientation
+
+
+def turn_images(folder, orientation, ending):
+    """Store the images of a data set in such an orientation, so that they are upright as before."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for path in sorted((folder / "images").iterdir()):
+        pixels = np.array(Image.open(path))
+        back = {6: 8, 8: 6}.get(orientation, orientation)
+        stored = np.dstack([TURNED[back](pixels[:, :, band]) for band in range(3)])
+        path.unlink()
+        options = {"quality": 100, "subsampling": 0} if ending == "jpg" else {}
+        Image.fromarray(stored).save(path.with_suffix(f".{ending}"), exif=exif, **options)
+        assert np.abs(read_image(path.with_suffix(f".{ending}")).astype(int) - pixels).max() < 30
+
+
+@pytest.mark.parametrize("ending", ["jpg", "tif", "png"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_masks_of_turned_images(tmp_path, capsys, orientation, ending):
+    """Where the sizes say how masks lie, they are right or refused; where they do not, it is said."""
+    for number in range(3):
+        write_pair(tmp_path, f"n{number}", number)
+    turn_images(tmp_path, orientation, ending)
+    load(str(tmp_path))
+    told = capsys.readouterr().out
+    assert ("EXIF turns or flips 3 images, but not their masks" in told) == (orientation in (2, 3, 4))
+    if orientation > 4:
+        for path in (tmp_path / "masks").iterdir():
+            Image.fromarray(np.rot90(np.array(Image.open(path)))).save(path)
+        with pytest.raises(BadInput, match="EXIF turns the image, .* turn the mask, too, or remove"):
+            load(str(tmp_path))
+
+
+def test_square_images_that_are_turned_are_counted(tmp_path, capsys):
+    for number in range(3):
+        write_pair(tmp_path, f"n{number}", number, height=70, width=70)
+    turn_images(tmp_path, 6, "jpg")
+    load(str(tmp_path))
+    assert "EXIF turns or flips 3 images, but not their masks" in capsys.readouterr().out

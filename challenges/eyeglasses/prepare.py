@@ -23,7 +23,6 @@ from support.arguments import Parser, number, run_script
 from support.files import (
     BadInput,
     begin_folder,
-    is_jpeg,
     keep_apart,
     keeps_changes,
     set_of_files,
@@ -35,6 +34,7 @@ from support.images import (
     hash_to_unit,
     images_by_name,
     in_threads,
+    is_lossy,
     listable,
     print_left_out,
     read_image,
@@ -112,7 +112,7 @@ def read_glasses(path):
 
     Glasses are whatever is not black; in a JPEG, what is nearer to white.
     """
-    mask = read_mask(path, threshold=128 if is_jpeg(path) else None)
+    mask = read_mask(path, threshold=128 if is_lossy(path) else None)
     return np.where(mask if mask.ndim == 2 else mask.any(axis=2), 255, 0).astype(np.uint8)
 
 
