@@ -313,11 +313,27 @@ def to_rgb(image, path, background, full=FULL):
         return np.repeat(to_bytes(np.asarray(image), path, full=full)[:, :, None], 3, axis=2)
     try:
         if image.has_transparency_data:
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, background), image)
+            image = lay_on(image.convert("RGBA"), path, background)
         return np.asarray(image.convert("RGB"))
     except ValueError:
         raise BadInput(f"{path} has the colour mode {image.mode}; expected grey, RGB, palette or CMYK") from None
+
+
+def lay_on(image, path, background):
+    """Return an RGBA image on a background, and note where its opacity cannot be meant as that.
+
+    What is transparent everywhere has colours all the same. On the black of masks, a black mask with an
+    opacity that differs keeps its values there.
+    """
+    colours, opacity = np.asarray(image)[:, :, :3], image.getchannel("A")
+    least, most = opacity.getextrema()
+    if most == 0 and (colours != colours[0, 0]).any():
+        note(path, "is transparent everywhere: its opacity is ignored")
+        return image.convert("RGB")
+    if background == "black" and least < most and not colours.any():
+        note(path, "is black, and its opacity differs: that is the mask")
+        return opacity
+    return Image.alpha_composite(Image.new("RGBA", image.size, background), image)
 
 
 def raw_mode(path):
@@ -423,6 +439,8 @@ def bands_to_image(bands, path, full=FULL):
 
 def bands_to_mask(bands, path):
     """Return the Bands of a TIFF file as read_mask returns a mask. Raises BadInput for what is no whole number."""
+    if bands.alpha:
+        return grey_if_it_is(to_rgb(bands, path, background="black"))
     values = colour_bands(path, bands)
     if values.shape[2] == 3 and not (values == values[:, :, :1]).all():
         if values.dtype.kind == "f" or values.itemsize > 2:
@@ -498,10 +516,13 @@ def read_mask(path, threshold=None, coloured=False):
     elif image.mode == "P" and not coloured or image.mode.startswith("I"):
         mask = np.asarray(image)
     else:
-        mask = to_rgb(image, path, background="black")
-        if (mask == mask[:, :, :1]).all():              # grey, saved as colour
-            mask = mask[:, :, 0]
-    return mask.astype(np.int32) if mask.ndim == 2 else mask
+        return grey_if_it_is(to_rgb(image, path, background="black"))
+    return mask.astype(np.int32)
+
+
+def grey_if_it_is(colours):
+    """Return colours uint8 (H, W, 3) as a mask: int32 (H, W) where they are greys, saved as colours."""
+    return colours[:, :, 0].astype(np.int32) if (colours == colours[:, :, :1]).all() else colours
 
 
 def value_codes(mask: np.ndarray) -> np.ndarray:

@@ -544,3 +544,54 @@ def test_square_images_that_are_turned_are_counted(tmp_path, capsys):
     turn_images(tmp_path, 6, "jpg")
     load(str(tmp_path))
     assert "EXIF turns or flips 3 images, but not their masks" in capsys.readouterr().out
+
+
+# ---------------------------------------------------------------------------------------------------
+# Opacity
+
+
+@pytest.mark.parametrize("ending", ["png", "tif", "webp"])
+def test_what_is_transparent_everywhere_keeps_its_colours(tmp_path, capsys, ending):
+    for number in range(3):
+        write_pair(tmp_path, f"n{number}", number)
+        for part in ("images", "masks"):
+            path = tmp_path / part / f"n{number}.png"
+            picture = Image.open(path).convert("RGB")
+            path.unlink()
+            colours = np.array(picture)
+            picture.putalpha(0)
+            picture.save(
+                path.with_suffix(f".{ending}"), **({"lossless": True, "exact": True} if ending == "webp" else {})
+            )
+            if part == "images":
+                assert np.array_equal(read_image(path.with_suffix(f".{ending}")), colours)
+            else:
+                assert np.array_equal(read_mask(path.with_suffix(f".{ending}")), colours[:, :, 0])
+    load(str(tmp_path))
+    assert f"n0.{ending} and 5 more: is transparent everywhere: its opacity is ignored" in capsys.readouterr().out
+
+
+def test_a_mask_in_the_opacity_of_black_is_read(tmp_path, capsys):
+    for number in range(3):
+        write_pair(tmp_path, f"n{number}", number, values=(0, 255, 255, 0))
+        path = tmp_path / "masks" / f"n{number}.png"
+        truth = np.array(Image.open(path))
+        Image.fromarray(np.dstack([truth * 0] * 3 + [truth])).save(path)
+        assert np.array_equal(read_mask(path), truth) and np.array_equal(read_mask(path, threshold=128), truth)
+    assert [one["value"] for one in load(str(tmp_path)).classes] == [0, 255]
+    assert "is black, and its opacity differs: that is the mask" in capsys.readouterr().out
+
+
+def test_a_mask_of_one_colour_on_what_is_transparent_is_read_as_ever(tmp_path):
+    truth = np.zeros((20, 37), np.uint8)
+    truth[4:9, 5:30] = 255
+    for colour, opacity, expected in [
+        ((255, 255, 255), truth, truth),
+        ((255, 255, 255), truth * 0, truth * 0),  # nothing is there
+        ((0, 0, 0), truth * 0, truth * 0),
+        ((0, 0, 0), truth * 0 + 255, truth * 0),
+        ((255, 0, 0), truth, np.dstack([truth, truth * 0, truth * 0])),
+    ]:
+        pixels = np.dstack([np.full((20, 37, 3), colour, np.uint8), opacity])
+        Image.fromarray(pixels).save(tmp_path / "a.png")
+        assert np.array_equal(read_mask(tmp_path / "a.png"), expected)
