@@ -45,7 +45,7 @@ from support.files import (
     write_image,
     write_whole,
 )
-from support.images import black_and_white, find_images, name_of, read_names, to_picture, to_values
+from support.images import WRITABLE, black_and_white, find_images, name_of, read_names, to_picture, to_values
 from support.machine import RANK, WORLD
 from support.notes import print_notes
 from support.onnx_file import load_onnx
@@ -68,7 +68,8 @@ def mask_paths(images: list[Path], wanted: str, classes: list[dict]) -> list[Pat
     for image in images:
         if wanted != "auto":
             path = image.with_suffix(f".{wanted}")
-        elif is_jpeg(image) and len(classes) > 2 or largest > 255 and image.suffix.lower() in (".bmp", ".webp"):
+        elif (is_jpeg(image) and len(classes) > 2 or image.suffix.lower() not in WRITABLE or
+              largest > 255 and image.suffix.lower() in (".bmp", ".webp")):
             path = image.with_suffix(".png")            # a JPEG changes values, and 16 bits do not fit into the others
         else:
             path = image

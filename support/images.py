@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, TiffImagePlugin
+from PIL import ExifTags, Image, ImageOps, PngImagePlugin, features
 
 from support.files import STAMP, BadInput, is_jpeg, write_text
 from support.notes import note
@@ -45,13 +45,18 @@ SCALES = 255, 1023, 4095, 16383, FULL    # the highest values that cameras of 8 
 LOW_BYTES = {"RGB;16B": "RGB;16L", "RGB;16L": "RGB;16B", "RGBA;16B": "RGBA;16L", "RGBA;16L": "RGBA;16B",
              "RGBX;16B": "RGBX;16L", "RGBX;16L": "RGBX;16B"}          # Pillow's names of 16 bits in either order
 EXIF_AS_TEXT = b"Raw profile type exif", b"XML:com.adobe.xmp"           # in a PNG, beside its own way
-READABLE = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")   # what counts as an image in a folder
+WRITABLE = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")   # what counts as an image in a folder
+READABLE = WRITABLE + (".jfif", ".gif", *[f".{ending}" for ending, feature in [("jp2", "jpg_2000"), ("avif", "avif")]
+                                          if features.check(feature)])   # and this, where a name has no other
+FOREIGN = (".heic", ".heif", ".dcm", ".jp2", ".avif", ".psd", ".dng", ".cr2", ".nef", ".arw", ".svs", ".ndpi", ".nii",
+           ".exr", ".svg", ".pdf")       # pictures that are not read, as far as they are not among those
 
 # Apart for colour-blind readers, too, as far as so many can be: Okabe & Ito's, then Tol's (2021), dark and light.
 PALETTE = ["#000000", "#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#ffffff",
            "#332288", "#882255", "#999933", "#44aa99", "#aa4499", "#117733", "#ddcc77", "#aa4466", "#bbccee", "#225555"]
 UNKNOWN_GREY = (128, 128, 128)   # pixels without a truth
 
+PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = 2**25, 2**28  # remarks and profiles may be long
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)     # open_image refuses such files itself
 warnings.filterwarnings("ignore", category=UserWarning, module="PIL")     # of odd metadata
 logging.getLogger("PIL").addHandler(logging.NullHandler())          # a damaged file gets one line: our BadInput
@@ -63,21 +68,39 @@ with contextlib.suppress(AttributeError, OSError):                  # where libt
 # Finding
 
 
-def find_images(folder: Path | str) -> list[Path]:
-    """Return the paths of all images below a folder, in order, but for hidden ones. Raises BadInput."""
+def find_images(folder):
+    """Return the paths of all images below a folder, in order, but for hidden ones and thumbnails. Raises BadInput.
+
+    Links to folders are followed, unless they lead back to where they stand. Notes pictures that are not read.
+    """
     def refuse(error):
         raise BadInput(f"{error.filename} cannot be read ({error.strerror}); expected a folder of images")
 
     if not os.path.isdir(folder):
         raise BadInput(f"{folder} is no folder; expected one of images")
-    found = []
-    for place, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
-        found += [Path(place, name) for name in names
-                  if not name.startswith(".") and name.lower().endswith(READABLE)]
+    found, foreign = [], Counter()
+    for place, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX", "@eaDir")) and
+                      not leads_back(Path(place, name), folder)]
+        names = [name for name in names if not name.startswith(".")]
+        found += [Path(place, name) for name in names if name.lower().endswith(READABLE)]
+        foreign.update(Path(name).suffix.lower() for name in names if not name.lower().endswith(READABLE))
+    foreign = {ending: foreign[ending] for ending in FOREIGN if foreign[ending]}
+    unread = f"{sum(foreign.values())} files that end in {', '.join(foreign)} are not read" if foreign else ""
     if not found:
-        raise BadInput(f"{folder} holds no image; expected files that end in {', '.join(READABLE)}")
-    return sorted(found)
+        raise BadInput(f"{folder} holds no image; expected files that end in {', '.join(READABLE)}" +
+                       f"; {unread}" * bool(unread))
+    if unread:
+        note(folder, unread)
+    usual = {path.with_suffix("") for path in found if path.suffix.lower() in WRITABLE}
+    return sorted(path for path in found if path.suffix.lower() in WRITABLE or path.with_suffix("") not in usual)
+
+
+def leads_back(path, folder):
+    """Return whether a folder is, by links, one of those that it lies in: no walk below it would end."""
+    above, target = [Path(folder), *Path(os.path.realpath(folder)).parents], os.path.realpath(path)
+    above += [parent for parent in path.parents if Path(folder) in parent.parents]
+    return any(os.path.realpath(other) == target for other in above)
 
 
 def name_of(path: Path | str, folder: Path | str) -> str:

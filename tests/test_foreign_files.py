@@ -5,20 +5,25 @@ import itertools
 import json
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
 from conftest import fails_in_one_line, inside, write_pair
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from data import load
+from infer import mask_paths
 from model import FCN, load_network
 from segmenter import Segmenter
 from support.checkpoint import save_checkpoint
 from support.files import BadInput
 from support.images import (
     IGNORE,
+    READABLE,
+    find_images,
     full_scale,
     head_and_length,
     image_size,
@@ -595,3 +600,75 @@ def test_a_mask_of_one_colour_on_what_is_transparent_is_read_as_ever(tmp_path):
         pixels = np.dstack([np.full((20, 37, 3), colour, np.uint8), opacity])
         Image.fromarray(pixels).save(tmp_path / "a.png")
         assert np.array_equal(read_mask(tmp_path / "a.png"), expected)
+
+
+# ---------------------------------------------------------------------------------------------------
+# What is found in a folder
+
+
+def link(path, target):
+    try:
+        path.symlink_to(target, target_is_directory=True)
+    except OSError:  # Windows, without the right to
+        pytest.skip("no links here")
+
+
+def test_links_to_folders_are_followed_but_not_without_end(tmp_path, capsys):
+    for number in range(7):
+        part = "elsewhere" if number < 3 else "data"
+        write_pair(tmp_path / part, f"n{number}", number)
+    for part in ("images", "masks"):
+        inside_it = tmp_path / "data" / part
+        link(inside_it / "more", tmp_path / "elsewhere" / part)
+        for name, target in [("self", inside_it), ("up", tmp_path), ("root", "/")]:
+            link(inside_it / name, target)
+        link(tmp_path / "elsewhere" / part / "back", inside_it)
+        link(tmp_path / "elsewhere" / part / "here", ".")
+        assert len(find_images(inside_it)) == 7
+    load(str(tmp_path / "data"))
+    assert "7 pairs" in capsys.readouterr().out
+    (tmp_path / "two").mkdir()
+    for name in "ab":  # twice the same is no circle
+        link(tmp_path / "two" / name, tmp_path / "elsewhere" / "images")
+    assert len(find_images(tmp_path / "two")) == 6 + 4 + 4
+
+
+def test_thumbnails_and_files_beside_images_are_left_alone(tmp_path, capsys):
+    write_pair(tmp_path, "a", 0)
+    for name in ("@eaDir/a/thumb", ".thumbnails/a", "__MACOSX/a", ".hidden"):
+        write_pair(tmp_path, name, 0)
+    for name in ("a.gif", "b.heic", "c.HEIC", "d.dcm", "notes.txt", "Thumbs.db"):
+        (tmp_path / "images" / name).touch()
+    load(str(tmp_path))  # a.gif is a preview of a.png
+    assert f"{tmp_path / 'images'}: 3 files that end in .heic, .dcm are not read" in capsys.readouterr().out
+    (tmp_path / "images" / "a.gif").unlink()
+    (tmp_path / "images" / "a.png").unlink()
+    with pytest.raises(BadInput, match="holds no image; .* 3 files that end in .heic, .dcm are not read"):
+        find_images(tmp_path / "images")
+
+
+@pytest.mark.parametrize("ending, kind", [("jfif", "JPEG"), ("gif", "GIF"), ("jp2", "JPEG2000"), ("avif", "AVIF")])
+def test_other_endings_are_read_and_get_masks_in_png(tmp_path, ending, kind):
+    if f".{ending}" not in READABLE:
+        pytest.skip("Pillow cannot read it here")
+    for number in range(3):
+        write_pair(tmp_path, f"n{number}", number)
+        path = tmp_path / "images" / f"n{number}.png"
+        picture = Image.open(path)
+        more = {"save_all": True, "append_images": [picture.rotate(180)]} if kind == "GIF" else {}
+        picture.save(path.with_suffix(f".{ending.upper()}"), kind, **more)
+        path.unlink()
+        found = read_image(path.with_suffix(f".{ending.upper()}")).astype(float)
+        assert np.abs(found - np.array(picture)).mean() < (0.1 if kind == "JPEG2000" else 12)
+        assert image_size(path.with_suffix(f".{ending.upper()}")) == found.shape[:2]
+    assert len(load(str(tmp_path)).classes) == 4
+    assert [str(path) for path in mask_paths([Path(f"a.{ending}")], "auto", [{"value": 0}, {"value": 1}])] == ["a.png"]
+
+
+def test_a_png_with_a_long_remark_or_profile_is_read(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 37, 3), np.uint8)
+    remarks = PngInfo()
+    remarks.add_text("history", "a" * 5_000_000, zip=True)
+    remarks.add_itxt("more", "b" * 5_000_000, zip=True)
+    Image.fromarray(pixels).save(tmp_path / "a.png", pnginfo=remarks, icc_profile=b"p" * 5_000_000)
+    assert np.array_equal(read_image(tmp_path / "a.png"), pixels) and image_size(tmp_path / "a.png") == (20, 37)
