@@ -23,8 +23,10 @@ from support.notes import note
 from support.tiff import (
     LOSSY,
     MAGIC,
+    NO_PAGE,
     QUARTER_TURNS,
     SAMPLES,
+    SUBFILE,
     colour_bands,
     note_bands,
     open_header,
@@ -261,10 +263,24 @@ def open_image(path):
             raise BadInput(f"{path} is {image.width}x{image.height} pixels; expected at most {MAX_LENGTH} a side")
         if image.format == "TIFF":
             note_bands(path, image.tag_v2.get(SAMPLES, 1), len(image.getbands()))
+        if has_more_pages(path, image):
+            note(path, "holds several pages: the first is read")
         return ImageOps.exif_transpose(image)           # decodes, too: a truncated file fails here
 
 
-def image_size(path: Path | str) -> tuple[int, int]:
+def has_more_pages(path, image):
+    """Return whether an image file holds more pictures like the first; smaller copies of that do not count."""
+    if image.format != "TIFF":
+        return image.format in ("GIF", "PNG", "WEBP") and getattr(image, "is_animated", False)
+    try:
+        with Image.open(path) as again:          # or what is wrong with the second page would spoil the first
+            again.seek(1)
+            return again.size == image.size and not again.tag_v2.get(SUBFILE, 0) & NO_PAGE
+    except Exception:
+        return False
+
+
+def image_size(path):
     """Return (height, width) of an image file, upright, from its header alone. Raises BadInput."""
     return size_and_turn(path)[0]
 

@@ -20,6 +20,7 @@ PHOTOMETRIC, SAMPLES, COMPRESSION, EXTRA = 262, 277, 259, 338
 UNSIGNED, SEPARATE, UNCOMPRESSED = 1, 2, 1         # values of these tags
 ALPHA = 1, 2                                       # of EXTRA: what the extra band is
 LOSSY = 6, 7, 33003, 33005, 34712, 34892           # compressions that are kinds of JPEG
+SUBFILE, NO_PAGE = 254, 5                          # a tag, and its bits for smaller copies and for opacity
 QUARTER_TURNS = 5, 6, 7, 8                         # values of the orientation
 MOST_BYTES = 2**32
 
@@ -116,6 +117,8 @@ def read_bands(path):
         size = page.parent.filehandle.size
         if any(start + length > size for start, length in zip(page.dataoffsets, page.databytecounts)):
             raise ValueError("truncated file")
+        if has_another(page):
+            note(path, "holds several pages: the first is read")
         pixels, nodata = page.asarray(), parse_nodata(tag(page, NODATA, ""))
         extra = tag(page, EXTRA, ())
         turn = tag(page, ORIENTATION, 1)
@@ -128,6 +131,15 @@ def read_bands(path):
     full = pixels.dtype in (np.uint8, np.uint16)        # of other numbers, nobody says what is opaque
     alpha = full and pixels.shape[2] in (2, 4) and len(extra) == 1 and int(extra[0]) in ALPHA
     return Bands(pixels, ~missing.all(axis=2), nodata, alpha)
+
+
+def has_another(page):
+    """Return whether a file holds more pages like this first one; smaller copies of it do not count."""
+    try:
+        second = page.parent.pages[1]
+        return second.shape == page.shape and not int(tag(second, SUBFILE, 0)) & NO_PAGE
+    except Exception:            # there is none, or none that can be read
+        return False
 
 
 def tag(page, number, default):

@@ -35,6 +35,7 @@ from support.images import (
     to_indices,
     to_values,
 )
+from support.notes import FOUND, print_notes
 from support.onnx_file import load_onnx
 
 pytestmark = pytest.mark.filterwarnings("ignore:Corrupt EXIF data:UserWarning")  # of Pillow, in a big-endian BigTIFF
@@ -672,3 +673,46 @@ def test_a_png_with_a_long_remark_or_profile_is_read(tmp_path):
     remarks.add_itxt("more", "b" * 5_000_000, zip=True)
     Image.fromarray(pixels).save(tmp_path / "a.png", pnginfo=remarks, icc_profile=b"p" * 5_000_000)
     assert np.array_equal(read_image(tmp_path / "a.png"), pixels) and image_size(tmp_path / "a.png") == (20, 37)
+
+
+# ---------------------------------------------------------------------------------------------------
+# Several pages
+
+
+@pytest.mark.parametrize("kind", ["pillow", "tifffile", "gif"])
+def test_several_pages_are_said_once(tmp_path, capsys, kind):
+    for number in range(3):
+        write_pair(tmp_path, f"n{number}", number)
+        path = tmp_path / "images" / f"n{number}.png"
+        first = np.array(Image.open(path))
+        path.unlink()
+        if kind == "gif":
+            second = Image.fromarray(255 - first)
+            Image.fromarray(first).save(path.with_suffix(".gif"), save_all=True, append_images=[second])
+        else:
+            pages = np.stack([first, 255 - first]) if kind == "pillow" else np.stack([first, first]) / 255
+            tifffile.imwrite(path.with_suffix(".tif"), pages, photometric="rgb")
+            assert np.array_equal(read_image(path.with_suffix(".tif")), first)
+    load(str(tmp_path))
+    assert capsys.readouterr().out.count(" and 2 more: holds several pages: the first is read") == 1
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_smaller_copies_and_broken_later_pages_are_no_pages(tmp_path, dtype):
+    pixels = np.random.default_rng(0).integers(0, 2, (32, 48)).astype(dtype)
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:  # as geographic programs do, to show it from afar
+        file.write(pixels)
+        file.write(pixels, subfiletype=1)
+        file.write(pixels[::2, ::2], subfiletype=1)
+    tifffile.imwrite(tmp_path / "b.tif", np.stack([pixels, pixels]), photometric="minisblack")
+    with tifffile.TiffFile(tmp_path / "b.tif") as file:
+        second = file.pages[1].offset
+    whole = (tmp_path / "b.tif").read_bytes()
+    (tmp_path / "c.tif").write_bytes(whole[: second + 4] + b"\xff" * (len(whole) - second - 4))
+    print_notes()
+    for name in ("a.tif", "c.tif"):
+        assert np.array_equal(read_mask(tmp_path / name), pixels)
+        assert not FOUND
+    read_mask(tmp_path / "b.tif")
+    assert list(FOUND) == ["holds several pages: the first is read"]
+    print_notes()
