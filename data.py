@@ -110,7 +110,9 @@ def find_pairs(folder: Path | str) -> list[tuple[str, Path, Path]]:
     images, masks = images_by_name(Path(folder) / "images"), images_by_name(Path(folder) / "masks")
     pairs = [(stem, images[stem], masks[stem]) for stem in images if stem in masks]
     if not pairs:
-        raise BadInput(no_pair(folder, images, masks))
+        raise BadInput(f"{folder} holds {len(images)} images and {len(masks)} masks, but no pair, such as "
+                       f"{next(iter(images))!r} and {next(iter(masks))!r}; expected "
+                       "images/NAME.jpg (or .png, .tif, ...) and masks/NAME.png, each with the same NAME")
     for kind, here, there in [("images without a mask", images, masks), ("masks without an image", masks, images)]:
         alone = [here[stem].name for stem in here if stem not in there]
         if alone:
@@ -296,8 +298,8 @@ def load(source: Any, threshold: int | None = None, table: Path | str | None = N
         if not dataset.with_truth():
             raise BadInput(f"{source if not single else masks[0]}: no pixel to {purpose} has a truth, all are ignored; "
                            "expected some of a class")
-    print_notes()
     print_classes(classes, ignore, training.cumulative_counts[-1], validation.cumulative_counts[-1])
+    print_hints(classes, infos, table)
     digest = hashlib.sha256(training.cumulative_counts.tobytes() + validation.cumulative_counts.tobytes())
     for info in infos:
         digest.update(info.digest)
@@ -363,7 +365,22 @@ def print_classes(classes: list[dict], ignore: list, training: np.ndarray, valid
         print(f"  {', '.join(map(str, ignore))} ignored: {unknown:.1%} of training pixels")
 
 
-def colour_statistics(dataset: Dataset) -> tuple[list[float], list[float]]:
+def print_hints(classes, infos, table):
+    """Print what is odd about the classes, unless a table lists them, and about the files that were read."""
+    counts = np.array([info.counts for info in infos])                # (pairs, classes)
+    pixels, masks = counts.sum(axis=0), np.count_nonzero(counts, axis=0)
+    rare = [f"{entry['value']} ({pixels[number]} pixels in {masks[number]} of {len(infos)} masks)"
+            for number, entry in enumerate(classes)
+            if 0 < pixels[number] < 1e-4 * pixels.sum() and masks[number] <= max(len(infos) / 10, 1)]
+    values = [entry["value"] for entry in classes]
+    if rare and not table:
+        print(f"  stray pixels, most likely: {first_few(rare)}: list them under ignore in classes.json")
+    if not table and 255 in values and len(values) > 2 and max(value for value in values if value != 255) < 32:
+        print("  255 beside such small values is void, most likely: list it under ignore in classes.json")
+    print_notes()
+
+
+def colour_statistics(dataset):
     """Return mean and standard deviation of red, green and blue, two lists, 1 being full; of at most 500 images."""
     def count(number):
         image = dataset[number][0]

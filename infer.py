@@ -45,7 +45,16 @@ from support.files import (
     write_image,
     write_whole,
 )
-from support.images import WRITABLE, black_and_white, find_images, name_of, read_names, to_picture, to_values
+from support.images import (
+    WRITABLE,
+    black_and_white,
+    find_images,
+    look_black,
+    name_of,
+    read_names,
+    to_picture,
+    to_values,
+)
 from support.machine import RANK, WORLD
 from support.notes import print_notes
 from support.onnx_file import load_onnx
@@ -286,6 +295,8 @@ def write_masks(args: Namespace, segment: Segmenter, masks: dict[Path, Path], ov
           (f", {len(rejected)} images rejected" if rejecting else "") +
           f"; {seconds:.1f} s on {'ONNX Runtime' if args.onnx else segment.device}, "
           f"{seconds / max(done + len(rejected), 1):.2f} s an image")
+    if done and look_black(segment.classes):
+        print(f"{output}: {look_black(segment.classes)}; predict.py IMAGE --overlay FILE shows where they are")
     print_notes()
     return failures
 

@@ -17,7 +17,7 @@ import numpy as np
 import metrics
 from segmenter import Segmenter
 from support.files import PICTURES, BadInput, check_writable, write_image
-from support.images import foreground_index, to_picture, to_values
+from support.images import foreground_index, look_black, to_picture, to_values
 from support.notes import print_notes
 from support.sample import SAMPLE, write_sample
 
@@ -51,6 +51,8 @@ def predict(args: Namespace) -> np.ndarray:
     print(f"{args.image}, {image.shape[1]}x{image.shape[0]} pixels, by {checkpoint}: " +
           ", ".join(f"{entry['name']} {share:.1%}" for entry, share in zip(segment.classes, shares)) +
           "; see " + ", ".join(str(path) for path in dict.fromkeys((out, lossless, overlay)) if path))
+    if look_black(segment.classes) and not overlay:
+        print(f"{lossless}: {look_black(segment.classes)}; --overlay FILE shows where they are")
     print_notes()
     if args.mask:
         print_scores(truth, indices, segment.classes)

@@ -835,7 +835,14 @@ def to_values(indices: np.ndarray, classes: list[dict]) -> np.ndarray:
     return values.astype(np.uint8 if values.max() < 256 else np.uint16)[indices]
 
 
-def foreground_index(classes: list[dict]) -> int | None:
+def look_black(classes):
+    """Return a text that says that masks of these classes look black, "" where they do not."""
+    values = [entry["value"] for entry in classes]
+    dark = not are_coloured(classes) and max(values) < 16
+    return f"the values {first_few([str(value) for value in values])} all look black" if dark else ""
+
+
+def foreground_index(classes):
     """Return the index of the class that matters of two: named foreground, or not named background; else None."""
     names = [entry["name"] for entry in classes]
     if "foreground" in names:

@@ -716,3 +716,52 @@ def test_smaller_copies_and_broken_later_pages_are_no_pages(tmp_path, dtype):
     read_mask(tmp_path / "b.tif")
     assert list(FOUND) == ["holds several pages: the first is read"]
     print_notes()
+
+
+# ---------------------------------------------------------------------------------------------------
+# Hints
+
+
+def test_stray_pixels_and_void_are_pointed_out_unless_a_table_lists_them(tmp_path, capsys):
+    for number in range(12):
+        write_pair(tmp_path, f"n{number}", number, values=(0, 1, 2, 255))
+    path = tmp_path / "masks" / "n3.png"
+    mask = np.array(Image.open(path))
+    mask[40, 40:45] = 7
+    Image.fromarray(mask).save(path)
+    found = load(str(tmp_path))
+    told = capsys.readouterr().out
+    assert "stray pixels, most likely: 7 (5 pixels in 1 of 12 masks)" in told and told.count("most likely") == 2
+    assert "255 beside such small values is void, most likely: list it under ignore in classes.json" in told
+    (tmp_path / "classes.json").write_text(json.dumps({"classes": found.classes}))
+    load(str(tmp_path))
+    assert "most likely" not in capsys.readouterr().out
+
+
+def test_usual_masks_get_no_hints(tmp_path, capsys):
+    for name, values in [("a", (0, 255, 255, 0)), ("b", (0, 128, 255, 0)), ("c", (0, 1, 2, 3))]:
+        for number in range(4):
+            write_pair(tmp_path / name, f"n{number}", number, values=values)
+        load(str(tmp_path / name))
+        told = capsys.readouterr().out
+        assert "most likely" not in told and len(told.splitlines()) == 1 + len(set(values))
+
+
+def test_where_there_is_no_pair_a_name_of_each_side_is_shown(tmp_path):
+    write_pair(tmp_path, "one", 0)
+    (tmp_path / "masks" / "one.png").rename(tmp_path / "masks" / "one_mask.png")
+    with pytest.raises(BadInput, match="but no pair, such as 'one' and 'one_mask'; expected"):
+        load(str(tmp_path))
+
+
+@pytest.mark.parametrize("values, dark", [((0, 1), True), ((0, 15), True), ((0, 255), False), ((0, 16), False)])
+def test_masks_that_look_black_are_said_to(tmp_path, values, dark):
+    write_pair(tmp_path, "one", 0)
+    metadata = {"classes": [{"name": str(value), "value": value} for value in values], "ignore": [], "settings": {}}
+    save_checkpoint(tmp_path / "model.pt", FCN(classes=2), mean=[0.5] * 3, std=[0.2] * 3, **metadata)
+    done = inside("predict.py", "images/one.png", "--out", "mask.png", cwd=tmp_path)
+    assert done.returncode == 0 and (f"{values[1]} all look black; --overlay FILE" in done.stdout) == dark, done
+    done = inside("predict.py", "images/one.png", "--out", "mask.png", "--overlay", "seen.png", cwd=tmp_path)
+    assert done.returncode == 0 and "black" not in done.stdout
+    done = inside("infer.py", "images", "out", cwd=tmp_path)
+    assert done.returncode == 0 and (f"{values[1]} all look black; predict.py IMAGE" in done.stdout) == dark, done
