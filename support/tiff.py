@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from support.mistakes import BadInput
 from support.notes import note
@@ -119,11 +119,8 @@ def read_bands(path):
             raise ValueError("truncated file")
         if has_another(page):
             note(path, "holds several pages: the first is read")
-        pixels, nodata = page.asarray(), parse_nodata(tag(page, NODATA, ""))
+        pixels, nodata = decode(path, page), parse_nodata(tag(page, NODATA, ""))
         extra = tag(page, EXTRA, ())
-        turn = tag(page, ORIENTATION, 1)
-        pixels = pixels.transpose(1, 2, 0) if page.axes == "SYX" else pixels.reshape(*pixels.shape[:2], -1)
-    pixels = upright(pixels, turn)
     missing = np.isnan(pixels) if pixels.dtype.kind == "f" else np.zeros(pixels.shape, bool)
     if nodata is not None and fits(nodata, pixels.dtype):
         missing |= pixels == np.array(nodata).astype(pixels.dtype)
@@ -140,6 +137,25 @@ def has_another(page):
         return second.shape == page.shape and not int(tag(second, SUBFILE, 0)) & NO_PAGE
     except Exception:            # there is none, or none that can be read
         return False
+
+
+def decode(path, page):
+    """Return the pixels of a page, upright (H, W, bands). Raises BadInput where nobody here can unpack them."""
+    try:
+        pixels = page.asarray()
+    except ValueError as error:
+        if "imagecodecs" not in str(error):
+            raise
+        by_pillow = page.samplesperpixel == 1 and page.bitspersample <= 32 and page.parent.byteorder == "<"
+        if not by_pillow:
+            raise BadInput(f"{path} is compressed as {page.compression.name}, which tifffile alone cannot unpack; pip "
+                           "install imagecodecs") from None
+        with Image.open(path) as image:
+            image.filename = ""                  # as in open_header
+            pixels = np.asarray(ImageOps.exif_transpose(image))
+        return pixels.astype(page.dtype, copy=False)[:, :, None]
+    pixels = pixels.transpose(1, 2, 0) if page.axes == "SYX" else pixels.reshape(*pixels.shape[:2], -1)
+    return upright(pixels, int(tag(page, ORIENTATION, 1)))
 
 
 def tag(page, number, default):

@@ -203,6 +203,24 @@ def test_opacity_hides_colours_in_any_layout(tmp_path, kind):
             assert np.array_equal(found[:, 20:], pixels[:, 20:, :3] >> 8 * (pixels.itemsize - 1)), options
 
 
+@pytest.mark.parametrize("compression", ["tiff_lzw", "packbits", "tiff_adobe_deflate"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_what_tifffile_alone_cannot_unpack_is_read_by_pillow_or_refused(tmp_path, compression, orientation):
+    random, exif = np.random.default_rng(0), Image.Exif()
+    exif[0x0112] = orientation
+    for pixels in [
+        random.integers(0, 5, (20, 37)).astype(np.int32),
+        random.integers(0, 5, (20, 37)).astype(np.float32),
+    ]:
+        path = tmp_path / "a.tif"
+        Image.fromarray(pixels).save(path, compression=compression, exif=exif)
+        expected = TURNED[orientation](pixels)
+        assert np.array_equal(read_mask(path), expected) and image_size(path) == expected.shape
+        Image.fromarray(pixels / 4 if pixels.dtype.kind == "f" else pixels * 10_000).save(path, compression=compression)
+        expected = pixels * 255 / 4 if pixels.dtype.kind == "f" else pixels * 10_000 * 255 / 65535
+        assert np.array_equal(read_image(path)[:, :, 0], np.rint(expected))
+
+
 TURNED = {  # by EXIF's numbers
     1: lambda pixels: pixels,
     2: np.fliplr,
