@@ -243,11 +243,12 @@ class PairInfo(NamedTuple):
     item: Any                    # (image, mask, rows), where it is held in memory, else None
 
 
-def inspect_pair(image_path, mask_path, classes, ignore, threshold, hold, full):
+def inspect_pair(image_path: Path | str, mask_path: Path | str, classes: list[dict], ignore: list,
+                 threshold: int | None, hold: bool, full: int) -> PairInfo:
     """Read a pair once and return its PairInfo. Raises BadInput for whatever is wrong with it."""
     mask = to_indices(read_mask(mask_path, threshold, are_coloured(classes)), classes, mask_path, ignore)
     image = read_image(image_path, full=full) if hold else None
-    if hold:
+    if image is not None:
         same_size(image_path, image.shape[:2], mask_path, mask.shape)
     scale = b"" if full == FULL else b"%d" % full
     digest = hashlib.sha256(head_and_length(image_path) + mask.tobytes() + scale).digest()
@@ -275,7 +276,7 @@ def load(source: Any, threshold: int | None = None, table: Path | str | None = N
     sizes, full = check_sizes(images, masks), full_scale(images)
     classes, ignore = table_classes(table, masks, threshold) if table else scan_classes(masks, threshold)
     hold = len(stems) == 1 or 4 * sum(height * width for height, width in sizes) <= memory * 1e9
-    inspect = lambda pair: inspect_pair(*pair, classes, ignore, threshold, hold, full)
+    inspect = lambda pair: inspect_pair(pair[0], pair[1], classes, ignore, threshold, hold, full)
     infos = list(tqdm(in_threads(inspect, list(zip(images, masks))), total=len(stems), unit="pair", leave=False,
                       disable=RANK > 0 or None))
     if len(stems) == 1:
@@ -306,7 +307,7 @@ def load(source: Any, threshold: int | None = None, table: Path | str | None = N
     return TrainingData(training, validation, classes, ignore, digest.hexdigest(), held_out, full)
 
 
-def check_sizes(images, masks):
+def check_sizes(images: Sequence[Path | str], masks: Sequence[Path | str]) -> list[tuple[int, int]]:
     """Return (height, width) of each image. Raises BadInput where its mask has another size, or it is too small."""
     found, masks_found = list(in_threads(size_and_turn, images)), in_threads(size_and_turn, masks)
     sizes, turned = [size for size, _ in found], 0
@@ -365,7 +366,7 @@ def print_classes(classes: list[dict], ignore: list, training: np.ndarray, valid
         print(f"  {', '.join(map(str, ignore))} ignored: {unknown:.1%} of training pixels")
 
 
-def print_hints(classes, infos, table):
+def print_hints(classes: list[dict], infos: list[PairInfo], table: Path | str | None) -> None:
     """Print what is odd about the classes, unless a table lists them, and about the files that were read."""
     counts = np.array([info.counts for info in infos])                # (pairs, classes)
     pixels, masks = counts.sum(axis=0), np.count_nonzero(counts, axis=0)
@@ -380,7 +381,7 @@ def print_hints(classes, infos, table):
     print_notes()
 
 
-def colour_statistics(dataset):
+def colour_statistics(dataset: Dataset) -> tuple[list[float], list[float]]:
     """Return mean and standard deviation of red, green and blue, two lists, 1 being full; of at most 500 images."""
     def count(number):
         image = dataset[number][0]

@@ -23,7 +23,7 @@ import itertools
 import time
 from argparse import Namespace
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -140,7 +140,7 @@ def write_rejected(path: Path, score: str, rejected: list[tuple[str, float]]) ->
         seal(temporary)
 
 
-def decode_ahead(pool, folder, images, read):
+def decode_ahead(pool: ThreadPoolExecutor, folder: Path, images: list[Path], read: Callable) -> Iterator[tuple]:
     """Yield (image path, future of what `read` makes of it) one after the other; threads decode the next ones."""
     waiting = deque()
     for image in images:

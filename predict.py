@@ -54,7 +54,7 @@ def predict(args: Namespace) -> np.ndarray:
     if look_black(segment.classes) and not overlay:
         print(f"{lossless}: {look_black(segment.classes)}; --overlay FILE shows where they are")
     print_notes()
-    if args.mask:
+    if truth is not None:
         print_scores(truth, indices, segment.classes)
     return indices
 

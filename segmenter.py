@@ -99,19 +99,19 @@ class Segmenter:
         with self.adapted(image):
             return decide(self.core_logits(image), image.shape[:2], self.zoom)
 
-    def read(self, path):
+    def read(self, path: Path | str) -> np.ndarray:
         """Return an image file as uint8 (H, W, 3), its 16 bits scaled as the training's. Raises BadInput."""
         image = read_image(path, full=self.full_scale)
         note_other_range(path, image, self.full_scale)
         return image
 
-    def read_pair(self, image_path, mask_path):
+    def read_pair(self, image_path: Path | str, mask_path: Path | str) -> tuple[np.ndarray, np.ndarray]:
         """Return an image file and its mask's class indices, uint8 (H, W), read as the training's. Raises BadInput."""
         image, truth = read_pair(image_path, mask_path, self.classes, self.ignore, self.threshold, self.full_scale)
         note_other_range(image_path, image, self.full_scale)
         return image, truth
 
-    def logits(self, image):
+    def logits(self, image: np.ndarray) -> np.ndarray:
         """Return the logits float32 (classes, H, W) of an image uint8 (H, W, 3), which takes their memory."""
         with self.adapted(image):
             return stitch_at(self.zoom, self.forward_views, image, self.halo, self.network.stride, self.limit)

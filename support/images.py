@@ -13,10 +13,10 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, PngImagePlugin, features
+from PIL import ExifTags, Image, ImageOps, PngImagePlugin, TiffImagePlugin, features
 
 from support.files import STAMP, BadInput, is_jpeg, write_text
 from support.notes import note
@@ -27,6 +27,7 @@ from support.tiff import (
     QUARTER_TURNS,
     SAMPLES,
     SUBFILE,
+    Bands,
     colour_bands,
     note_bands,
     open_header,
@@ -70,7 +71,7 @@ with contextlib.suppress(AttributeError, OSError):                  # where libt
 # Finding
 
 
-def find_images(folder):
+def find_images(folder: Path | str) -> list[Path]:
     """Return the paths of all images below a folder, in order, but for hidden ones and thumbnails. Raises BadInput.
 
     Links to folders are followed, unless they lead back to where they stand. Notes pictures that are not read.
@@ -80,14 +81,14 @@ def find_images(folder):
 
     if not os.path.isdir(folder):
         raise BadInput(f"{folder} is no folder; expected one of images")
-    found, foreign = [], Counter()
+    found, others = [], Counter()
     for place, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX", "@eaDir")) and
                       not leads_back(Path(place, name), folder)]
         names = [name for name in names if not name.startswith(".")]
         found += [Path(place, name) for name in names if name.lower().endswith(READABLE)]
-        foreign.update(Path(name).suffix.lower() for name in names if not name.lower().endswith(READABLE))
-    foreign = {ending: foreign[ending] for ending in FOREIGN if foreign[ending]}
+        others.update(Path(name).suffix.lower() for name in names if not name.lower().endswith(READABLE))
+    foreign = {ending: others[ending] for ending in FOREIGN if others[ending]}
     unread = f"{sum(foreign.values())} files that end in {', '.join(foreign)} are not read" if foreign else ""
     if not found:
         raise BadInput(f"{folder} holds no image; expected files that end in {', '.join(READABLE)}" +
@@ -98,7 +99,7 @@ def find_images(folder):
     return sorted(path for path in found if path.suffix.lower() in WRITABLE or path.with_suffix("") not in usual)
 
 
-def leads_back(path, folder):
+def leads_back(path: Path, folder: Path | str) -> bool:
     """Return whether a folder is, by links, one of those that it lies in: no walk below it would end."""
     above, target = [Path(folder), *Path(os.path.realpath(folder)).parents], os.path.realpath(path)
     above += [parent for parent in path.parents if Path(folder) in parent.parents]
@@ -248,7 +249,7 @@ def decoding(path: Path | str) -> Iterator[None]:
         raise BadInput(f"{path} is no readable image ({reason}); expected a PNG, JPEG, TIFF, BMP or WebP") from error
 
 
-def open_image(path):
+def open_image(path: Path | str) -> Image.Image | Bands:
     """Return a decoded, upright PIL image, or the Bands of a TIFF file that Pillow does not read rightly.
 
     Raises BadInput, also above Pillow's limit of 89 megapixels.
@@ -257,21 +258,23 @@ def open_image(path):
         image = open_header(path)
         if image is None:
             return read_bands(path)
-        if image.width * image.height > Image.MAX_IMAGE_PIXELS:
-            raise BadInput(f"{path} is too large; expected at most {Image.MAX_IMAGE_PIXELS} pixels")
+        limit = Image.MAX_IMAGE_PIXELS
+        if limit and image.width * image.height > limit:
+            raise BadInput(f"{path} is too large; expected at most {limit} pixels")
         if max(image.size) > MAX_LENGTH:
             raise BadInput(f"{path} is {image.width}x{image.height} pixels; expected at most {MAX_LENGTH} a side")
-        if image.format == "TIFF":
+        if isinstance(image, TiffImagePlugin.TiffImageFile):
             note_bands(path, image.tag_v2.get(SAMPLES, 1), len(image.getbands()))
         if has_more_pages(path, image):
             note(path, "holds several pages: the first is read")
         return ImageOps.exif_transpose(image)           # decodes, too: a truncated file fails here
 
 
-def has_more_pages(path, image):
+def has_more_pages(path: Path | str, image: Image.Image) -> bool:
     """Return whether an image file holds more pictures like the first; smaller copies of that do not count."""
     if image.format != "TIFF":
         return image.format in ("GIF", "PNG", "WEBP") and getattr(image, "is_animated", False)
+    again: Any
     try:
         with Image.open(path) as again:          # or what is wrong with the second page would spoil the first
             again.seek(1)
@@ -280,12 +283,12 @@ def has_more_pages(path, image):
         return False
 
 
-def image_size(path):
+def image_size(path: Path | str) -> tuple[int, int]:
     """Return (height, width) of an image file, upright, from its header alone. Raises BadInput."""
     return size_and_turn(path)[0]
 
 
-def size_and_turn(path):
+def size_and_turn(path: Path | str) -> tuple[tuple[int, int], int]:
     """Return (height, width) of an image file, upright, and EXIF's number for how it lies, 1 to 8. Raises BadInput."""
     with decoding(path), contextlib.ExitStack() as stack:
         image = open_header(path)
@@ -296,7 +299,7 @@ def size_and_turn(path):
         size = image.size
         if isinstance(image, TiffImagePlugin.TiffImageFile):          # newer Pillows have turned that already
             size = image.tag_v2[ExifTags.Base.ImageWidth], image.tag_v2[ExifTags.Base.ImageLength]
-        turn = exif.get(ExifTags.Base.Orientation)
+        turn: Any = exif.get(ExifTags.Base.Orientation)               # a stranger may write anything there
         turn = turn if turn in range(1, 9) else 1
         return size if turn in QUARTER_TURNS else size[::-1], turn
 
@@ -329,7 +332,7 @@ def png_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
         position += length + 12                  # the length itself, the kind, the checksum
 
 
-def read_image(path, background="white", full=FULL):
+def read_image(path: Path | str, background: str = "white", full: int = FULL) -> np.ndarray:
     """Return an image file as uint8 (H, W, 3): red, green, blue.
 
     EXIF orientation is applied. Transparent pixels are composited on a background, so that colours hidden
@@ -340,7 +343,7 @@ def read_image(path, background="white", full=FULL):
     return to_rgb(open_image(path), path, background, full)
 
 
-def to_rgb(image, path, background, full=FULL):
+def to_rgb(image: Image.Image | Bands, path: Path | str, background: str, full: int = FULL) -> np.ndarray:
     """Return what read_image promises, for what open_image has decoded."""
     if not isinstance(image, Image.Image):
         image = bands_to_image(image, path, full)
@@ -358,14 +361,14 @@ def to_rgb(image, path, background, full=FULL):
         raise BadInput(f"{path} has the colour mode {image.mode}; expected grey, RGB, palette or CMYK") from None
 
 
-def lay_on(image, path, background):
+def lay_on(image: Image.Image, path: Path | str, background: str) -> Image.Image:
     """Return an RGBA image on a background, and note where its opacity cannot be meant as that.
 
     What is transparent everywhere has colours all the same. On the black of masks, a black mask with an
     opacity that differs keeps its values there.
     """
     colours, opacity = np.asarray(image)[:, :, :3], image.getchannel("A")
-    least, most = opacity.getextrema()
+    least, most = np.asarray(opacity).min(), np.asarray(opacity).max()
     if most == 0 and (colours != colours[0, 0]).any():
         note(path, "is transparent everywhere: its opacity is ignored")
         return image.convert("RGB")
@@ -375,15 +378,16 @@ def lay_on(image, path, background):
     return Image.alpha_composite(Image.new("RGBA", image.size, background), image)
 
 
-def raw_mode(path):
+def raw_mode(path: Path | str) -> str | None:
     """Return Pillow's name for the order of bytes in an image of 16-bit colours, None for any other, by the header."""
     with decoding(path), open_header(path) or contextlib.nullcontext() as image:
         for tile in image.tile if image and image.mode in ("RGB", "RGBA", "LA") else []:
             name = tile[3] if isinstance(tile[3], str) else tile[3][0]
             return name if ";16" in name else None
+    return None
 
 
-def deep_colours(image, path):
+def deep_colours(image: Image.Image, path: Path | str) -> np.ndarray:
     """Return uint16 (H, W, 3) of a file of 16-bit colours, or of greys with opacity. Raises BadInput.
 
     Pillow, in `image`, keeps the high bytes. Decoded again as if the order was the other one, it gives the low
@@ -391,7 +395,7 @@ def deep_colours(image, path):
     """
     native = {"little": "L", "big": "B"}[sys.byteorder]
     with decoding(path):
-        again, name = open_header(path), raw_mode(path).replace("16N", f"16{native}")
+        again, name = open_header(path), str(raw_mode(path)).replace("16N", f"16{native}")
         grey = name == "LA;16B"
         if grey:
             again._mode = "RGBA"
@@ -405,19 +409,19 @@ def deep_colours(image, path):
     return np.asarray(image)[:, :, :3].astype(np.uint16) << 8 | found[:, :, :3]
 
 
-def highest_value(path):
+def highest_value(path: Path | str) -> int:
     """Return the highest value in an image file of more than 8 bits, 0 for others and for floats. Raises BadInput."""
     with decoding(path), open_header(path) or contextlib.nullcontext() as image:
         if image and not (image.mode.startswith("I") or raw_mode(path)):
             return 0             # most images: nothing has to be decoded
-    image = open_image(path)
-    if isinstance(image, Image.Image):
-        return int((np.asarray(image) if image.mode.startswith("I") else deep_colours(image, path)).max())
-    values = image.values[:, :, :3 if image.values.shape[2] >= 3 else 1][image.known]
+    opened = open_image(path)
+    if isinstance(opened, Image.Image):
+        return int((np.asarray(opened) if opened.mode.startswith("I") else deep_colours(opened, path)).max())
+    values = opened.values[:, :, :3 if opened.values.shape[2] >= 3 else 1][opened.known]
     return int(values.max()) if values.dtype.kind in "ui" and values.itemsize > 1 and values.size else 0
 
 
-def full_scale(paths):
+def full_scale(paths: Collection[Path | str]) -> int:
     """Return what white is in those of these images that have more than 8 bits: 65535, or less where none needs it.
 
     A camera of 12 bits writes 0 to 4095 into 16; seen as parts of 65535, that would be nearly black. Prints
@@ -434,14 +438,14 @@ def full_scale(paths):
     return full
 
 
-def note_other_range(path, image, full):
+def note_other_range(path: Path | str, image: np.ndarray, full: int) -> None:
     """Note where an image, read with this full scale, is so dark that it may have another one."""
     if image.max() < 32 and highest_value(path):
         note(path, f"holds values up to {highest_value(path)}, less than an eighth of {full}, which is white to this "
                    "network; expected images of the kind that it learned from")
 
 
-def to_bytes(values, path, known=True, full=FULL):
+def to_bytes(values: np.ndarray, path: Path | str, known: np.ndarray | bool = True, full: int = FULL) -> np.ndarray:
     """Return numbers as uint8: those of 8 bits as they are, floats from 0 to 1 and others from 0 to `full` scaled.
 
     Where they are not `known`, they become 0. Raises BadInput for what lies beyond.
@@ -459,7 +463,7 @@ def to_bytes(values, path, known=True, full=FULL):
     return np.rint(values * (255 / full)).astype(np.uint8)
 
 
-def bands_to_image(bands, path, full=FULL):
+def bands_to_image(bands: Bands, path: Path | str, full: int = FULL) -> Image.Image:
     """Return the Bands of a TIFF file as a PIL image of 8 bits. Raises BadInput for values out of their range."""
     colours = colour_bands(path, bands)
     if colours.dtype == np.uint16 and colours.shape[2] == 3 and full == FULL:    # as Pillow reads them otherwise
@@ -476,7 +480,7 @@ def bands_to_image(bands, path, full=FULL):
     return image
 
 
-def bands_to_mask(bands, path):
+def bands_to_mask(bands: Bands, path: Path | str) -> np.ndarray:
     """Return the Bands of a TIFF file as read_mask returns a mask. Raises BadInput for what is no whole number."""
     if bands.alpha:
         return grey_if_it_is(to_rgb(bands, path, background="black"))
@@ -500,7 +504,7 @@ def bands_to_mask(bands, path):
         return np.where(known | (named & (values == values)), mask, NO_DATA).astype(np.int32)
 
 
-def nodata_values(paths):
+def nodata_values(paths: Iterable[Path | str]) -> list[int]:
     """Return the values from 0 to 65535 that TIFF files say stand for no data, each once, in order."""
     def nodata_of(path):
         with decoding(path):
@@ -510,7 +514,7 @@ def nodata_values(paths):
     return sorted(int(value) for value in values if 0 <= value <= FULL and value.is_integer())
 
 
-def is_lossy(path):
+def is_lossy(path: Path | str) -> bool:
     """Return whether a file's content, whatever its name, is of a kind that changes values: JPEG, lossy WebP, ….
 
     Where there is no such file, its name says.
@@ -527,7 +531,7 @@ def is_lossy(path):
         return is_jpeg(path)
 
 
-def is_lossy_webp(file):
+def is_lossy_webp(file: BinaryIO) -> bool:
     """Return whether the first picture in an open WebP file, which stands behind its head, is a lossy one."""
     while len(head := file.read(8)) == 8:
         kind, length = struct.unpack("<4sI", head)
@@ -537,7 +541,7 @@ def is_lossy_webp(file):
     return False
 
 
-def read_mask(path, threshold=None, coloured=False):
+def read_mask(path: Path | str, threshold: int | None = None, coloured: bool = False) -> np.ndarray:
     """Return a mask file's own values: int32 (H, W), or uint8 (H, W, 3) where it is really coloured.
 
     A palette gives its indices or, where the classes are `coloured`, its colours; a 1-bit file 0 and 255, 16
@@ -559,7 +563,7 @@ def read_mask(path, threshold=None, coloured=False):
     return mask.astype(np.int32)
 
 
-def grey_if_it_is(colours):
+def grey_if_it_is(colours: np.ndarray) -> np.ndarray:
     """Return colours uint8 (H, W, 3) as a mask: int32 (H, W) where they are greys, saved as colours."""
     return colours[:, :, 0].astype(np.int32) if (colours == colours[:, :, :1]).all() else colours
 
@@ -569,7 +573,7 @@ def value_codes(mask: np.ndarray) -> np.ndarray:
     return mask if mask.ndim == 2 else mask @ np.array([65536, 256, 1])
 
 
-def palette_of(path):
+def palette_of(path: Path | str) -> tuple | None:
     """Return an image file's palette, in whatever form it is stored, from the header alone; None without one."""
     with decoding(path), open_header(path) or contextlib.nullcontext() as image:
         if image is None or image.mode != "P":
@@ -579,7 +583,7 @@ def palette_of(path):
         return image.palette.rawmode, bytes(image.palette.palette), image.info.get("transparency")
 
 
-def used_colours(path):
+def used_colours(path: Path | str) -> dict[int, int]:
     """Return {index: colour as value_codes has it} of the indices that occur in a palette mask."""
     indices, first = np.unique(read_mask(path), return_index=True)
     colours = value_codes(read_mask(path, coloured=True))
@@ -587,7 +591,7 @@ def used_colours(path):
     return dict(zip(indices.tolist(), colours.tolist()))
 
 
-def palettes_differ(paths, palettes=None):
+def palettes_differ(paths: Collection[Path | str], palettes: list[tuple | None] | None = None) -> bool:
     """Return whether, over the masks at these paths, an index has several colours, or a colour several indices.
 
     That is what programs do that make each file a palette of its own. Indices that do not occur do not count.
@@ -612,7 +616,7 @@ def palettes_differ(paths, palettes=None):
     return False
 
 
-def scan_classes(paths, threshold=None):
+def scan_classes(paths: Collection[Path | str], threshold: int | None = None) -> tuple[list[dict], list]:
     """Return (classes, values to ignore) of the masks at these paths. Prints what was decided about them.
 
     Palette masks have classes by index, as their palettes may be for the eye only. Where the palettes
@@ -641,7 +645,8 @@ def scan_classes(paths, threshold=None):
     return name_classes(found), void
 
 
-def table_classes(table, paths, threshold=None):
+def table_classes(table: Path | str, paths: Collection[Path | str],
+                  threshold: int | None = None) -> tuple[list[dict], list]:
     """Return (classes, values to ignore) of a class table, for the masks at these paths; prints what is odd.
 
     A value that TIFF files say is no data, and that the table does not list, is ignored. Raises BadInput.
@@ -658,7 +663,7 @@ def table_classes(table, paths, threshold=None):
     return classes, ignore + void
 
 
-def are_coloured(classes):
+def are_coloured(classes: list[dict]) -> bool:
     """Return whether the values of these classes are colours."""
     return bool(classes) and isinstance(classes[0]["value"], list)
 
@@ -672,7 +677,7 @@ class Values(NamedTuple):
     files: int                   # masks
 
 
-def find_classes(masks):
+def find_classes(masks: Iterable[tuple[np.ndarray, Path | str]]) -> list[dict]:
     """Return the classes of (mask, its path), …, by value: [{"name": "background", "value": 0}, …].
 
     Two classes are named by name_two_classes. Raises BadInput where the values cannot be classes.
@@ -680,7 +685,7 @@ def find_classes(masks):
     return name_classes(count_values(masks))
 
 
-def count_values(masks, coloured=False):
+def count_values(masks: Iterable[tuple[np.ndarray, Path | str]], coloured: bool = False) -> Values:
     """Return the Values of (mask, its path), …: colours where a mask is coloured, or all are said to be.
 
     Raises BadInput where they cannot be classes.
@@ -716,12 +721,12 @@ def count_values(masks, coloured=False):
     return Values(counts, coloured, path, files)
 
 
-def name_classes(found):
+def name_classes(found: Values) -> list[dict]:
     """Return the classes of the Values of masks, see find_classes. Raises BadInput for one value, or too many."""
     counts, coloured, path, files = found
-    values = [[code >> 16, code >> 8 & 255, code & 255] if coloured else code for code in sorted(counts)]
-    if len(values) == 1:
-        raise BadInput(f"{path} holds a single value, {values[0]}" + f", and so do all {files} masks" * (files > 1) +
+    present = [[code >> 16, code >> 8 & 255, code & 255] if coloured else code for code in sorted(counts)]
+    if len(present) == 1:
+        raise BadInput(f"{path} holds a single value, {present[0]}" + f", and so do all {files} masks" * (files > 1) +
                        "; expected one for each class, at least two")
     if len(present) > MAX_VALUES:
         raise BadInput(f"{path} and the other masks hold {len(present)} different values together; expected one for "
@@ -835,14 +840,14 @@ def to_values(indices: np.ndarray, classes: list[dict]) -> np.ndarray:
     return values.astype(np.uint8 if values.max() < 256 else np.uint16)[indices]
 
 
-def look_black(classes):
+def look_black(classes: list[dict]) -> str:
     """Return a text that says that masks of these classes look black, "" where they do not."""
     values = [entry["value"] for entry in classes]
     dark = not are_coloured(classes) and max(values) < 16
     return f"the values {first_few([str(value) for value in values])} all look black" if dark else ""
 
 
-def foreground_index(classes):
+def foreground_index(classes: list[dict]) -> int | None:
     """Return the index of the class that matters of two: named foreground, or not named background; else None."""
     names = [entry["name"] for entry in classes]
     if "foreground" in names:
@@ -882,7 +887,8 @@ def to_picture(indices: np.ndarray, classes: list[dict]) -> np.ndarray:
     return class_colours(classes)[indices]
 
 
-def read_pair(image_path, mask_path, classes, ignore=(), threshold=None, full=FULL):
+def read_pair(image_path: Path | str, mask_path: Path | str, classes: list[dict], ignore: Collection = (),
+              threshold: int | None = None, full: int = FULL) -> tuple[np.ndarray, np.ndarray]:
     """Return an image uint8 (H, W, 3) and its mask as class indices uint8 (H, W). Raises BadInput."""
     image, mask = read_image(image_path, full=full), read_mask(mask_path, threshold, are_coloured(classes))
     same_size(image_path, image.shape[:2], mask_path, mask.shape[:2])

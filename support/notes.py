@@ -1,18 +1,20 @@
 """Remarks on files, made while they are read, and printed once a run: a line for each remark, not for each file."""
 import threading
+from pathlib import Path
 
 from support.mistakes import printable
 
-FOUND, LOCK = {}, threading.Lock()       # remark → the paths of the files that it is about
+FOUND: dict[str, dict] = {}              # remark → the paths of the files that it is about
+LOCK = threading.Lock()
 
 
-def note(path, remark):
+def note(path: Path | str, remark: str) -> None:
     """Remember a remark on a file; a file that is read again counts once. The remark goes on after "file: "."""
     with LOCK:
         FOUND.setdefault(remark, {})[str(path)] = None
 
 
-def print_notes():
+def print_notes() -> None:
     """Print each remark, with its file and how many more there are like it, and forget it."""
     with LOCK:
         for remark, paths in FOUND.items():

@@ -5,8 +5,10 @@ Pillow reads all others, as ever. What is read of these few comes from tifffile,
 import contextlib
 import logging
 import math
+from collections.abc import Iterator
 from importlib import import_module
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
@@ -27,10 +29,10 @@ MOST_BYTES = 2**32
 logging.getLogger("tifffile").addHandler(logging.NullHandler())      # a damaged file gets one line: our BadInput
 
 
-def open_header(path):
+def open_header(path: Path | str) -> Any:
     """Return a PIL image whose pixels are not read yet, or None for a TIFF file that is tifffile's to read."""
     try:
-        image = Image.open(path)
+        image: Any = Image.open(path)            # of a class, with attributes, for each format
     except UnidentifiedImageError:
         with open(path, "rb") as file:
             if file.read(4) not in MAGIC:
@@ -45,7 +47,7 @@ def open_header(path):
     return None
 
 
-def pillow_reads(tags):
+def pillow_reads(tags: Any) -> bool:
     """Return whether Pillow, which has opened a TIFF file, reads its pixels rightly, too."""
     samples, bits = tags.get(SAMPLES, 1), max(tags.get(ExifTags.Base.BitsPerSample, (1,)))
     if set(tags.get(SAMPLE_FORMAT, (UNSIGNED,))) != {UNSIGNED} or bits > 16:
@@ -66,7 +68,7 @@ class Bands(NamedTuple):
 
 
 @contextlib.contextmanager
-def first_page(path):
+def first_page(path: Path | str) -> Iterator[Any]:
     """Open a TIFF file's first page with tifffile. Raises BadInput where it is of a kind that nobody here reads."""
     try:
         tifffile = import_module("tifffile")
@@ -84,14 +86,14 @@ def first_page(path):
         yield page
 
 
-def tiff_size_and_turn(path):
+def tiff_size_and_turn(path: Path | str) -> tuple[tuple[int, int], int]:
     """Return (height, width) of a TIFF file, upright, and EXIF's number for how it lies, 1 to 8. Raises BadInput."""
     with first_page(path) as page:
         size, turn = (page.imagelength, page.imagewidth), int(tag(page, ORIENTATION, 1))
         return size[::-1] if turn in QUARTER_TURNS else size, turn if turn in range(1, 9) else 1
 
 
-def tiff_nodata(path):
+def tiff_nodata(path: Path | str) -> float | None:
     """Return the number that stands for no data in a TIFF file, from its header alone, or None. Raises BadInput."""
     image = open_header(path)
     if image is None:
@@ -101,7 +103,7 @@ def tiff_nodata(path):
         return parse_nodata(image.tag_v2.get(NODATA, "")) if image.format == "TIFF" else None
 
 
-def tiff_compression(path):
+def tiff_compression(path: Path | str) -> int:
     """Return the number of a TIFF file's compression. Raises BadInput."""
     image = open_header(path)
     if image is None:
@@ -111,7 +113,7 @@ def tiff_compression(path):
         return image.tag_v2.get(COMPRESSION, UNCOMPRESSED)
 
 
-def read_bands(path):
+def read_bands(path: Path | str) -> Bands:
     """Return the Bands of a TIFF file's first page. Raises BadInput, or whatever tifffile does on a damaged file."""
     with first_page(path) as page:
         size = page.parent.filehandle.size
@@ -123,14 +125,14 @@ def read_bands(path):
         extra = tag(page, EXTRA, ())
     missing = np.isnan(pixels) if pixels.dtype.kind == "f" else np.zeros(pixels.shape, bool)
     if nodata is not None and fits(nodata, pixels.dtype):
-        missing |= pixels == np.array(nodata).astype(pixels.dtype)
+        missing = missing | (pixels == np.array(nodata).astype(pixels.dtype))
     extra = extra if isinstance(extra, tuple) else (extra,)
     full = pixels.dtype in (np.uint8, np.uint16)        # of other numbers, nobody says what is opaque
     alpha = full and pixels.shape[2] in (2, 4) and len(extra) == 1 and int(extra[0]) in ALPHA
-    return Bands(pixels, ~missing.all(axis=2), nodata, alpha)
+    return Bands(pixels, np.logical_not(missing.all(axis=2)), nodata, alpha)
 
 
-def has_another(page):
+def has_another(page: Any) -> bool:
     """Return whether a file holds more pages like this first one; smaller copies of it do not count."""
     try:
         second = page.parent.pages[1]
@@ -139,7 +141,7 @@ def has_another(page):
         return False
 
 
-def decode(path, page):
+def decode(path: Path | str, page: Any) -> np.ndarray:
     """Return the pixels of a page, upright (H, W, bands). Raises BadInput where nobody here can unpack them."""
     try:
         pixels = page.asarray()
@@ -158,13 +160,13 @@ def decode(path, page):
     return upright(pixels, int(tag(page, ORIENTATION, 1)))
 
 
-def tag(page, number, default):
+def tag(page: Any, number: int, default: Any) -> Any:
     """Return the value of a page's tag, or the default where it has none."""
     found = page.tags.get(number)
     return default if found is None else found.value
 
 
-def parse_nodata(text):
+def parse_nodata(text: Any) -> float | None:
     """Return the number that GDAL's tag names, None where it names none."""
     try:
         return float(str(text).strip("\0 "))
@@ -172,14 +174,14 @@ def parse_nodata(text):
         return None
 
 
-def fits(value, dtype):
+def fits(value: float, dtype: np.dtype) -> bool:
     """Return whether a kind of number can hold this value at all."""
     if dtype.kind == "f":
         return True
     return math.isfinite(value) and value.is_integer() and np.iinfo(dtype).min <= value <= np.iinfo(dtype).max
 
 
-def upright(pixels, orientation):
+def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     """Return pixels (H, W, bands) turned and flipped as EXIF's orientation, 1 to 8, says."""
     if orientation in QUARTER_TURNS:
         pixels = pixels.transpose(1, 0, 2)
@@ -190,7 +192,7 @@ def upright(pixels, orientation):
     return pixels
 
 
-def colour_bands(path, bands):
+def colour_bands(path: Path | str, bands: Bands) -> np.ndarray:
     """Return the bands that are looked at, (H, W, 1) or (H, W, 3): the first ones, without the opacity. Notes that."""
     count = bands.values.shape[2] - bands.alpha
     taken = 3 if count >= 3 else 1
@@ -198,7 +200,7 @@ def colour_bands(path, bands):
     return bands.values[:, :, :taken]
 
 
-def note_bands(path, count, taken):
+def note_bands(path: Path | str, count: int, taken: int) -> None:
     """Note where fewer bands of a file are taken than it has."""
     if taken < count:
         first = {1: "the first is", 3: "the first three are"}.get(taken, f"the first {taken} are")
