@@ -111,7 +111,7 @@ def read_as(path: Path, classes: list[dict], ignore: list, threshold: int | None
     mask, values = read_mask(path, threshold, are_coloured(classes)), [entry["value"] for entry in classes]
     brightest = np.max(values)
     lossy = is_lossy(path)
-    kind = "a JPEG" if is_jpeg(path) else "compressed as a JPEG is"
+    kind = "a JPEG" if is_jpeg(path) else "a lossy file"
     if len(values) > 2 and lossy:
         raise BadInput(f"{path} is {kind}, which blurs values, and so cannot tell {len(values)} classes of the values "
                        f"{first_few([str(value) for value in values])} apart; expected a PNG")
@@ -119,7 +119,7 @@ def read_as(path: Path, classes: list[dict], ignore: list, threshold: int | None
         raise BadInput(f"{path} is coloured; expected grey values: {first_few([str(value) for value in values])}")
     if len(values) == 2 and lossy:                      # one class is brighter; infer.py writes it white
         if mask.any() and mask.max() < 32:
-            raise BadInput(f"{path} is {kind}, with values up to {mask.max()}; expected black and white, 0 and 255")
+            raise BadInput(f"{path} is {kind} of values up to {mask.max()}; expected black and white, 0 and 255")
         half = brightest / 2 if 64 <= brightest <= 255 and mask.ndim == 2 else 128
         bright = (mask if mask.ndim == 2 else mask.mean(axis=2)) >= half
         return np.where(bright, brighter(classes), 1 - brighter(classes)).astype(np.uint8)
