@@ -47,6 +47,7 @@ from support.images import (
 )
 from support.machine import RANK
 from support.notes import print_notes
+from support.pairs import find_affixes
 
 LISTS = "train", "val", "test"   # NAME.txt beside images/ and masks/
 STATISTICS = 500                 # images that mean and standard deviation are taken from, at most
@@ -110,9 +111,7 @@ def find_pairs(folder: Path | str) -> list[tuple[str, Path, Path]]:
     images, masks = images_by_name(Path(folder) / "images"), images_by_name(Path(folder) / "masks")
     pairs = [(stem, images[stem], masks[stem]) for stem in images if stem in masks]
     if not pairs:
-        raise BadInput(f"{folder} holds {len(images)} images and {len(masks)} masks, but no pair, such as "
-                       f"{next(iter(images))!r} and {next(iter(masks))!r}; expected "
-                       "images/NAME.jpg (or .png, .tif, ...) and masks/NAME.png, each with the same NAME")
+        raise BadInput(no_pair(folder, images, masks))
     for kind, here, there in [("images without a mask", images, masks), ("masks without an image", masks, images)]:
         alone = [here[stem].name for stem in here if stem not in there]
         if alone:

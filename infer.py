@@ -48,6 +48,7 @@ from support.files import (
 from support.images import (
     WRITABLE,
     black_and_white,
+    class_colours,
     find_images,
     look_black,
     name_of,
@@ -295,8 +296,8 @@ def write_masks(args: Namespace, segment: Segmenter, masks: dict[Path, Path], ov
           (f", {len(rejected)} images rejected" if rejecting else "") +
           f"; {seconds:.1f} s on {'ONNX Runtime' if args.onnx else segment.device}, "
           f"{seconds / max(done + len(rejected), 1):.2f} s an image")
-    if done and look_black(segment.classes):
-        print(f"{output}: {look_black(segment.classes)}; predict.py IMAGE --overlay FILE shows where they are")
+    if done and look_black(segment.classes) and not args.overlay:
+        print(f"{output}: {look_black(segment.classes)}; --overlay DIR shows where they are")
     print_notes()
     return failures
 

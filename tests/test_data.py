@@ -463,7 +463,7 @@ def test_mistakes_in_a_folder(folder, tmp_path):
     write_pair(tmp_path / "empty", "a", 0)
     (tmp_path / "empty" / "masks" / "a.png").rename(tmp_path / "empty" / "masks" / "b.png")
     advice = "images/NAME.jpg (or .png, .tif, ...) and masks/NAME.png, each with the same NAME"
-    refused(empty, f"{empty} holds 1 images and 1 masks, but no pair, such as 'a' and 'b'; expected {advice}")
+    refused(empty, f"{empty} holds 1 images and 1 masks, but no pair: images/a.png, masks/b.png; expected {advice}")
     (tmp_path / "empty" / "masks" / "b.png").unlink()
     refused(tmp_path / "empty", "masks holds no image")
     (tmp_path / "empty" / "images" / "a.png").rename(tmp_path / "empty" / "masks" / "a.png")

@@ -768,7 +768,7 @@ def test_usual_masks_get_no_hints(tmp_path, capsys):
 def test_where_there_is_no_pair_a_name_of_each_side_is_shown(tmp_path):
     write_pair(tmp_path, "one", 0)
     (tmp_path / "masks" / "one.png").rename(tmp_path / "masks" / "one_mask.png")
-    with pytest.raises(BadInput, match="but no pair, such as 'one' and 'one_mask'; expected"):
+    with pytest.raises(BadInput, match="but no pair: images/one.png, masks/one_mask.png; expected"):
         load(str(tmp_path))
 
 
@@ -782,4 +782,4 @@ def test_masks_that_look_black_are_said_to(tmp_path, values, dark):
     done = inside("predict.py", "images/one.png", "--out", "mask.png", "--overlay", "seen.png", cwd=tmp_path)
     assert done.returncode == 0 and "black" not in done.stdout
     done = inside("infer.py", "images", "out", cwd=tmp_path)
-    assert done.returncode == 0 and (f"{values[1]} all look black; predict.py IMAGE" in done.stdout) == dark, done
+    assert done.returncode == 0 and (f"{values[1]} all look black; --overlay DIR" in done.stdout) == dark, done
