@@ -14,6 +14,7 @@ from conftest import fails_in_one_line, inside, write_pair
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from challenges.cityscapes import prepare as street_scenes
 from data import load
 from infer import mask_paths
 from model import FCN, load_network
@@ -121,6 +122,16 @@ def test_a_table_without_colours_makes_indices_classes_and_says_that_palettes_di
     (tmp_path / "classes.json").write_text(json.dumps({"classes": table}))
     assert [one["value"] for one in load(str(tmp_path)).classes] == [0, 1, 2, 3]
     assert "lists no colours, a class is an index all the same" in capsys.readouterr().out
+
+
+def test_palettes_of_camvid_are_its_colours(tmp_path):
+    colours = np.array([entry["value"] for entry in street_scenes.CAMVID_COLOURS], np.uint8)
+    number = np.random.default_rng(0).integers(0, len(colours), (20, 37))
+    expected = street_scenes.from_colours(colours[number], tmp_path / "a_L.png")
+    for order in (range(len(colours)), np.random.default_rng(1).permutation(len(colours))):
+        save_palette(tmp_path / "a_L.png", number, order, colours)
+        mask = street_scenes.read_scene_mask("camvid", tmp_path / "a_L.png")
+        assert np.array_equal(street_scenes.from_colours(mask, tmp_path / "a_L.png"), expected)
 
 
 @pytest.mark.parametrize("count", [2, 4])

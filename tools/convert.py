@@ -303,6 +303,8 @@ def read_parts(folder):
 def read_voc_mask(path, names, colours, size):
     """Return a VOC mask as values, uint8 (H, W): 255, and its colour (224, 224, 192), are ignored."""
     picture = open_image(path)
+    if not isinstance(picture, Image.Image):     # a TIFF file of numbers that are no colours
+        raise CannotDraw("images whose mask is neither grey nor of a palette")
     if (picture.height, picture.width) != size:
         raise CannotDraw("images of another size than their mask")
     classes = [{"name": name, "value": value} for value, name in enumerate(names)]

@@ -40,7 +40,6 @@ from support.files import (
     write_json,
 )
 from support.images import (
-    are_coloured,
     find_images,
     first_few,
     image_size,
@@ -139,6 +138,11 @@ def class_table(layout, scenes):
     return table
 
 
+def read_scene_mask(layout, path):
+    """Return a mask as read_mask does; a palette file in CamVid's own colours gives these. Raises BadInput."""
+    return read_mask(path, coloured=layout == "camvid" and path.stem.endswith("_L"))
+
+
 def is_coloured(path, mask):
     """Return whether a mask has CamVid's own colours; one of nothing but void and sky is grey."""
     return mask.ndim == 3 or path.stem.endswith("_L")
@@ -155,7 +159,7 @@ def check(scene, layout, classes, ignore):
         size = image_size(scene.image)
         if scene.mask is None:
             return False
-        mask = read_mask(scene.mask, coloured=are_coloured(classes))
+        mask = read_scene_mask(layout, scene.mask)
         same_size(scene.image, size, scene.mask, mask.shape[:2])
         if layout == "camvid" and is_coloured(scene.mask, mask):
             mask = from_colours(mask, scene.mask)
@@ -166,7 +170,7 @@ def check(scene, layout, classes, ignore):
 
 def take_mask(layout, source, target):
     """Link or copy a mask to another place, or write it there with other values, unless the target exists."""
-    if layout == "camvid" and not target.exists() and is_coloured(source, mask := read_mask(source)):
+    if layout == "camvid" and not target.exists() and is_coloured(source, mask := read_scene_mask(layout, source)):
         target.parent.mkdir(parents=True, exist_ok=True)
         write_image(target, from_colours(mask, source))
     else:
