@@ -198,7 +198,8 @@ def draw(results, path):
         axes.bar_label(bars, [f" {time:,.0f} ms" if time >= 100 else f" {time:.1f} ms" for time in times])
         axes.invert_yaxis()
         side = CASES[case][1]
-        axes.set(title=f"{case}, {side}×{side}", xlabel="times this project's time", xlim=(0, 1.35 * max(ratios)))
+        axes.set(xlabel="times this project's time", xlim=(0, 1.35 * max(ratios)))
+        axes.set_title(f"{case}, {side}×{side}", fontsize=11, loc="right")
         axes.spines[["top", "right"]].set_visible(False)
     save(figure, path)
 
