@@ -98,7 +98,8 @@ def convolve_doubled(x: Tensor, conv: Any) -> Tensor:
     out, channels = conv.weight.shape[:2]
     kernels = sums(sums(conv.weight, 3), 2).view(out, channels, 2, 3, 2, 3)           # y even or odd, 3, x, 3
     kernels = kernels.permute(0, 2, 4, 1, 3, 5).reshape(4 * out, channels, 3, 3)
-    cells = F.conv2d(x, kernels, conv.bias.repeat_interleave(4), padding=1)           # (N, 4 · out, h, w)
+    bias = conv.bias[:, None].expand(out, 4).flatten()
+    cells = F.conv2d(x, kernels, bias, padding=1)                                     # (N, 4 · out, h, w)
     return F.pixel_shuffle(cells, 2)
 
 

@@ -50,7 +50,8 @@ LOW_BYTES = {"RGB;16B": "RGB;16L", "RGB;16L": "RGB;16B", "RGBA;16B": "RGBA;16L",
 EXIF_AS_TEXT = b"Raw profile type exif", b"XML:com.adobe.xmp"           # in a PNG, beside its own way
 WRITABLE = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")   # what counts as an image in a folder
 READABLE = WRITABLE + (".jfif", ".gif", *[f".{ending}" for ending, feature in [("jp2", "jpg_2000"), ("avif", "avif")]
-                                          if features.check(feature)])   # and this, where a name has no other
+                                          if feature in {*features.modules, *features.codecs}     # known to it
+                                          and features.check(feature)])  # and this, where a name has no other
 FOREIGN = (".heic", ".heif", ".dcm", ".jp2", ".avif", ".psd", ".dng", ".cr2", ".nef", ".arw", ".svs", ".ndpi", ".nii",
            ".exr", ".svg", ".pdf")       # pictures that are not read, as far as they are not among those
 
