@@ -265,7 +265,7 @@ def open_image(path: Path | str) -> Image.Image | Bands:
         if max(image.size) > MAX_LENGTH:
             raise BadInput(f"{path} is {image.width}x{image.height} pixels; expected at most {MAX_LENGTH} a side")
         if isinstance(image, TiffImagePlugin.TiffImageFile):
-            note_bands(path, image.tag_v2.get(SAMPLES, 1), len(image.getbands()))
+            note_bands(path, image.tag_v2.get(SAMPLES, 1), sum(band != "X" for band in image.getbands()))
         if has_more_pages(path, image):
             note(path, "holds several pages: the first is read")
         return ImageOps.exif_transpose(image)           # decodes, too: a truncated file fails here

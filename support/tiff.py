@@ -21,6 +21,7 @@ ORIENTATION, SAMPLE_FORMAT, PLANAR, NODATA = 274, 339, 284, 42113
 PHOTOMETRIC, SAMPLES, COMPRESSION, EXTRA = 262, 277, 259, 338
 UNSIGNED, SEPARATE, UNCOMPRESSED = 1, 2, 1         # values of these tags
 ALPHA = 1, 2                                       # of EXTRA: what the extra band is
+UNPACKED = UNCOMPRESSED, 8, 32946                  # and the two numbers of deflate: what tifffile unpacks by itself
 LOSSY = 6, 7, 33003, 33005, 34712, 34892           # compressions that are kinds of JPEG
 SUBFILE, NO_PAGE = 254, 5                          # a tag, and its bits for smaller copies and for opacity
 QUARTER_TURNS = 5, 6, 7, 8                         # values of the orientation
@@ -51,6 +52,8 @@ def pillow_reads(tags: Any) -> bool:
     """Return whether Pillow, which has opened a TIFF file, reads its pixels rightly, too."""
     samples, bits = tags.get(SAMPLES, 1), max(tags.get(ExifTags.Base.BitsPerSample, (1,)))
     if set(tags.get(SAMPLE_FORMAT, (UNSIGNED,))) != {UNSIGNED} or bits > 16:
+        return False
+    if samples > 4 and tags.get(COMPRESSION, UNCOMPRESSED) in UNPACKED:   # which few versions of Pillow read
         return False
     if tags.get(PLANAR) != SEPARATE or samples == 1:
         return True
