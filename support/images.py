@@ -502,7 +502,7 @@ def bands_to_mask(bands: Bands, path: Path | str) -> np.ndarray:
         mask = np.where(known | (named & (values == values)), values, 0)
         if mask.min() < -FULL or mask.max() > 2**31 - 1:
             raise BadInput(f"{path} holds values from {mask.min():g} to {mask.max():g}; expected 0 to {FULL}")
-        return np.where(known | (named & (values == values)), mask, NO_DATA).astype(np.int32)
+        return np.where(known | (named & (values == values)), mask.astype(np.int32), np.int32(NO_DATA))
 
 
 def nodata_values(paths: Iterable[Path | str]) -> list[int]:
