@@ -210,7 +210,7 @@ def hold_out(image: np.ndarray, mask: np.ndarray, least: int, gap: int, share: f
 
     def class_shares(parts):
         every = [np.bincount(mask.ravel(), minlength=256) for _, mask in parts]
-        counts = np.sum(every, axis=0)[:IGNORE]  # with a truth
+        counts = np.sum(every, axis=0)[:IGNORE]                       # of pixels with a truth
         return counts / max(int(counts.sum()), 1)
 
     whole = [(image, mask)]
@@ -284,8 +284,7 @@ def load(source: Any, threshold: int | None = None, table: Path | str | None = N
     else:
         if lists and not any((Path(lists) / f"{part}.txt").exists() for part in LISTS):
             raise BadInput(f"{lists} holds no list; expected train.txt, val.txt or test.txt")
-        decode = functools.partial(read_pair, classes=classes, ignore=ignore, threshold=threshold,
-                                   full=full)
+        decode = functools.partial(read_pair, classes=classes, ignore=ignore, threshold=threshold, full=full)
         training, validation, held_out, how = split_pairs(
             stems, list(zip(images, masks)), infos, None if hold else decode, lists or source, share,
             Path(source) / "images")

@@ -31,15 +31,13 @@ import numpy as np
 import torch
 
 from benchmarks.machine import machine
+from benchmarks.stages import MEAN, METADATA, STD
 from model import FCN, UNet, batchnorm_layers, normalize
 from patches import core_logits, decide
 from segmenter import Segmenter
 from support.machine import keep_freed_memory
 
 ROOT = Path(__file__).resolve().parent.parent
-MEAN, STD = [0.5] * 3, [0.25] * 3
-TWO = [{"name": "ground", "value": 0}, {"name": "object", "value": 255}]
-METADATA = {"classes": TWO, "ignore": [], "mean": MEAN, "std": STD, "settings": {}}
 CASES = {"FCN, one window": (FCN, 256), "FCN": (FCN, 4096), "U-Net, width 16, depth 3": (lambda: UNet(2, 16, 3), 2048),
          "U-Net, width 12, depth 4": (lambda: UNet(2, 12, 4), 1024)}
 CALLS = 5                        # in a process, for an image; the first warms up

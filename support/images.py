@@ -441,9 +441,10 @@ def full_scale(paths: Collection[Path | str]) -> int:
 
 def note_other_range(path: Path | str, image: np.ndarray, full: int) -> None:
     """Note where an image, read with this full scale, is so dark that it may have another one."""
-    if image.max() < 32 and highest_value(path):
-        note(path, f"holds values up to {highest_value(path)}, less than an eighth of {full}, which is white to this "
-                   "network; expected images of the kind that it learned from")
+    highest = highest_value(path) if image.max() < 32 else 0
+    if highest:
+        note(path, f"holds values up to {highest}, less than an eighth of {full}, which is white to this network; "
+                   "expected images of the kind that it learned from")
 
 
 def to_bytes(values: np.ndarray, path: Path | str, known: np.ndarray | bool = True, full: int = FULL) -> np.ndarray:
@@ -499,10 +500,11 @@ def bands_to_mask(bands: Bands, path: Path | str) -> np.ndarray:
             raise BadInput(f"{path} holds {fraction:g}; expected a whole number for each class, or --threshold 128, "
                            "which makes two of brightness from 0 to 1")
         named = bands.nodata is not None and 0 <= bands.nodata <= FULL       # then it may well be a class
-        mask = np.where(known | (named & (values == values)), values, 0)
+        kept = known | (named & (values == values))                          # NaN is never kept
+        mask = np.where(kept, values, 0)
         if mask.min() < -FULL or mask.max() > 2**31 - 1:
             raise BadInput(f"{path} holds values from {mask.min():g} to {mask.max():g}; expected 0 to {FULL}")
-        return np.where(known | (named & (values == values)), mask.astype(np.int32), np.int32(NO_DATA))
+        return np.where(kept, mask.astype(np.int32), np.int32(NO_DATA))
 
 
 def nodata_values(paths: Iterable[Path | str]) -> list[int]:
