@@ -305,5 +305,29 @@ def load_network(path: Path | str) -> tuple[nn.Module, dict]:
     return load_checkpoint(path, NETWORKS)
 
 
+def start_from(path: Path | str, network: nn.Module, classes: list[dict]) -> dict[str, Any]:
+    """Put a checkpoint's weights into a new network of the same kind, whose classes may be others.
+
+    All layers take them but the last, in which each class takes what a class of the same name had; other classes
+    keep their random weights. Returns what was taken and what begins anew. Raises BadInput.
+    """
+    other, metadata = load_network(path)
+    given, own = other.state_dict(), network.state_dict()             # own: not copies
+    *inner, weight, bias = own                                        # the last layer's two come last
+    shapes = [{name: tensors[name].shape for name in tensors if name in inner} for tensors in (given, own)]
+    if list(given) != list(own) or shapes[0] != shapes[1]:
+        raise BadInput(f"--start-from {path}: it holds {other.name} {other.arguments}; expected layers as those of "
+                       f"{network.name} {network.arguments}, only classes and dropout may differ")
+    for name in inner:
+        own[name].copy_(given[name])
+    former, names = ([entry["name"] for entry in entries] for entries in (metadata["classes"], classes))
+    for index, name in enumerate(names):
+        if name in former:
+            for tensor in weight, bias:
+                own[tensor][index] = given[tensor][former.index(name)]
+    return {"file": str(path), "classes": [name for name in names if name in former],
+            "new_classes": [name for name in names if name not in former]}
+
+
 if __name__ == "__main__":
     raise SystemExit("python model.py has moved: python -m tools.show network")

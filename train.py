@@ -32,7 +32,7 @@ from tqdm import tqdm
 import data
 import metrics
 from losses import class_weights, loss_function
-from model import build, load_network, normalize, reach
+from model import build, load_network, normalize, reach, start_from
 from patches import MAX_SIDE, Sampling, choose_halo, inexact, noise, photometric_jitter, within_budget
 from segmenter import Segmenter
 from support.devices import (
@@ -150,6 +150,7 @@ def prepare(args: Namespace, last: dict | None = None) -> Run:
     # The network, the moving average of its weights, the optimizer, the loss, and how patches are drawn.
     torch.manual_seed(args.seed)
     network = build(args.model, len(classes), **network_settings(args))
+    start = last.get("start") if last else first_weights(args, network, classes)
     network = network.to(device).to(memory_format=torch.channels_last)
     ema_model = copy.deepcopy(network)
     optimizer = torch.optim.AdamW(network.parameters(), args.lr, betas=(0.9, 0.99), weight_decay=args.weight_decay)
@@ -162,7 +163,8 @@ def prepare(args: Namespace, last: dict | None = None) -> Run:
                         background)
     metadata = {"classes": classes, "ignore": found.ignore, "mean": mean, "std": std,
                 "settings": {name: value for name, value in vars(args).items() if name not in NOT_SETTINGS},
-                "data": found.fingerprint, "full_scale": found.full_scale, "versions": versions(device)}
+                "data": found.fingerprint, "full_scale": found.full_scale, "versions": versions(device),
+                "start": start}
     return Run(args=args, device=device, precision=precision, data=found, sampling=sampling, network=network,
                ema_model=ema_model, optimizer=optimizer, scaler=scaler, criterion=loss_function(args.loss, weights),
                metadata=metadata, began=began)
@@ -197,6 +199,17 @@ def check_settings(args: Namespace, classes: list[dict], stride: int) -> int | N
         raise BadInput(f"--batch {args.batch}: expected a multiple of {WORLD}, the number of processes")
     within_budget(torch.empty(micro_batch_size(args), 3, args.patch, args.patch, device="meta"), args.budget)
     return background
+
+
+def first_weights(args: Namespace, network: torch.nn.Module, classes: list[dict]) -> dict | None:
+    """Put in the weights that --start-from names, and return what was taken; None where all are random."""
+    if not args.start_from:
+        return None
+    start = start_from(args.start_from, network, classes)
+    taken, new = (first_few(start[names]) or "none" for names in ("classes", "new_classes"))
+    if RANK == 0:
+        print(f"starts from {args.start_from}: all layers but the last; of that, the classes {taken}; random: {new}")
+    return start
 
 
 def micro_batch_size(args: Namespace) -> int:

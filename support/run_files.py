@@ -25,7 +25,7 @@ HISTORY = ["epoch", "train_loss", "val_loss", "val_iou", "val_accuracy", "learni
 
 def check_outputs(args: Namespace) -> None:
     """Raise BadInput where a file that will be written cannot be, or is not ours to overwrite."""
-    inputs = [path for path in (args.image, args.mask, args.classes) if path]
+    inputs = [path for path in (args.image, args.mask, args.classes, args.start_from) if path]
     for folder in filter(None, (args.data, args.lists)):
         if os.path.realpath(args.out) == os.path.realpath(folder):
             raise BadInput(f"--out {args.out} is the data set itself or the folder of its lists, where val.txt would "
@@ -86,6 +86,9 @@ def restore(run: Any, last: dict) -> None:
     path, zoom = Path(run.args.out) / "last.pt", last["settings"]["zoom"]
     if zoom != run.args.zoom:
         raise BadInput(f"{path} learned at --zoom {zoom}; expected that, not {run.args.zoom}")
+    if run.args.start_from != last["settings"].get("start_from"):
+        raise BadInput(f"--start-from: {path} has weights to go on with; expected it of a new training, elsewhere "
+                       "(--out)")
     saved, wanted = (last["network"], last["arguments"]), (run.network.name, run.network.arguments)
     if saved != wanted:
         raise BadInput(f"{path} holds another network, {saved[0]} {saved[1]}; expected {wanted[0]} {wanted[1]}")

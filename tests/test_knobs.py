@@ -741,6 +741,7 @@ TRAIN = {
     "depth": test_width_and_depth_are_those_of_the_network,
     "separable": test_separable_convolutions_have_a_group_a_channel,
     "dropout": test_dropout_drops_its_share_and_other_channels_each_epoch,
+    "start_from": "tests/test_train.py::test_weights_may_start_from_those_of_other_classes",
     "zoom": test_zoomed_the_network_sees_more_of_the_image,
     "patch": test_patches_are_as_large_and_as_many_as_asked_for,
     "batch": test_patches_are_as_large_and_as_many_as_asked_for,

@@ -1,6 +1,7 @@
 """train.py as a user runs it: files written, errors in one line, the same weights after a kill."""
 
 import csv
+import json
 import math
 import os
 import shutil
@@ -535,6 +536,49 @@ def test_files_of_the_user_are_never_overwritten(pair):
         inside("train.py", image, mask, "--out", "a.png/results", *QUICK, cwd=folder), "cannot be written"
     )
     fails_in_one_line(inside("train.py", image, mask, "--out", "a.png", *QUICK, cwd=folder), "cannot be written")
+
+
+def test_weights_may_start_from_those_of_other_classes(folder, tmp_path):
+    """All layers are taken but the last, of which a class takes what one of the same name had."""
+    small = ["--data", folder, "--model", "unet", "--width", 4, "--depth", 2, *QUICK, "--device", "cpu"]
+    parse = lambda *words: train_arguments([str(word) for word in (*small, *words)])
+    train.train(parse("--out", tmp_path / "first", "--seed", 5))
+    first, metadata = load_network(tmp_path / "first" / "model.pt")
+    entries = [{"name": name, "value": value} for name, value in (("water", 9), ("bar", 7), ("ground", 0))]
+    (tmp_path / "classes.json").write_text(json.dumps({"classes": entries, "ignore": [3]}))
+    words = ["--classes", tmp_path / "classes.json", "--out", tmp_path / "second"]
+    random = train.prepare(parse(*words)).network.state_dict()
+    run = train.prepare(parse(*words, "--start-from", tmp_path / "first" / "model.pt"))
+    names = [entry["name"] for entry in metadata["classes"]]
+    for network in run.network, run.ema_model:
+        for name, tensor in network.state_dict().items():
+            if not name.startswith("classify."):
+                assert torch.equal(tensor, first.state_dict()[name])
+                continue
+            assert torch.equal(tensor[0], random[name][0])  # of water, which is new
+            for row, entry in enumerate(entries[1:], start=1):
+                assert torch.equal(tensor[row], first.state_dict()[name][names.index(entry["name"])])
+    file = str(tmp_path / "first" / "model.pt")
+    assert run.metadata["start"] == {"file": file, "classes": ["bar", "ground"], "new_classes": ["water"]}
+
+
+def test_resumed_it_needs_the_first_weights_no_more(folder, tmp_path):
+    words = ["--data", folder, *QUICK, "--out", tmp_path / "run", "--start-from", tmp_path / "start.pt"]
+    train.train(train_arguments(["--data", str(folder), *map(str, QUICK), "--out", str(tmp_path)]))
+    shutil.copy(tmp_path / "model.pt", tmp_path / "start.pt")
+    done = inside("train.py", *words, cwd=tmp_path)
+    assert done.returncode == 0 and "start.pt: all layers but the last; of that, the classes" in done.stdout
+    (tmp_path / "start.pt").unlink()
+    assert inside("train.py", "--resume", "--epochs", 4, "--out", tmp_path / "run", cwd=tmp_path).returncode == 0
+    _, metadata = load_network(tmp_path / "run" / "last.pt")
+    assert metadata["start"]["file"] == str(tmp_path / "start.pt") and len(metadata["resume"]["history"]) == 4
+    again = "--resume", "--start-from", tmp_path / "model.pt", "--out", tmp_path / "run"
+    fails_in_one_line(inside("train.py", *again, cwd=tmp_path), "has weights to go on with")
+    own = inside("train.py", *words[:-1], tmp_path / "run" / "model.pt", cwd=tmp_path)
+    fails_in_one_line(own, "model.pt is an input")
+    fails_in_one_line(inside("train.py", *words, cwd=tmp_path), "start.pt does not exist")
+    fails_in_one_line(inside("train.py", *words[:-1], tmp_path / "model.pt", "--batchnorm", "--out", tmp_path / "x",
+                             cwd=tmp_path), "expected layers as those of fcn")
 
 
 def test_resuming_needs_a_run_of_the_same_data(pair):
