@@ -283,8 +283,8 @@ def train_arguments(argv: list[str] | None = None, description: str | None = Non
     add = parser.add_argument_group("the network").add_argument
     add_network_knobs(add)
     add("--start-from", metavar="FILE",
-        help="begin with the weights of this checkpoint; its classes may be others, of the last layer those of the same name "
-             "are taken (off: random ones)")
+        help="begin with the weights of this checkpoint; in the last layer, classes take those of their name (off: "
+             "random ones)")
     add("--zoom", type=number(float, 0.1, 4), default=1.0, metavar="Z",
         help="see images at this scale, masks keep their size (1: sharp; 0.5: sees twice as far, predicts faster)")
 
