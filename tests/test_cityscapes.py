@@ -217,3 +217,42 @@ def test_masks_keep_the_label_ids_all_the_way_to_a_submission(cityscapes, tmp_pa
     masks = [np.asarray(Image.open(path)) for path in (tmp_path / "masks").iterdir()]
     assert len(masks) == 2 and all(mask.shape == (24, 36) and set(np.unique(mask)) <= set(KNOWN) for mask in masks)
     assert json.loads((out / "classes.json").read_text())["classes"][0]["name"] == "road"
+
+
+@pytest.mark.parametrize("kind", ["train ids", "label ids", "colours", "side by side", "side by side, JPEG"])
+def test_pairs_are_stretched_back_and_hold_train_ids(tmp_path, kind):
+    """The right values come from what was drawn: stripes of 4 pixels of all 19 classes, and one of void."""
+    table = json.loads((ROOT / "challenges" / "cityscapes" / "cityscapes.json").read_text(encoding="utf-8"))["classes"]
+    ids = np.repeat(np.repeat(np.array([*range(19), 255], np.uint8), 4)[:, None], 80, axis=1)  # (80, 80)
+    values = {number: entry["value"] for number, entry in enumerate(table)} | {255: 3}
+    colours = np.array([entry["colour"] for entry in table] + [[111, 74, 0]], np.uint8)[np.minimum(ids, 19)]
+    ramp = np.broadcast_to(np.arange(80, dtype=np.uint8)[:, None, None], (80, 80, 3))  # the same at any width
+    for split, count in ("train", 5), ("val", 2):
+        for part in ("images", "masks") if "side" not in kind else [""]:
+            (tmp_path / "pairs" / split / part).mkdir(parents=True)
+        for number in range(count):
+            folder, name = tmp_path / "pairs" / split, f"{number:04d}"
+            if "side" in kind:
+                both = Image.fromarray(np.concatenate([ramp, colours], axis=1))
+                both.save(folder / (f"{name}.jpg" if "JPEG" in kind else f"{name}.png"), **{"quality": 95})
+                continue
+            Image.fromarray(ramp).save(folder / "images" / f"{name}.png")
+            labels = {"train ids": ids, "label ids": np.vectorize(values.get)(ids).astype(np.uint8)}.get(kind, colours)
+            Image.fromarray(labels).save(folder / "masks" / f"{name}.png")
+    out = tmp_path / "data"
+    prepared(tmp_path / "pairs", out, "pairs", "--choose", "0.2")
+    assert read_names(out / "train.txt") == [f"train_{number:04d}" for number in range(4)]
+    assert (read_names(out / "val.txt"), read_names(out / "test.txt")) == (["train_0004"], ["val_0000", "val_0001"])
+    found, mask = (np.asarray(Image.open(out / part / "val_0001.png")) for part in ("images", "masks"))
+    assert found.shape == (80, 160, 3) and mask.shape == (80, 160)
+    blurred = "JPEG" in kind  # and so without the columns where the two meet, and the rows between two stripes
+    part = (np.arange(80) % 4 % 3 != 0 if blurred else slice(None)), slice(16, 144) if blurred else slice(None)
+    assert np.abs(found.astype(int) - ramp[:, :1])[part].max() <= (4 if blurred else 0)
+    assert (mask == ids[:, :1])[part].all()
+    assert len(data.load(out, least=16).classes) == 19
+
+
+def test_pairs_that_are_none_are_named(tmp_path, capsys):
+    scene(tmp_path / "pairs" / "train" / "square.png", size=(40, 40))
+    with pytest.raises(SystemExit, match="expected image and labels side by side"):
+        prepared(tmp_path / "pairs", tmp_path / "data", "pairs")

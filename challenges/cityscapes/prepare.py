@@ -14,6 +14,10 @@ Where Cityscapes has no labelIds, but *_gtFine_labelTrainIds.png, the masks have
 CamVid's own masks, SPLIT_labels/*_L.png, are coloured, in 32 classes; they are written anew, with
 the 11 classes that SegNet's authors made of these.
 
+    python -m challenges.cityscapes.prepare pairs --layout pairs --out DATA
+
+takes Cityscapes as small pairs, see pairs.py. Its images and masks are written anew, with train ids.
+
 The epoch is not chosen on the images that are reported. With labels for three splits, these are
 train.txt, val.txt and test.txt. Where test has no labels, test.txt is the split val. Where nothing
 is left for val.txt, it gets the last frames of each city or drive in train. Images without labels
@@ -28,6 +32,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from challenges.cityscapes.pairs import find_pairs, hold_label_ids, read_pair, train_ids, write_pair
 from support.arguments import Parser, number, run_script
 from support.files import (
     BadInput,
@@ -83,7 +88,7 @@ def parse_arguments(argv=None):
     parser = Parser(__file__, __doc__)
     add = parser.add_argument
     add("source", metavar="DIR", help="the data as it is unpacked")
-    add("--layout", choices=["cityscapes", "camvid"], required=True, help="of the folders in DIR")
+    add("--layout", choices=["cityscapes", "camvid", "pairs"], required=True, help="of the folders in DIR")
     add("--out", required=True, metavar="DIR", help="the data set: a new folder, or one to go on with")
     add("--choose", type=number(float, 0, 0.9), default=0.05, metavar="P",
         help="share of train to choose the epoch by, where there is no third split (0.05: the others learn)")
@@ -128,10 +133,20 @@ def camvid_scenes(folder):
     return scenes
 
 
+def pair_scenes(folder):
+    """Return [Scene, …] of small pairs, in order. Splits number alike, so each name begins with its split."""
+    return [Scene(split, split, f"{split}_{image.stem}", image, mask, sought)
+            for split in SPLITS for image, mask, sought in find_pairs(folder, split)]
+
+
+SCENES = {"cityscapes": cityscapes_scenes, "camvid": camvid_scenes, "pairs": pair_scenes}
+
+
 def class_table(layout, scenes):
     """Return what classes.json holds for the masks of these scenes."""
-    table = json.loads((HERE / f"{layout}.json").read_text(encoding="utf-8"))
-    if layout == "cityscapes" and any(scene.mask and scene.mask.stem.endswith(LABELS[1]) for scene in scenes):
+    table = json.loads((HERE / f"{layout.replace('pairs', 'cityscapes')}.json").read_text(encoding="utf-8"))
+    if layout == "pairs" or layout == "cityscapes" and any(
+            scene.mask and scene.mask.stem.endswith(LABELS[1]) for scene in scenes):
         for number, entry in enumerate(table["classes"]):             # they stand in the order of the train ids
             entry["value"] = number
         table["ignore"] = [255]
@@ -153,12 +168,14 @@ def from_colours(mask, path):
     return CAMVID_VALUES[to_indices(mask, CAMVID_COLOURS, path)]
 
 
-def check(scene, layout, classes, ignore):
+def check(scene, layout, classes, ignore, label_ids=False):
     """Return whether a scene has a pixel to learn from, or a text that says what is wrong."""
     try:
         size = image_size(scene.image)
         if scene.mask is None:
             return False
+        if layout == "pairs":
+            return bool((train_ids(read_pair(scene.image, scene.mask)[1], label_ids) < len(classes)).any())
         mask = read_scene_mask(layout, scene.mask)
         same_size(scene.image, size, scene.mask, mask.shape[:2])
         if layout == "camvid" and is_coloured(scene.mask, mask):
@@ -202,9 +219,10 @@ def prepare(args):
     keep_apart(out, source)
     if not source.is_dir():
         raise BadInput(f"{source} is no folder; expected {args.layout} as it is unpacked")
-    scenes = (cityscapes_scenes if args.layout == "cityscapes" else camvid_scenes)(source)
+    scenes = SCENES[args.layout](source)
     if not scenes:
-        expected = {"cityscapes": "leftImg8bit/train/CITY/*_leftImg8bit.png", "camvid": "train/images/ or train/"}
+        expected = {"cityscapes": "leftImg8bit/train/CITY/*_leftImg8bit.png", "camvid": "train/images/ or train/",
+                    "pairs": "train/images/ and train/masks/, or files that show both side by side in train/"}
         raise BadInput(f"{source} holds no images where {args.layout} has them; expected {expected[args.layout]}; "
                        + what_is_there(source / "any"))
     if not any(scene.mask for scene in scenes):
@@ -220,7 +238,9 @@ def link_scenes(args, out, scenes, table):
     """Link or copy the images and masks of all scenes that can be used, and write the lists and the class `table`."""
     classes, ignore = table["classes"], table["ignore"]
     problems, taken, labelled = [], set(), defaultdict(list)
-    found = in_threads(lambda scene: check(scene, args.layout, classes, ignore), scenes, args.workers)
+    grey = [scene.mask for scene in scenes if scene.mask and scene.mask != scene.image]
+    label_ids = args.layout == "pairs" and hold_label_ids(grey, args.workers)
+    found = in_threads(lambda scene: check(scene, args.layout, classes, ignore, label_ids), scenes, args.workers)
     for scene, has_labels in zip(scenes, tqdm(found, total=len(scenes), unit="scene", disable=None)):
         if isinstance(has_labels, str):
             problems.append(("scenes that cannot be used", has_labels))
@@ -229,10 +249,14 @@ def link_scenes(args, out, scenes, table):
         else:
             taken.add(scene.name)
             image = f"{scene.name}{scene.image.suffix.lower()}"
+            if has_labels:
+                labelled[scene.split].append(scene)
+            if has_labels and args.layout == "pairs":
+                write_pair(scene, label_ids, out)
+                continue
             take(scene.image, out / ("images" if has_labels else "inference") / image)
             if has_labels:
                 take_mask(args.layout, scene.mask, out / "masks" / f"{scene.name}.png")
-                labelled[scene.split].append(scene)
     if not taken:
         raise BadInput(f"none of the {len(scenes)} scenes in {args.source} can be used: {problems[0][1]}")
     if not keeps_changes(out / "classes.json"):
@@ -254,9 +278,9 @@ def link_scenes(args, out, scenes, table):
             listed.unlink(missing_ok=True)
     print(f"{out}: " + ", ".join(f"{len(names)} in {split}.txt" for split, names in lists.items() if names) +
           f"; {len(taken) - sum(map(len, labelled.values()))} without labels, to infer")
-    if classes[0]["value"] == 0 and args.layout == "cityscapes":
-        print(f"the masks hold labelTrainIds, 0 to 18, as {args.source} has no labelIds: what is predicted cannot be "
-              "submitted unchanged")
+    if classes[0]["value"] == 0 and args.layout != "camvid":
+        reason = "" if args.layout == "pairs" else f", as {args.source} has no labelIds"
+        print(f"the masks hold labelTrainIds, 0 to 18{reason}: what is predicted cannot be submitted unchanged")
     print_left_out(problems)
 
 
