@@ -3,6 +3,7 @@
     python infer.py IMAGE_DIR OUTPUT_DIR                         with model.pt
     python infer.py IMAGE_DIR OUTPUT_DIR --checkpoint runs/name/model.pt --resume
     python infer.py IMAGE_DIR OUTPUT_DIR --overlay DIR           also pictures: the images with the classes drawn in
+    python infer.py IMAGE_DIR OUTPUT_DIR --probabilities DIR     also how probable the classes are, and how unsure it is
     python infer.py IMAGE_DIR OUTPUT_DIR --onnx model.onnx       what tools.export made of it, without PyTorch
     python infer.py IMAGE_DIR OUTPUT_DIR --score energy --reject 4.2      no mask for what looks unfamiliar
     torchrun --nproc-per-node 2 infer.py IMAGE_DIR OUTPUT_DIR    in several processes
@@ -59,6 +60,7 @@ from support.images import (
 from support.machine import RANK, WORLD
 from support.notes import print_notes
 from support.onnx_file import load_onnx
+from support.probabilities import beside, check_kind, empty_probabilities, usual_ending, write_probabilities
 
 AHEAD = 4                        # images decoded, and masks not yet written, while the network works
 
@@ -84,13 +86,34 @@ def mask_paths(images: list[Path], wanted: str, classes: list[dict]) -> list[Pat
         else:
             path = image
         paths.append(path)
+    check_different(images, paths)
+    return paths
+
+
+def check_different(images: list[Path], paths: list[Path]) -> None:
+    """Raise BadInput where two images would be written to one of these relative paths, of the same order."""
     taken = {}
     for image, path in zip(images, paths):
         # Some systems do not tell A from a.
         other, others_path = taken.setdefault(str(path).casefold(), (image, path))
         if other != image and (path != image or others_path != other):
             raise BadInput(f"{other} and {image} would both become {path}; rename one, or infer them apart")
-    return paths
+
+
+def choose_paths(args: Namespace, images: list[Path], classes: list[dict]) -> dict[Path, dict[str, Path]]:
+    """Return {image: {what: the path it goes to}}, see write_results. Raises BadInput."""
+    places = {"mask": (args.output, mask_paths(images, args.format, classes))}
+    if args.overlay:
+        places["overlay"] = args.overlay, mask_paths(images, "jpg", classes)
+    if args.probabilities:
+        ending = usual_ending(classes)
+        check_kind(ending, classes)
+        maps = mask_paths(images, ending, classes)
+        uncertain = [beside(path) for path in maps]
+        check_different(2 * images, maps + uncertain)
+        places |= {"probabilities": (args.probabilities, maps), "uncertainty": (args.probabilities, uncertain)}
+    return {image: {what: Path(folder) / paths[number] for what, (folder, paths) in places.items()}
+            for number, image in enumerate(images)}
 
 
 def write_mask(path: Path, indices: np.ndarray, classes: list[dict]) -> None:
@@ -116,14 +139,15 @@ def draw_overlay(image: np.ndarray, indices: np.ndarray, classes: list[dict]) ->
     return outline(tinted, indices)
 
 
-def write_results(paths: list[Path], missing: list[Path], image: np.ndarray, indices: np.ndarray,
+def write_results(missing: dict[str, Path], image: np.ndarray, indices: np.ndarray, probabilities: np.ndarray | None,
                   classes: list[dict]) -> None:
-    """Write those of [mask] or [mask, overlay] that are `missing`."""
-    for path in missing:
-        if path == paths[0]:
-            write_mask(path, indices, classes)
-        else:
-            write_image(path, draw_overlay(image, indices, classes))
+    """Write what is missing of an image's results, {what: path}."""
+    if "mask" in missing:
+        write_mask(missing["mask"], indices, classes)
+    if "overlay" in missing:
+        write_image(missing["overlay"], draw_overlay(image, indices, classes))
+    if probabilities is not None:
+        write_probabilities(missing, probabilities, indices, classes)
 
 
 def remove(path: Path) -> None:
@@ -204,32 +228,42 @@ class Results:
                 self.bar.update()
 
 
-def segment_image(args: Namespace, segment: Segmenter, pixels: np.ndarray) -> tuple[np.ndarray, float | None]:
-    """Return the class indices of an image, and its score if that is too low to keep them, else None."""
+def segment_image(args: Namespace, segment: Segmenter, pixels: np.ndarray,
+                  probabilities: np.ndarray | None) -> tuple[np.ndarray, float | None]:
+    """Return the class indices of an image, and its score if that is too low to keep them, else None.
+
+    Fills the probabilities, uint8 (classes, H, W), where there is an array for them.
+    """
     if args.reject is None:
-        return segment(pixels), None
-    indices, scores = segment.with_scores(pixels, [args.score])
+        return segment(pixels, probabilities), None
+    indices, scores = segment.with_scores(pixels, [args.score], probabilities)
     score = scores[args.score]
     return indices, score if score < args.reject else None
 
 
-def segment_all(args: Namespace, segment: Segmenter, images: list[Path], results_of: dict[Path, list[Path]]) -> Results:
-    """Segment these images and write their results, {image: paths}, while the next ones go on; returns the Results."""
+def segment_all(args: Namespace, segment: Segmenter, images: list[Path],
+                results_of: dict[Path, dict[str, Path]]) -> Results:
+    """Segment these images and write what they lack of results_of, {image: {what: path}}; returns the Results.
+
+    Threads write, while the next images go on.
+    """
     folder = Path(args.images)
     bar = tqdm(total=len(images), unit="image", disable=RANK > 0 or None)        # None: where nobody looks on
     results = Results(bar)
 
     def segment_one(image, pixels):
-        paths = results_of[image]
-        missing = [path for path in paths if not (args.resume and path.exists())]
-        for path in missing:
+        missing = {what: path for what, path in results_of[image].items() if not (args.resume and path.exists())}
+        for path in missing.values():
             check_writable(path, folder / image, args.onnx or args.checkpoint)
-        indices, too_low = segment_image(args, segment, pixels.result())
+        pixels, probabilities = pixels.result(), None
+        if {"probabilities", "uncertainty"} & set(missing):
+            probabilities = empty_probabilities(len(segment.classes), pixels.shape[:2], Path(args.probabilities))
+        indices, too_low = segment_image(args, segment, pixels, probabilities)
         if too_low is None:
-            written = pool.submit(write_results, paths, missing, pixels.result(), indices, segment.classes)
+            written = pool.submit(write_results, missing, pixels, indices, probabilities, segment.classes)
             results.writing.append((image, written))
         else:
-            for path in missing:
+            for path in missing.values():
                 remove(path)                 # an earlier run may have kept it
             results.reject(image, too_low)
 
@@ -239,47 +273,45 @@ def segment_all(args: Namespace, segment: Segmenter, images: list[Path], results
                 segment_one(image, pixels)
             except BadInput as error:
                 results.fail(error)
-            results.finish_writing(AHEAD)
+            results.finish_writing(1 if args.probabilities else AHEAD)       # these are large
         results.finish_writing()
     return results
 
 
 def infer(args: Namespace) -> list[str]:
     """Segment the directory that `args` name; returns a line for each image that failed."""
-    keep_apart(args.output, args.images)
-    folders = [args.output, args.overlay] if args.overlay else [args.output]
-    for folder, what in zip(folders, ["masks", "overlays"]):
+    folders = {"masks": args.output, "overlays": args.overlay, "probabilities": args.probabilities}
+    folders = {what: folder for what, folder in folders.items() if folder}
+    for what, folder in folders.items():
+        keep_apart(folder, args.images)
         if Path(folder).is_file():
             raise BadInput(f"{folder} is a file; expected a folder, for the {what}")
-    for inner, outer in [(args.overlay, args.images), *itertools.permutations(folders, 2)] if args.overlay else []:
+    for inner, outer in itertools.permutations(folders.values(), 2):
         keep_apart(inner, outer)
     segment = open_segmenter(args)
     if segment.inexact:
         print(segment.inexact)
     images = choose_images(Path(args.images), args.only)
-    masks = dict(zip(images, mask_paths(images, args.format, segment.classes)))
-    overlays = dict(zip(images, mask_paths(images, "jpg", segment.classes))) if args.overlay else {}
+    paths = choose_paths(args, images, segment.classes)
     with contextlib.ExitStack() as stack:
-        for folder in folders if RANK == 0 else []:
+        for folder in folders.values() if RANK == 0 else []:
             stack.enter_context(one_writer(folder))
-        return write_masks(args, segment, masks, overlays)
+        return write_all(args, segment, paths)
 
 
-def write_masks(args: Namespace, segment: Segmenter, masks: dict[Path, Path], overlays: dict[Path, Path]) -> list[str]:
-    """Segment images and write their masks and overlays, {image: path}; returns a line for each image that failed."""
+def write_all(args: Namespace, segment: Segmenter, paths: dict[Path, dict[str, Path]]) -> list[str]:
+    """Segment images and write the results, {image: {what: path}}; returns a line for each image that failed."""
     began, output = time.perf_counter(), Path(args.output)
-    renamed = sum(image != mask for image, mask in masks.items()) if args.format == "auto" else 0
+    renamed = sum(output / image != paths[image]["mask"] for image in paths) if args.format == "auto" else 0
     if renamed:
         print(f"masks that become .png, as the image's own format cannot hold their values exactly: {renamed}")
     rejecting, listed = args.reject is not None, output / "rejected.csv"
     if rejecting and RANK == 0:
         check_writable(listed, args.onnx or args.checkpoint)
-    mine = list(masks)[RANK::WORLD]
-    paths = {image: [output / masks[image]] for image in mine}
-    for image in mine if overlays else []:
-        paths[image].append(Path(args.overlay) / overlays[image])
+    mine = list(paths)[RANK::WORLD]
     if args.resume:
-        mine = [image for image in mine if not all([keeps_changes(path) or path.exists() for path in paths[image]])]
+        is_there = lambda path: keeps_changes(path) or path.exists()
+        mine = [image for image in mine if not all([is_there(path) for path in paths[image].values()])]
 
     results = segment_all(args, segment, mine, paths)
 
@@ -290,8 +322,9 @@ def write_masks(args: Namespace, segment: Segmenter, masks: dict[Path, Path], ov
     elif RANK == 0 and listed.exists() and is_ours(listed):
         remove(listed)           # of an earlier run: no image is rejected any more
     seconds = time.perf_counter() - began
-    there = len(masks) - done - len(failures) - len(rejected)
-    print(f"{done} masks in {output}" + (f" with overlays in {args.overlay}" if overlays else "") +
+    there = len(paths) - done - len(failures) - len(rejected)
+    print(f"{done} masks in {output}" + (f" with overlays in {args.overlay}" if args.overlay else "") +
+          (f" with probabilities in {args.probabilities}" if args.probabilities else "") +
           (f", {there} were there" if args.resume else "") +
           (f", {len(rejected)} images rejected" if rejecting else "") +
           f"; {seconds:.1f} s on {'ONNX Runtime' if args.onnx else segment.device}, "

@@ -166,16 +166,22 @@ def assemble(pieces: Pieces, size: tuple[int, int]) -> np.ndarray:
     return stitched
 
 
-def decide(pieces: Pieces, size: tuple[int, int], zoom: float = 1) -> np.ndarray:
+def decide(pieces: Pieces, size: tuple[int, int], zoom: float = 1,
+           probabilities: np.ndarray | None = None) -> np.ndarray:
     """Return the class with the highest logit at each pixel, uint8 (H, W), from what core_logits yields.
 
     The pieces are those of the image at `zoom` times its size (H, W). Never holds all logits of a large
-    image at its own size: without zoom it decides in each window, else for one class after the other.
+    image at its own size: without zoom it decides in each window, else for one class after the other. The
+    softmax of these logits, in 255ths, goes into `probabilities`, uint8 (C, H, W), if that is given. As rounding
+    changes no order, none is above that of the class decided on.
     """
     classes = np.zeros(size, np.uint8)
     if zoom == 1:
         for rows, columns, logits in pieces:                          # argmax is slower, a tenth of a window's time
             classes[rows, columns] = logits[1] > logits[0] if len(logits) == 2 else logits.argmax(axis=0)
+            if probabilities is not None:
+                powers = np.exp(logits - logits.max(axis=0))
+                probabilities[:, rows, columns] = np.rint(powers * (255 / powers.sum(axis=0)))
         return classes
     planes = assemble(pieces, zoomed_size(size, zoom))                # (C, zoom·H, zoom·W)
     highest = resize(planes[0], size).copy()
@@ -183,6 +189,11 @@ def decide(pieces: Pieces, size: tuple[int, int], zoom: float = 1) -> np.ndarray
         larger = resize(plane, size)
         classes[larger > highest] = index
         np.maximum(highest, larger, out=highest)
+    if probabilities is not None:
+        power = lambda plane: np.exp(resize(plane, size) - highest)
+        share = 255 / sum(power(plane) for plane in planes)
+        for index, plane in enumerate(planes):
+            probabilities[index] = np.rint(power(plane) * share)
     return classes
 
 

@@ -19,6 +19,7 @@ from segmenter import Segmenter
 from support.files import PICTURES, BadInput, check_writable, write_image
 from support.images import foreground_index, look_black, to_picture, to_values
 from support.notes import print_notes
+from support.probabilities import ENDINGS, beside, check_kind, empty_probabilities, write_probabilities
 from support.sample import SAMPLE, write_sample
 
 SHIPPED = Path(__file__).with_name("checkpoints") / "fcn.pt"     # trained on the bundled sample, see README
@@ -38,19 +39,24 @@ def predict(args: Namespace) -> np.ndarray:
         image, truth = segment.read_pair(args.image, args.mask)
     else:
         image = segment.read(args.image)
-    out, lossless, overlay = choose_outputs(args, checkpoint)
+    out, lossless, overlay, maps = choose_outputs(args, checkpoint, segment.classes)
+    probabilities = None
+    if maps:
+        probabilities = empty_probabilities(len(segment.classes), image.shape[:2], maps["probabilities"].parent)
 
-    indices = segment(image)                                          # (H, W)
+    indices = segment(image, probabilities)                           # (H, W)
 
     write_image(lossless, to_values(indices, segment.classes))
     if out != lossless:
         write_image(out, to_picture(indices, segment.classes))
     if overlay:
         write_image(overlay, outline(image, indices))
+    if probabilities is not None:
+        write_probabilities(maps, probabilities, indices, segment.classes)
     shares = np.bincount(indices.ravel(), minlength=len(segment.classes)) / indices.size
     print(f"{args.image}, {image.shape[1]}x{image.shape[0]} pixels, by {checkpoint}: " +
           ", ".join(f"{entry['name']} {share:.1%}" for entry, share in zip(segment.classes, shares)) +
-          "; see " + ", ".join(str(path) for path in dict.fromkeys((out, lossless, overlay)) if path))
+          "; see " + ", ".join(str(path) for path in dict.fromkeys((out, lossless, overlay, *maps.values())) if path))
     if look_black(segment.classes) and not overlay:
         print(f"{lossless}: {look_black(segment.classes)}; --overlay FILE shows where they are")
     print_notes()
@@ -59,15 +65,27 @@ def predict(args: Namespace) -> np.ndarray:
     return indices
 
 
-def choose_outputs(args: Namespace, checkpoint: Path | str) -> tuple[Path, Path, Path | None]:
-    """Return the paths of the mask, its lossless twin and the overlay, or None for that. Raises BadInput."""
+def choose_outputs(args: Namespace, checkpoint: Path | str,
+                   classes: list[dict]) -> tuple[Path, Path, Path | None, dict[str, Path]]:
+    """Return the paths of the mask, its lossless twin, the overlay or None, and {what: path} of the probabilities.
+
+    Raises BadInput.
+    """
     inputs = [path for path in (args.image, args.mask, checkpoint) if path]
     out = check_writable(args.out, *inputs, endings=PICTURES)
     lossless = out if out.suffix.lower() == ".png" else check_writable(out.with_suffix(".png"), *inputs)
     overlay = check_writable(args.overlay, *inputs, endings=PICTURES) if args.overlay else None
     if overlay and overlay.resolve() in (out.resolve(), lossless.resolve()):
         raise BadInput(f"{overlay} is where the mask goes; expected another name after --overlay")
-    return out, lossless, overlay
+    if not args.probabilities:
+        return out, lossless, overlay, {}
+    probabilities = check_writable(args.probabilities, *inputs, endings=ENDINGS)
+    check_kind(probabilities.suffix, classes)
+    maps = {"probabilities": probabilities, "uncertainty": check_writable(beside(probabilities), *inputs)}
+    for path in maps.values():
+        if path.resolve() in [other.resolve() for other in (out, lossless, overlay) if other]:
+            raise BadInput(f"{path} is where the mask or the overlay goes; expected another name after --probabilities")
+    return out, lossless, overlay, maps
 
 
 def outline(image: np.ndarray, indices: np.ndarray, colour: tuple[int, int, int] = (255, 0, 255)) -> np.ndarray:

@@ -94,10 +94,13 @@ class Segmenter:
         device = pick_device(device) if isinstance(device, str) else device
         return cls(*load_network(path), device, halo, tta, adapt)
 
-    def __call__(self, image: np.ndarray) -> np.ndarray:
-        """Return the class indices, uint8 (H, W), of an image uint8 (H, W, 3)."""
+    def __call__(self, image: np.ndarray, probabilities: np.ndarray | None = None) -> np.ndarray:
+        """Return the class indices, uint8 (H, W), of an image uint8 (H, W, 3).
+
+        How probable each class is goes into `probabilities`, uint8 (classes, H, W), if given, see patches.decide.
+        """
         with self.adapted(image):
-            return decide(self.core_logits(image), image.shape[:2], self.zoom)
+            return decide(self.core_logits(image), image.shape[:2], self.zoom, probabilities)
 
     def read(self, path: Path | str) -> np.ndarray:
         """Return an image file as uint8 (H, W, 3), its 16 bits scaled as the training's. Raises BadInput."""
@@ -116,19 +119,20 @@ class Segmenter:
         with self.adapted(image):
             return stitch_at(self.zoom, self.forward_views, image, self.halo, self.network.stride, self.limit)
 
-    def with_scores(self, image: np.ndarray, names: list[str]) -> tuple[np.ndarray, dict[str, float]]:
-        """Return class indices (H, W) and {name: score}: how familiar the image looks, see support/ood.py.
+    def with_scores(self, image: np.ndarray, names: list[str],
+                    probabilities: np.ndarray | None = None) -> tuple[np.ndarray, dict[str, float]]:
+        """Return class indices (H, W), as if called, and {name: score}: how familiar the image looks, see ood.py.
 
         The scores are those of the network as it was trained: adapted to an image, it finds less unfamiliar.
         """
         means = ood.MeanScores(names)
         with self.feature_distance() if "features" in names else contextlib.nullcontext() as distance:
             pieces = means.add_up(self.core_logits(image))
-            classes = decide(pieces, image.shape[:2], self.zoom)
+            classes = decide(pieces, image.shape[:2], self.zoom, None if self.adapt else probabilities)
             scores = means.scores()
             if distance:
                 scores["features"] = -distance.value()
-        return self(image) if self.adapt else classes, scores
+        return self(image, probabilities) if self.adapt else classes, scores
 
     def core_logits(self, image: np.ndarray) -> Pieces:
         """Return the generator patches.core_logits for an image, at the scale at which the network sees it."""

@@ -392,6 +392,9 @@ def predict_arguments(argv: list[str] | None = None, description: str | None = N
         help="the mask: NAME.png, or NAME.jpg, to look at, with NAME.png beside it (predictions.jpg)")
     add("--mask", metavar="FILE", help="the true mask: print IoU, Dice and accuracy")
     add("--overlay", metavar="FILE", help="also save the image with the predicted outline")
+    add("--probabilities", metavar="FILE",
+        help="also save how probable the classes are, 0 to 255: NAME.png, that of the foreground of two, or NAME.tif, "
+             "a band for each class; and what the highest lacks to 255, as NAME_uncertainty (off)")
     add_prediction_knobs(add)
     add_adaptation(add)
     return parser.parse_args(argv)
@@ -409,6 +412,9 @@ def infer_arguments(argv: list[str] | None = None, description: str | None = Non
         help="of the masks (auto: the image's own wherever that can hold them; jpg: of several classes, to look at)")
     add("--overlay", metavar="DIR",
         help="also write each image with the classes' colours and outline, as .jpg, to look at (off)")
+    add("--probabilities", metavar="DIR",
+        help="also write how probable the classes are, 0 to 255: .png, that of the foreground of two, .tif of more, a "
+             "band for each; and what the highest lacks to 255, as NAME_uncertainty (off)")
     add("--only", metavar="FILE", help="the images it names, without extension, one a line, as in test.txt (all)")
     add("--resume", action="store_true", help="leave out masks that are there already, whichever network made them")
     add("--reject", type=number(float, -1e9), metavar="THRESHOLD",

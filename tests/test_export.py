@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from conftest import ROOT, command, fails_in_one_line, inside, write_pair
 from PIL import Image
@@ -138,12 +139,13 @@ def test_infer_runs_it_without_pytorch(unet, images, tmp_path):
         ("ours", ["--checkpoint", unet / "model.pt"], ["onnxruntime"]),
         ("theirs", ["--onnx", unet / "model.onnx"], ["torch", "onnx", "skimage", "matplotlib"]),
     ]:
-        process = command(
-            "infer.py", images, tmp_path / out, *words, cwd=tmp_path, env=without(tmp_path, out, *missing)
-        )
+        words = [images, tmp_path / out, *words, "--probabilities", tmp_path / f"{out} maps"]
+        process = command("infer.py", *words, cwd=tmp_path, env=without(tmp_path, out, *missing))
         assert process.returncode == 0 and "3 masks in" in process.stdout, process.stderr
     for path in images.iterdir():
         assert (tmp_path / "ours" / path.name).read_bytes() == (tmp_path / "theirs" / path.name).read_bytes()
+        ours, theirs = (tifffile.imread(tmp_path / f"{out} maps" / f"{path.stem}.tif") for out in ("ours", "theirs"))
+        assert ours.shape[0] == 3 and np.abs(ours.astype(int) - theirs).max() <= 1
 
 
 @pytest.mark.slow

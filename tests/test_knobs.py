@@ -640,7 +640,7 @@ def test_predict_draws_the_outline(photos):
 def test_the_device_to_predict_on_is_the_one_asked_for(photos, monkeypatch, script):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     seen, call = [], Segmenter.__call__
-    monkeypatch.setattr(Segmenter, "__call__", lambda self, image: seen.append(self.device.type) or call(self, image))
+    monkeypatch.setattr(Segmenter, "__call__", lambda self, *args: seen.append(self.device.type) or call(self, *args))
     words = ["in/a.png"] if script == "predict.py" else ["in", "out"]
     assert inside(script, *words, "--device", "cpu", cwd=photos).returncode == 0
     assert set(seen) == {"cpu"}
@@ -775,6 +775,7 @@ PREDICT = {
     "out": test_predict_segments_the_image_with_the_checkpoint,
     "mask": test_predict_scores_against_the_mask,
     "overlay": test_predict_draws_the_outline,
+    "probabilities": "tests/test_probabilities.py::test_a_tiff_file_has_a_band_for_each_class",
     "tta": test_predict_looks_at_the_image_as_asked,
     "halo": test_predict_looks_at_the_image_as_asked,
     "adapt": test_predict_looks_at_the_image_as_asked,
@@ -786,6 +787,7 @@ INFER = {
     "checkpoint": test_infer_segments_a_folder_into_another_with_the_checkpoint,
     "onnx": "tests/test_export.py::test_infer_runs_it_without_pytorch",
     "overlay": "tests/test_infer.py::test_overlays_show_the_image_the_colours_of_its_classes_and_their_outline",
+    "probabilities": "tests/test_probabilities.py::test_infer_writes_the_kind_that_fits_the_classes_beside_the_masks",
     "format": test_infer_writes_one_kind_of_file,
     "only": test_infer_takes_the_images_that_are_named,
     "resume": test_infer_leaves_alone_what_is_there,
