@@ -71,7 +71,7 @@ def oracle(network, path, tta=False):
     height, width = image.shape[:2]
     if zoom != 1:
         image = np.array(Image.fromarray(image).resize((round(zoom * width), round(zoom * height)), 2))
-    views = [(image, 1)] + ([(image[:, ::-1].copy(), -1)] if tta else [])
+    views = [(image.copy(), 1)] + ([(image[:, ::-1].copy(), -1)] if tta else [])
     with torch.inference_mode():
         logits = [
             model.eval()(normalize(view[None], metadata["mean"], metadata["std"]))[0].numpy()[:, :, ::step]
