@@ -28,7 +28,7 @@ SHIPPED = Path(__file__).with_name("checkpoints") / "fcn.pt"     # trained on th
 def predict(args: Namespace) -> np.ndarray:
     """Segment the image that `args` name, write its mask, and return the class indices uint8 (H, W)."""
     checkpoint = args.checkpoint or ("model.pt" if Path("model.pt").exists() else SHIPPED)
-    segment = Segmenter.load(checkpoint, args.device, args.halo, args.tta, args.adapt)
+    segment = Segmenter.load(checkpoint, args.device, args.halo, args.tta, args.adapt, args.amp)
     if args.image == SAMPLE[0] and not any(Path(path).exists() for path in SAMPLE):
         check_writable(args.out, endings=PICTURES)
         write_sample()

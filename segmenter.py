@@ -38,6 +38,7 @@ from support.machine import keep_freed_memory
 from support.onnx_file import OnnxNetwork, load_onnx, normalize_window
 
 REGION = 1536                    # pixels a side of what is run stage by stage: more takes more memory
+COMPARED = 512                   # pixels a side that are predicted in 16 and 32 bits, to say what changes
 
 
 class Segmenter:
@@ -45,31 +46,42 @@ class Segmenter:
 
     `network` is an nn.Module with `halo` and `stride`, or an OnnxNetwork; `metadata` are those of its
     checkpoint. A U-Net is run stage by stage (see staged_forward), unless there is a `halo`, which replaces the
-    network's own (see patches.choose_halo). `tta` averages over the flips and turns that the training used, and
-    `adapt` moves BatchNorm's statistics to each image (see adapted_batchnorm). Raises BadInput for a halo that
-    does not fit and where there is no BatchNorm to adapt.
+    network's own (see patches.choose_halo). `tta` averages over the flips and turns that the training used,
+    `adapt` moves BatchNorm's statistics to each image (see adapted_batchnorm), and `amp` multiplies in 16 bits:
+    "on", "off", or "auto" where that is faster. Raises BadInput for a halo that does not fit, where there is no
+    BatchNorm to adapt, and where PyTorch is not what multiplies.
     """
 
     def __init__(self, network: Any, metadata: dict, device: Any = "cpu", halo: int | None = None, tta: bool = False,
-                 adapt: float = 0.0):
+                 adapt: float = 0.0, amp: str = "off"):
         settings = with_former_settings(metadata["settings"])
         self.network, self.metadata, self.device, self.adapt = network, metadata, device, adapt
         self.classes, self.ignore = metadata["classes"], metadata["ignore"]
         self.zoom, self.threshold = settings["zoom"], settings["threshold"]
         self.full_scale = metadata.get("full_scale", FULL)            # what is white in images of 16 bits
         colours = metadata["mean"], metadata["std"]
+        self.in_16_bits = self.uncompared = False
+        self.looks = halo, tta, adapt
         if isinstance(network, OnnxNetwork):
+            if amp != "off":
+                raise BadInput("--amp: only PyTorch chooses what it multiplies in; expected a .pt file")
             self.batchnorms, self.in_one, staged = [], onnx_forward(network, *colours), False
         else:
-            from model import batchnorm_layers
+            import torch
 
-            self.batchnorms, self.in_one = batchnorm_layers(network), torch_forward(network, *colours, device)
+            from model import batchnorm_layers
+            from support.devices import pick_precision
+
+            precision, found = pick_precision(amp, network, torch.device(device), training=False)
+            self.in_16_bits, self.uncompared = found == "on", found == "on" and amp == "auto"
+            self.batchnorms = batchnorm_layers(network)
+            self.in_one = torch_forward(network, *colours, device, precision)
             staged = halo is None and network.stage_halo is not None
         self.window_halo = choose_halo(network.halo, network.stride, halo)       # of windows of the whole network
         self.halo, self.limit, self.forward = self.window_halo, MAX_SIDE, self.in_one
         if staged:
             self.halo, self.limit = network.halo, max(REGION, 4 * network.halo)
-            self.forward = staged_forward(network, *colours, device)
+            self.forward = staged_forward(network, *colours, device, precision)
         self.inexact = inexact(network.halo, self.halo)               # a line for the user, or ""
         self.forward_views = average_views(self.forward, settings["flips"] if tta else "none")
         if adapt and isinstance(network, OnnxNetwork):
@@ -80,25 +92,26 @@ class Segmenter:
 
     @classmethod
     def load(cls, path: Path | str, device: Any = "cpu", halo: int | None = None, tta: bool = False,
-             adapt: float = 0.0, threads: int | None = None) -> "Segmenter":
+             adapt: float = 0.0, amp: str = "off", threads: int | None = None) -> "Segmenter":
         """Open a .pt file of train.py or an .onnx file of tools.export, the latter for so many threads (all cores).
 
         `device` is "cpu", "cuda", "auto" (a GPU if there is one) or a torch.device. Raises BadInput.
         """
         if Path(path).suffix.lower() == ".onnx":
-            return cls(*load_onnx(path, threads), "cpu", halo, tta, adapt)
+            return cls(*load_onnx(path, threads), "cpu", halo, tta, adapt, amp)
         from model import load_network
         from support.devices import pick_device
 
         keep_freed_memory()      # or each window takes its memory from the system anew: 1.5 times slower
         device = pick_device(device) if isinstance(device, str) else device
-        return cls(*load_network(path), device, halo, tta, adapt)
+        return cls(*load_network(path), device, halo, tta, adapt, amp)
 
     def __call__(self, image: np.ndarray, probabilities: np.ndarray | None = None) -> np.ndarray:
         """Return the class indices, uint8 (H, W), of an image uint8 (H, W, 3).
 
         How probable each class is goes into `probabilities`, uint8 (classes, H, W), if given, see patches.decide.
         """
+        self.compare(image)
         with self.adapted(image):
             return decide(self.core_logits(image), image.shape[:2], self.zoom, probabilities)
 
@@ -125,6 +138,7 @@ class Segmenter:
 
         The scores are those of the network as it was trained: adapted to an image, it finds less unfamiliar.
         """
+        self.compare(image)
         means = ood.MeanScores(names)
         with self.feature_distance() if "features" in names else contextlib.nullcontext() as distance:
             pieces = means.add_up(self.core_logits(image))
@@ -138,6 +152,17 @@ class Segmenter:
         """Return the generator patches.core_logits for an image, at the scale at which the network sees it."""
         zoomed = zoom_image(image, self.zoom)
         return core_logits(self.forward_views, zoomed, self.halo, self.network.stride, limit=self.limit)
+
+    def compare(self, image: np.ndarray) -> None:
+        """Print how many pixels 16 bits change, in the middle of the first image, if that was left to a trial."""
+        if not self.uncompared:
+            return
+        self.uncompared = False
+        top, left = (max(0, (side - COMPARED) // 2) for side in image.shape[:2])
+        middle = image[top:top + COMPARED, left:left + COMPARED]
+        different = self(middle) != Segmenter(self.network, self.metadata, self.device, *self.looks)(middle)
+        print(f"--amp auto: 16 bits change the class of {different.mean():.2%} of the pixels, in the middle of the "
+              "first image")
 
     @property
     def score_names(self) -> list[str]:
@@ -160,23 +185,30 @@ class Segmenter:
             yield
 
 
-def torch_forward(network: Any, mean: list[float], std: list[float], device: Any = "cpu") -> Forward:
-    """Return a PyTorch network as a function: uint8 window (h, w, 3) → float32 logits (classes, h, w)."""
+def torch_forward(network: Any, mean: list[float], std: list[float], device: Any = "cpu",
+                  precision: Any = None) -> Forward:
+    """Return a PyTorch network as a function: uint8 window (h, w, 3) → float32 logits (classes, h, w).
+
+    `precision` is the torch.dtype that it multiplies in (float32).
+    """
     import torch
 
     from model import normalize
+    from support.devices import multiplying_in
 
     network = network.to(device, memory_format=torch.channels_last).eval()
 
     @torch.inference_mode()
     def forward(window):
         images = normalize(window[None], mean, std, device)           # (1, 3, h, w)
-        return network(within_budget(images))[0].float().cpu().numpy()
+        with multiplying_in(precision, images.device):
+            return network(within_budget(images))[0].float().cpu().numpy()
 
     return forward
 
 
-def staged_forward(network: Any, mean: list[float], std: list[float], device: Any = "cpu") -> Forward:
+def staged_forward(network: Any, mean: list[float], std: list[float], device: Any = "cpu",
+                   precision: Any = None) -> Forward:
     """As torch_forward, but for a region of any size, with the network run stage by stage, each in windows.
 
     A window of the whole network has a wide halo, and windows that overlap so much repeat most of the work. A
@@ -187,13 +219,15 @@ def staged_forward(network: Any, mean: list[float], std: list[float], device: An
     import torch
 
     from model import normalize
+    from support.devices import multiplying_in
 
     network = network.to(device, memory_format=torch.channels_last).eval()
 
     @torch.inference_mode()
     def forward(region):
         images = normalize(region[None], mean, std)                   # (1, 3, h, w), in the host's memory
-        return network(images, run=in_windows(network.stage_halo, device))[0].float().numpy()
+        with multiplying_in(precision, torch.device(device)):
+            return network(images, run=in_windows(network.stage_halo, device))[0].float().numpy()
 
     return forward
 

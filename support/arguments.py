@@ -182,6 +182,9 @@ def add_prediction_knobs(add: Callable) -> None:
         help="average over flips and turns, those that training used (off: up to eight times the work)")
     add("--halo", type=number(int, 0, 127), metavar="PIXELS",
         help="run whole windows that see so many pixels around what they keep (off: all the network can see, exact)")
+    add("--amp", choices=["auto", "on", "off"], default="off",
+        help="multiply in 16 bits; auto tries whether that is faster here, and says what it changes (off: the masks "
+             "would differ in places, see docs/BENCHMARKS.md)")
     add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="auto: a GPU if there is one")
 
 
@@ -429,6 +432,8 @@ def infer_arguments(argv: list[str] | None = None, description: str | None = Non
         parser.error("--score features: only PyTorch shows them; choose another score, or leave out --onnx")
     if args.onnx and args.adapt:
         parser.error("--adapt: only PyTorch can change BatchNorm's statistics; leave out --onnx")
+    if args.onnx and args.amp != "off":
+        parser.error("--amp: only PyTorch chooses what it multiplies in; leave out --onnx")
     if args.onnx and (args.checkpoint or args.device == "cuda"):
         parser.error("--onnx: runs on the CPU, without --checkpoint; give one or the other")
     args.checkpoint = args.checkpoint or "model.pt"

@@ -26,12 +26,13 @@ def pick_device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def pick_precision(amp: str, network: nn.Module, device: torch.device) -> tuple[torch.dtype, str]:
+def pick_precision(amp: str, network: nn.Module, device: torch.device,
+                   training: bool = True) -> tuple[torch.dtype, str]:
     """Return what to multiply in, a torch.dtype, and whether that is "on" or "off" (see --amp of train.py).
 
-    "auto" tries on a CPU: one training step of two small patches in each, the fastest of three. Without
-    bfloat16 in hardware the CPU imitates it, many times slower. GPUs with tensor cores (since 2018) take
-    16 bits.
+    "auto" tries on a CPU: one training step of two small patches in each, or the prediction of one window, the
+    fastest of three. Without bfloat16 in hardware the CPU imitates it, many times slower. GPUs with tensor cores
+    (since 2018) take 16 bits.
     """
     if device.type == "cuda":                    # pragma: no cover
         bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
@@ -40,24 +41,36 @@ def pick_precision(amp: str, network: nn.Module, device: torch.device) -> tuple[
     else:
         half, on = torch.bfloat16, amp == "on"
         if amp == "auto":
-            seconds = {dtype: step_seconds(copy.deepcopy(network), dtype) for dtype in (torch.float32, half)}
+            seconds = {dtype: trial_seconds(copy.deepcopy(network), dtype, training) for dtype in (torch.float32, half)}
             # All processes of a distributed run go by the first one's clock.
             ratio = broadcast(seconds[torch.float32] / seconds[half])
             on = ratio > 1.1
-            print(f"--amp auto: a step in 16 bits is {ratio:.1f} times as fast on this CPU: {'on' if on else 'off'}")
+            print(f"--amp auto: a {'step' if training else 'window'} in 16 bits is {ratio:.1f} times as fast on this "
+                  f"CPU: {'on' if on else 'off'}")
     return half if on else torch.float32, "on" if on else "off"
 
 
-def step_seconds(network: nn.Module, dtype: torch.dtype) -> float:
-    """Return the seconds of a forward and backward pass on a CPU, the fastest of three. Trains the network."""
-    images, seconds = torch.zeros(2, 3, 128, 128).to(memory_format=torch.channels_last), []
+def trial_seconds(network: nn.Module, dtype: torch.dtype, training: bool) -> float:
+    """Return the seconds of a window's prediction on a CPU, the fastest of three.
+
+    In training, it is the forward and backward pass of two small patches, which changes the network.
+    """
+    network = network.to(memory_format=torch.channels_last).train(training)
+    images = torch.zeros(2, 3, 128, 128) if training else torch.zeros(1, 3, 256, 256)
+    images, seconds = images.to(memory_format=torch.channels_last), []
     for _ in range(4):           # the first is a warm-up
         began = time.perf_counter()
-        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-            logits = network.train()(images)
-        logits.float().square().mean().backward()
+        with torch.set_grad_enabled(training), multiplying_in(dtype, torch.device("cpu")):
+            logits = network(images)
+        if training:
+            logits.float().square().mean().backward()
         seconds.append(time.perf_counter() - began)
     return min(seconds[1:])
+
+
+def multiplying_in(dtype: torch.dtype | None, device: torch.device) -> contextlib.AbstractContextManager:
+    """Return a context in which networks multiply in these 16 bits; for float32 or None, one that changes nothing."""
+    return contextlib.nullcontext() if dtype in (None, torch.float32) else torch.autocast(device.type, dtype)
 
 
 @contextlib.contextmanager

@@ -438,8 +438,8 @@ CASES = [
     case("speed: a damaged image", f"{SPEED} --json x.json", "photos/n2.png is no", cut("photos/n2.png")),
     case(
         "speed: 16 bits in ONNX",
-        "-m tools.speed model.onnx photos --bf16",
-        "model.onnx: --bf16 is for PyTorch's networks",
+        "-m tools.speed model.onnx photos --amp on",
+        "--amp: only PyTorch chooses what it multiplies in",
     ),
     case("speed: indices over a folder", f"{SPEED} --indices data", "data is there already"),
     case("speed: indices below a file", f"{SPEED} --indices a.png/x", "a.png/x/n0.png cannot be written"),

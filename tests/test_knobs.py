@@ -779,6 +779,7 @@ PREDICT = {
     "tta": test_predict_looks_at_the_image_as_asked,
     "halo": test_predict_looks_at_the_image_as_asked,
     "adapt": test_predict_looks_at_the_image_as_asked,
+    "amp": "tests/test_amp.py::test_all_that_predict_multiply_as_asked",
     "device": test_the_device_to_predict_on_is_the_one_asked_for,
 }
 INFER = {
@@ -796,6 +797,7 @@ INFER = {
     "tta": test_infer_looks_at_images_as_asked,
     "halo": test_infer_looks_at_images_as_asked,
     "adapt": test_infer_looks_at_images_as_asked,
+    "amp": "tests/test_amp.py::test_all_that_predict_multiply_as_asked",
     "device": test_the_device_to_predict_on_is_the_one_asked_for,
 }
 EVALUATE = {

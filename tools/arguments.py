@@ -131,7 +131,7 @@ def speed_arguments(argv=None, description=None):
     add("network", metavar="NETWORK", help="a .pt file of train.py, or an .onnx file of tools.export")
     add("images", metavar="IMAGE_DIR", help="a directory of images")
     add("--only", metavar="FILE", help="the images it names, without extension, one a line, as in test.txt (all)")
-    add("--bf16", action="store_true", help="multiply in bfloat16, of a .pt file (off)")
+    add("--amp", choices=["auto", "on", "off"], default="off", help="multiply in 16 bits, of a .pt file (off)")
     add("--threads", type=number(int, 1, 1024), metavar="N", help="(one for each core)")
     add("--halo", type=number(int, 0, 127), metavar="PIXELS",
         help="run whole windows that see so many pixels around what they keep (off: all the network can see, exact)")

@@ -22,7 +22,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 import warnings
 from pathlib import Path
 
@@ -33,6 +32,7 @@ import metrics
 from model import load_network
 from patches import MAX_SIDE, choose_halo, cut_windows, zoom_image
 from segmenter import Segmenter
+from support.devices import trial_seconds
 from support.files import MARK, BadInput, check_writable, write_whole
 from support.images import evenly_spaced, named_images, read_image
 from support.machine import cores
@@ -160,15 +160,8 @@ def agreement(first, second, windows):
 
 def faster_in_16_bits(model):
     """Return whether bfloat16 takes less than twice the time of float32 on this CPU: some only imitate it."""
-    window, seconds = torch.zeros(1, 3, MAX_SIDE, MAX_SIDE).to(memory_format=torch.channels_last), {}
-    model = model.eval().to(memory_format=torch.channels_last)
-    for half in False, True:
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=half):
-            for _ in range(3):   # the last one counts
-                began = time.perf_counter()
-                model(window)
-                seconds[half] = time.perf_counter() - began
-    return seconds[True] < 2 * seconds[False]
+    full, half = (trial_seconds(model, dtype, training=False) for dtype in (torch.float32, torch.bfloat16))
+    return half < 2 * full
 
 
 def benchmark(args, kinds, examples, classes):
@@ -258,7 +251,7 @@ def export(args):
     if args.benchmark:
         kinds = [("PyTorch fp32", args.checkpoint, [])]
         if faster_in_16_bits(trained.network):
-            kinds.append(("PyTorch bf16", args.checkpoint, ["--bf16"]))
+            kinds.append(("PyTorch bf16", args.checkpoint, ["--amp", "on"]))
         kinds.append(("ONNX fp32", out, []))
         if small:
             kinds.append(("ONNX int8", small, []))

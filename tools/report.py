@@ -150,7 +150,8 @@ def about_speed(scores, segment, rows, views):
                      f"to {max(timed):.0f}) on {segment.device.type} with {torch.get_num_threads()} threads, decoding "
                      f"apart. The first, of {scores.size[1]}x{scores.size[0]} pixels, is cut into {len(cover)} {what} "
                      f"of {window_width}x{window_height} with a halo of {segment.halo}" +
-                     (f", in {views} views" if views > 1 else "") + f": about {flops / 1e9:.1f} GFLOPs.")]
+                     (f", in {views} views" if views > 1 else "") + (", in 16 bits" if segment.in_16_bits else "") +
+                     f": about {flops / 1e9:.1f} GFLOPs.")]
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -247,7 +248,7 @@ def report(args):
     """Make the report that `args` ask for. Raises BadInput."""
     if WORLD > 1:
         raise BadInput("a report is made by one process; expected no torchrun")
-    segment = Segmenter.load(Path(args.run) / "model.pt", args.device, args.halo, args.tta)
+    segment = Segmenter.load(Path(args.run) / "model.pt", args.device, args.halo, args.tta, amp=args.amp)
     with one_writer(args.out or args.run, ".report.lock"):            # the training itself may still go on
         make_report(args, segment)
 

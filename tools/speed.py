@@ -25,16 +25,13 @@ from support.images import named_images
 from support.machine import cores
 
 
-def open_segmenter(path, halo, bf16, threads):
-    """Return (Segmenter, context to call it in) of a .pt or .onnx file. Raises BadInput."""
-    if Path(path).suffix.lower() == ".onnx":
-        if bf16:
-            raise BadInput(f"{path}: --bf16 is for PyTorch's networks; expected a .pt file")
-        return Segmenter.load(path, halo=halo, threads=threads), contextlib.nullcontext()
-    import torch
+def open_segmenter(path, halo, amp, threads):
+    """Return the Segmenter of a .pt or .onnx file. Raises BadInput."""
+    if Path(path).suffix.lower() != ".onnx":
+        import torch
 
-    torch.set_num_threads(threads)
-    return Segmenter.load(path, "cpu", halo), torch.autocast("cpu", torch.bfloat16, enabled=bf16)
+        torch.set_num_threads(threads)
+    return Segmenter.load(path, "cpu", halo, amp=amp, threads=threads)
 
 
 def peak_memory():
@@ -53,17 +50,16 @@ def measure(args):
     if args.indices and Path(args.indices).exists():
         raise BadInput(f"{args.indices} is there already; expected the name of a new folder")
     threads = args.threads or cores()
-    segment, precision = open_segmenter(args.network, args.halo, args.bf16, threads)
+    segment = open_segmenter(args.network, args.halo, args.amp, threads)
     paths, seconds = named_images(args.images, args.only), []
-    with precision:
-        segment(segment.read(next(iter(paths.values()))))
-        for name, path in paths.items():
-            image = segment.read(path)
-            began = time.perf_counter()
-            indices = segment(image)
-            seconds.append(time.perf_counter() - began)
-            if args.indices:
-                write_image(check_writable(Path(args.indices) / f"{name}.png"), indices)
+    segment(segment.read(next(iter(paths.values()))))
+    for name, path in paths.items():
+        image = segment.read(path)
+        began = time.perf_counter()
+        indices = segment(image)
+        seconds.append(time.perf_counter() - began)
+        if args.indices:
+            write_image(check_writable(Path(args.indices) / f"{name}.png"), indices)
     peak, size = peak_memory(), Path(args.network).stat().st_size
     milliseconds = [1000 * second for second in seconds]
     print(f"{args.network}: {statistics.median(milliseconds):.1f} ms an image (median of {len(milliseconds)}, from "

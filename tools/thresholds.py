@@ -32,7 +32,7 @@ def measure(args):
     """Print a threshold for each score, and how well it tells the other images apart."""
     if WORLD > 1:
         raise BadInput("all images go through one process; expected no torchrun")
-    segment = Segmenter.load(args.checkpoint, args.device, args.halo, args.tta)
+    segment = Segmenter.load(args.checkpoint, args.device, args.halo, args.tta, amp=args.amp)
     names = segment.score_names
     familiar = score_images(named_images(args.images, args.only).values(), segment, names)
     others = score_images(named_images(args.against).values(), segment, names) if args.against else []
@@ -47,7 +47,8 @@ def measure(args):
             other = [scores[name] for scores in others]
             line += f"{auroc(usual, other):>9.4f}{np.mean(np.array(other) < least):>17.1%}"
         print(line)
-    looking = ([] if args.halo is None else ["--halo", str(args.halo)]) + ["--tta"] * args.tta    # these change scores
+    looking = ([] if args.halo is None else ["--halo", str(args.halo)]) + ["--tta"] * args.tta
+    looking += ["--amp", "on"] if segment.in_16_bits else []          # these change scores
     print("to reject what is below: python infer.py IMAGE_DIR OUTPUT_DIR " +
           shlex.join(["--checkpoint", args.checkpoint, *looking]) + " --score NAME --reject=THRESHOLD")
 
