@@ -26,11 +26,10 @@ from support.files import BadInput
 from support.images import (
     FULL,
     IGNORE,
-    SMALLEST,
     are_coloured,
+    choose_full_scale,
     evenly_spaced,
     first_few,
-    full_scale,
     hash_to_unit,
     head_and_length,
     images_by_name,
@@ -39,15 +38,14 @@ from support.images import (
     read_mask,
     read_names,
     read_pair,
-    same_size,
     scan_classes,
-    size_and_turn,
     table_classes,
     to_indices,
 )
 from support.machine import RANK
 from support.notes import print_notes
 from support.pairs import find_affixes
+from support.scan import PairFacts, Scan, scan_pairs
 
 LISTS = "train", "val", "test"   # NAME.txt beside images/ and masks/
 STATISTICS = 500                 # images that mean and standard deviation are taken from, at most
@@ -154,15 +152,17 @@ def read_lists(folder: Path | str, stems: Collection[str], images: Collection[st
 
 
 def split(stems: Sequence[str], folder: Path | str, share: float,
-          images: Collection[str] | None = None) -> tuple[list[str], list[str], str]:
+          images: Collection[str] | None = None, damaged: Collection[str] = ()) -> tuple[list[str], list[str], str]:
     """Return the names to train on, those to validate on, each in the order of `stems`, and how that was decided.
 
     As train.txt, val.txt and test.txt in the folder say, where they are; what they do not name joins the part
     that has no list, and what test.txt names, among all `images` (those of `stems`), is in neither. Without
     lists, a hash of the name puts a `share` of the images into validation: files that come later do not move
-    those that are there, unless there were so few that one part would have been empty. Raises BadInput.
+    those that are there, unless there were so few that one part would have been empty. Lists may name the
+    `damaged`, too, which are in neither. Raises BadInput.
     """
-    listed = read_lists(folder, stems, stems if images is None else images)
+    listed = read_lists(folder, [*stems, *damaged], [*stems, *damaged] if images is None else images)
+    listed = {part: [name for name in names if name not in damaged] for part, names in listed.items()}
     training, validation = listed.get("train"), listed.get("val")
     named = {name for names in listed.values() for name in names}
     rest = [stem for stem in stems if stem not in named]
@@ -233,8 +233,28 @@ def hold_out(image: np.ndarray, mask: np.ndarray, least: int, gap: int, share: f
 # Files → data sets
 
 
+class Reading(NamedTuple):
+    """How the files of a data set are read, see read_pair."""
+
+    classes: list[dict]
+    ignore: list
+    threshold: int | None
+    full: int                    # the full scale of images of 16 bits
+
+
+def decide_reading(scan: Scan, table: Path | str | None, threshold: int | None) -> Reading:
+    """Return the Reading of the pairs in a Scan, whose classes are those of a `table`, else those found in masks.
+
+    Prints what was decided. Raises BadInput.
+    """
+    full = choose_full_scale(max(facts.image.highest for facts in scan.facts))
+    masks, facts = [mask for *_, mask in scan.pairs], [facts.mask for facts in scan.facts]
+    found = table_classes(table, masks, threshold, facts) if table else scan_classes(masks, threshold, facts)
+    return Reading(*found, threshold, full)
+
+
 class PairInfo(NamedTuple):
-    """The figures of a pair that one pass over it collects before the training."""
+    """The figures of a pair that are collected before the training."""
 
     counts: np.ndarray           # pixels of each class, (classes,)
     area: int                    # pixels
@@ -242,13 +262,13 @@ class PairInfo(NamedTuple):
     item: Any                    # (image, mask, rows), where it is held in memory, else None
 
 
-def inspect_pair(image_path: Path | str, mask_path: Path | str, classes: list[dict], ignore: list,
-                 threshold: int | None, hold: bool, full: int) -> PairInfo:
-    """Read a pair once and return its PairInfo. Raises BadInput for whatever is wrong with it."""
+def inspect_pair(pair: tuple[str, Path, Path], reading: Reading, hold: bool, image: np.ndarray | None) -> PairInfo:
+    """Return the PairInfo of a pair; to `hold` it, its `image` is read unless it is given. Raises BadInput."""
+    _, image_path, mask_path = pair
+    classes, ignore, threshold, full = reading
     mask = to_indices(read_mask(mask_path, threshold, are_coloured(classes)), classes, mask_path, ignore)
-    image = read_image(image_path, full=full) if hold else None
-    if image is not None:
-        same_size(image_path, image.shape[:2], mask_path, mask.shape)
+    if hold and image is None:
+        image = read_image(image_path, full=full)
     scale = b"" if full == FULL else b"%d" % full
     digest = hashlib.sha256(head_and_length(image_path) + mask.tobytes() + scale).digest()
     rows = class_rows(mask, len(classes))
@@ -266,57 +286,43 @@ def load(source: Any, threshold: int | None = None, table: Path | str | None = N
     `gap`. Raises BadInput.
     """
     single = isinstance(source, tuple)
-    if single:
-        stems, images, masks = ("pair",), source[:1], source[1:]
-    else:
-        stems, images, masks = zip(*find_pairs(source))
-        if table is None and (Path(source) / "classes.json").exists():
-            table = Path(source) / "classes.json"
-    sizes, full = check_sizes(images, masks), full_scale(images)
-    classes, ignore = table_classes(table, masks, threshold) if table else scan_classes(masks, threshold)
-    hold = len(stems) == 1 or 4 * sum(height * width for height, width in sizes) <= memory * 1e9
-    inspect = lambda pair: inspect_pair(pair[0], pair[1], classes, ignore, threshold, hold, full)
-    infos = list(tqdm(in_threads(inspect, list(zip(images, masks))), total=len(stems), unit="pair", leave=False,
+    pairs = [("pair", *source)] if single else find_pairs(source)
+    if not single and table is None and (Path(source) / "classes.json").exists():
+        table = Path(source) / "classes.json"
+    scan = scan_pairs(pairs, threshold, memory)
+    print_turned(scan.facts)
+    reading = decide_reading(scan, table, threshold)
+    inspect = lambda pair: inspect_pair(pair, reading, scan.fits, scan.images.get(pair[0]))
+    infos = list(tqdm(in_threads(inspect, scan.pairs), total=len(scan.pairs), unit="pair", leave=False,
                       disable=RANK > 0 or None))
-    if len(stems) == 1:
-        training, validation = cut_single(images[0], masks[0], infos[0], len(classes), least, gap, share)
-        held_out = []
+    classes, ignore, held_out = reading.classes, reading.ignore, []
+    if len(infos) == 1:
+        _, image, mask = scan.pairs[0]
+        training, validation = cut_single(image, mask, infos[0], len(classes), least, gap, share)
     else:
         if lists and not any((Path(lists) / f"{part}.txt").exists() for part in LISTS):
             raise BadInput(f"{lists} holds no list; expected train.txt, val.txt or test.txt")
-        decode = functools.partial(read_pair, classes=classes, ignore=ignore, threshold=threshold, full=full)
-        training, validation, held_out, how = split_pairs(
-            stems, list(zip(images, masks)), infos, None if hold else decode, lists or source, share,
-            Path(source) / "images")
-        extremes = dict.fromkeys([min(sizes, key=math.prod), max(sizes, key=math.prod)])
-        extent = " to ".join(f"{width}x{height}" for height, width in extremes)
-        where = "held in memory" if hold else "decoded when needed"
-        print(f"{source}: {len(stems)} pairs of {extent} pixels, {where}; {len(training)} to train on, "
-              f"{len(validation)} to validate on, {how}")
+        decode = None if scan.fits else functools.partial(read_pair, **reading._asdict())
+        training, validation, held_out, how = split_pairs(scan, infos, decode, lists or source, share, source)
+        print(f"{source}: {describe(scan)}; {len(training)} to train on, {len(validation)} to validate on, {how}")
     for dataset, purpose in (training, "train on"), (validation, "validate on"):
         if not dataset.with_truth():
-            raise BadInput(f"{source if not single else masks[0]}: no pixel to {purpose} has a truth, all are ignored; "
+            raise BadInput(f"{source[1] if single else source}: no pixel to {purpose} has a truth, all are ignored; "
                            "expected some of a class")
     print_classes(classes, ignore, training.cumulative_counts[-1], validation.cumulative_counts[-1])
     print_hints(classes, infos, table)
     digest = hashlib.sha256(training.cumulative_counts.tobytes() + validation.cumulative_counts.tobytes())
     for info in infos:
         digest.update(info.digest)
-    return TrainingData(training, validation, classes, ignore, digest.hexdigest(), held_out, full)
+    return TrainingData(training, validation, classes, ignore, digest.hexdigest(), held_out, reading.full)
 
 
-def check_sizes(images: Sequence[Path | str], masks: Sequence[Path | str]) -> list[tuple[int, int]]:
-    """Return (height, width) of each image. Raises BadInput where its mask has another size, or it is too small."""
-    found, masks_found = list(in_threads(size_and_turn, images)), in_threads(size_and_turn, masks)
-    sizes, turned = [size for size, _ in found], 0
-    for image, ((height, width), turn), mask, (mask_size, mask_turn) in zip(images, found, masks, masks_found):
-        turned += turn != mask_turn and (turn <= 4 or height == width)       # else the size says how the mask lies
-        same_size(image, (height, width), mask, mask_size)
-        if min(height, width) < SMALLEST:
-            raise BadInput(f"{image} is {width}x{height} pixels; expected at least {SMALLEST} a side to train on")
+def print_turned(facts: list[PairFacts]) -> None:
+    """Print how many images EXIF turns or flips otherwise than their masks, where their size does not tell."""
+    turned = sum(image.turn != mask.turn and (image.turn <= 4 or image.size[0] == image.size[1])
+                 for image, mask in facts)
     if turned:
         print(f"EXIF turns or flips {turned} images, but not their masks: expected masks drawn on the upright images")
-    return sizes
 
 
 def cut_single(image_path: Path | str, mask_path: Path | str, info: PairInfo, classes: int, least: int, gap: int,
@@ -331,24 +337,32 @@ def cut_single(image_path: Path | str, mask_path: Path | str, info: PairInfo, cl
     return [Dataset.in_memory(part, classes) for part in parts]
 
 
-def split_pairs(stems: Sequence[str], paths: list[tuple], infos: list[PairInfo], decode: Callable | None,
-                lists: Path | str, share: float, images: Path) -> tuple[Dataset, Dataset, list[str], str]:
-    """Return (to train on, to validate on, names of the latter, how that was decided) of several pairs.
+def split_pairs(scan: Scan, infos: list[PairInfo], decode: Callable | None, lists: Path | str, share: float,
+                folder: Path | str) -> tuple[Dataset, Dataset, list[str], str]:
+    """Return (to train on, to validate on, names of the latter, how that was decided) of several pairs of a folder.
 
-    `decode` reads a pair of paths where pairs are not held in memory, else it is None; `images` is the
-    folder of all images, with or without a mask. Raises BadInput.
+    `decode` reads a pair of paths where pairs are not held in memory, else it is None. Raises BadInput.
     """
-    place = {stem: number for number, stem in enumerate(stems)}
+    place = {name: number for number, (name, *_) in enumerate(scan.pairs)}
 
     def dataset_of(names):
         numbers = [place[name] for name in names]
-        items = [paths[number] if decode else infos[number].item for number in numbers]
+        items = [scan.pairs[number][1:] if decode else infos[number].item for number in numbers]
         return Dataset(items, [infos[number].counts for number in numbers], [infos[number].area for number in numbers],
                        decode)
 
     listed = (Path(lists) / "test.txt").exists()     # which may name images that have no mask
-    learnt, held_out, how = split(stems, lists, share, images_by_name(images) if listed else stems)
+    every = images_by_name(Path(folder) / "images") if listed else None
+    learnt, held_out, how = split(list(place), lists, share, every, scan.damaged)
     return dataset_of(learnt), dataset_of(held_out), held_out, how
+
+
+def describe(scan: Scan) -> str:
+    """Return how many pairs there are, of which sizes, and where they are, as a text."""
+    sizes = [facts.image.size for facts in scan.facts]
+    extremes = dict.fromkeys([min(sizes, key=math.prod), max(sizes, key=math.prod)])
+    extent = " to ".join(f"{width}x{height}" for height, width in extremes)
+    return f"{len(sizes)} pairs of {extent} pixels, {'held in memory' if scan.fits else 'decoded when needed'}"
 
 
 def print_classes(classes: list[dict], ignore: list, training: np.ndarray, validation: np.ndarray) -> None:

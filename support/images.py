@@ -1,6 +1,7 @@
 """Files and arrays: finding, reading and writing images, masks and their classes."""
 import contextlib
 import ctypes
+import functools
 import hashlib
 import json
 import logging
@@ -10,7 +11,7 @@ import sys
 import unicodedata
 import warnings
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -19,11 +20,13 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, PngImagePlugin, TiffImagePlugin, features
 
 from support.files import STAMP, BadInput, is_jpeg, write_text
+from support.mistakes import Unreadable
 from support.notes import note
 from support.tiff import (
     LOSSY,
     MAGIC,
     NO_PAGE,
+    NODATA,
     QUARTER_TURNS,
     SAMPLES,
     SUBFILE,
@@ -31,6 +34,7 @@ from support.tiff import (
     colour_bands,
     note_bands,
     open_header,
+    parse_nodata,
     read_bands,
     tiff_compression,
     tiff_nodata,
@@ -234,20 +238,23 @@ def print_left_out(problems: list[tuple[str, Any]]) -> None:
 
 @contextlib.contextmanager
 def decoding(path: Path | str) -> Iterator[None]:
-    """Turn whatever goes wrong with an image file inside `with decoding(path):` into a BadInput."""
+    """Turn whatever goes wrong with an image file inside `with decoding(path):` into a BadInput.
+
+    Where the file is missing, damaged or not to be read at all, that is an Unreadable.
+    """
     try:
         yield
     except BadInput:
         raise
     except FileNotFoundError:
-        raise BadInput(f"{path} does not exist; expected an image file") from None
+        raise Unreadable(f"{path} does not exist; expected an image file") from None
     except Image.DecompressionBombError:
         raise BadInput(f"{path} is too large; expected at most {Image.MAX_IMAGE_PIXELS} pixels") from None
     except PermissionError as error:
-        raise BadInput(f"{path} cannot be read ({error.strerror}); expected an image file") from None
+        raise Unreadable(f"{path} cannot be read ({error.strerror}); expected an image file") from None
     except Exception as error:   # a decoder raises nearly anything on a damaged file: struct.error, zlib.error, …
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise BadInput(f"{path} is no readable image ({reason}); expected a PNG, JPEG, TIFF, BMP or WebP") from error
+        raise Unreadable(f"{path} is no readable image ({reason}); expected a PNG, JPEG, TIFF, BMP or WebP") from error
 
 
 def open_image(path: Path | str) -> Image.Image | Bands:
@@ -255,20 +262,48 @@ def open_image(path: Path | str) -> Image.Image | Bands:
 
     Raises BadInput, also above Pillow's limit of 89 megapixels.
     """
+    return open_with_header(path)[1]
+
+
+class Header(NamedTuple):
+    """The facts that stand in the header of an image file."""
+
+    size: tuple[int, int]        # (height, width), upright
+    turn: int                    # EXIF's number for how the file lies, 1 to 8
+    deep: bool                   # whether it has whole numbers of more than 8 bits
+    palette: tuple | None        # see palette_in
+    nodata: float | None         # what a TIFF file says stands for no data
+
+
+def open_with_header(path: Path | str, wanted: bool = False) -> tuple[Header | None, Image.Image | Bands]:
+    """Return what open_image does and, where it is `wanted`, the Header: both of a single look into the file."""
+    header = None
     with decoding(path):
         image = open_header(path)
         if image is None:
-            return read_bands(path)
-        limit = Image.MAX_IMAGE_PIXELS
-        if limit and image.width * image.height > limit:
-            raise BadInput(f"{path} is too large; expected at most {limit} pixels")
-        if max(image.size) > MAX_LENGTH:
-            raise BadInput(f"{path} is {image.width}x{image.height} pixels; expected at most {MAX_LENGTH} a side")
-        if isinstance(image, TiffImagePlugin.TiffImageFile):
-            note_bands(path, image.tag_v2.get(SAMPLES, 1), sum(band != "X" for band in image.getbands()))
-        if has_more_pages(path, image):
-            note(path, "holds several pages: the first is read")
-        return ImageOps.exif_transpose(image)           # decodes, too: a truncated file fails here
+            bands = read_bands(path)
+            if wanted:
+                deep = bands.values.dtype.kind in "ui" and bands.values.itemsize > 1
+                header = Header(*tiff_size_and_turn(path), deep, None, bands.nodata)
+            return header, bands
+        if wanted:
+            nodata = parse_nodata(image.tag_v2.get(NODATA, "")) if image.format == "TIFF" else None
+            header = Header(*size_and_turn_in(path, image), is_deep(image), palette_in(image), nodata)
+        return header, decode(path, image)
+
+
+def decode(path: Path | str, image: Any) -> Image.Image:
+    """Return the decoded, upright image that open_header has opened. Raises BadInput where it is too large."""
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit and image.width * image.height > limit:
+        raise BadInput(f"{path} is too large; expected at most {limit} pixels")
+    if max(image.size) > MAX_LENGTH:
+        raise BadInput(f"{path} is {image.width}x{image.height} pixels; expected at most {MAX_LENGTH} a side")
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        note_bands(path, image.tag_v2.get(SAMPLES, 1), sum(band != "X" for band in image.getbands()))
+    if has_more_pages(path, image):
+        note(path, "holds several pages: the first is read")
+    return ImageOps.exif_transpose(image)               # decodes, too: a truncated file fails here
 
 
 def has_more_pages(path: Path | str, image: Image.Image) -> bool:
@@ -295,14 +330,18 @@ def size_and_turn(path: Path | str) -> tuple[tuple[int, int], int]:
         image = open_header(path)
         if image is None:
             return tiff_size_and_turn(path)
-        stack.enter_context(image)
-        exif = png_exif(path) if image.format == "PNG" else image.getexif()
-        size = image.size
-        if isinstance(image, TiffImagePlugin.TiffImageFile):          # newer Pillows have turned that already
-            size = image.tag_v2[ExifTags.Base.ImageWidth], image.tag_v2[ExifTags.Base.ImageLength]
-        turn: Any = exif.get(ExifTags.Base.Orientation)               # a stranger may write anything there
-        turn = turn if turn in range(1, 9) else 1
-        return size if turn in QUARTER_TURNS else size[::-1], turn
+        return size_and_turn_in(path, stack.enter_context(image))
+
+
+def size_and_turn_in(path: Path | str, image: Any) -> tuple[tuple[int, int], int]:
+    """As size_and_turn, of a file that open_header has opened."""
+    exif = png_exif(path) if image.format == "PNG" else image.getexif()
+    size = image.size
+    if isinstance(image, TiffImagePlugin.TiffImageFile):              # newer Pillows have turned that already
+        size = image.tag_v2[ExifTags.Base.ImageWidth], image.tag_v2[ExifTags.Base.ImageLength]
+    turn: Any = exif.get(ExifTags.Base.Orientation)                   # a stranger may write anything there
+    turn = turn if turn in range(1, 9) else 1
+    return size if turn in QUARTER_TURNS else size[::-1], turn
 
 
 def png_exif(path: Path | str) -> Image.Exif:
@@ -348,7 +387,7 @@ def to_rgb(image: Image.Image | Bands, path: Path | str, background: str, full: 
     """Return what read_image promises, for what open_image has decoded."""
     if not isinstance(image, Image.Image):
         image = bands_to_image(image, path, full)
-    elif full != FULL and raw_mode(path):
+    elif full != FULL and has_deep_colours(path):
         colours = to_bytes(deep_colours(image, path), path, full=full)
         opacity = image.split()[-1:] if image.mode.endswith("A") else ()
         image = Image.merge("RGBA" if opacity else "RGB", [*Image.fromarray(colours).split(), *opacity])
@@ -379,13 +418,17 @@ def lay_on(image: Image.Image, path: Path | str, background: str) -> Image.Image
     return Image.alpha_composite(Image.new("RGBA", image.size, background), image)
 
 
-def raw_mode(path: Path | str) -> str | None:
-    """Return Pillow's name for the order of bytes in an image of 16-bit colours, None for any other, by the header."""
-    with decoding(path), open_header(path) or contextlib.nullcontext() as image:
-        for tile in image.tile if image and image.mode in ("RGB", "RGBA", "LA") else []:
-            name = tile[3] if isinstance(tile[3], str) else tile[3][0]
-            return name if ";16" in name else None
+def raw_mode(image: Any) -> str | None:
+    """Return Pillow's name for the order of bytes in an image of 16-bit colours, None for any other, by its header."""
+    for tile in image.tile if image.mode in ("RGB", "RGBA", "LA") else []:
+        name = tile[3] if isinstance(tile[3], str) else tile[3][0]
+        return name if ";16" in name else None
     return None
+
+
+def is_deep(image: Any) -> bool:
+    """Return whether an image that open_header has opened holds whole numbers of more than 8 bits."""
+    return image.mode.startswith("I") or raw_mode(image) is not None
 
 
 def deep_colours(image: Image.Image, path: Path | str) -> np.ndarray:
@@ -396,7 +439,8 @@ def deep_colours(image: Image.Image, path: Path | str) -> np.ndarray:
     """
     native = {"little": "L", "big": "B"}[sys.byteorder]
     with decoding(path):
-        again, name = open_header(path), str(raw_mode(path)).replace("16N", f"16{native}")
+        again = open_header(path)
+        name = str(raw_mode(again)).replace("16N", f"16{native}")
         grey = name == "LA;16B"
         if grey:
             again._mode = "RGBA"
@@ -410,29 +454,61 @@ def deep_colours(image: Image.Image, path: Path | str) -> np.ndarray:
     return np.asarray(image)[:, :, :3].astype(np.uint16) << 8 | found[:, :, :3]
 
 
+def has_deep_colours(path: Path | str) -> bool:
+    """Return whether Pillow reads a file as colours and it has more than 8 bits of each, by its header."""
+    with decoding(path), open_header(path) or contextlib.nullcontext() as image:
+        return image is not None and raw_mode(image) is not None
+
+
 def highest_value(path: Path | str) -> int:
     """Return the highest value in an image file of more than 8 bits, 0 for others and for floats. Raises BadInput."""
     with decoding(path), open_header(path) or contextlib.nullcontext() as image:
-        if image and not (image.mode.startswith("I") or raw_mode(path)):
+        if image and not is_deep(image):
             return 0             # most images: nothing has to be decoded
-    opened = open_image(path)
+    return highest_in(open_image(path), path)
+
+
+def highest_in(opened: Image.Image | Bands, path: Path | str) -> int:
+    """As highest_value, of a file of more than 8 bits that open_image has opened."""
     if isinstance(opened, Image.Image):
         return int((np.asarray(opened) if opened.mode.startswith("I") else deep_colours(opened, path)).max())
     values = opened.values[:, :, :3 if opened.values.shape[2] >= 3 else 1][opened.known]
     return int(values.max()) if values.dtype.kind in "ui" and values.itemsize > 1 and values.size else 0
 
 
+class ImageFacts(NamedTuple):
+    """The facts about an image that are known before a training."""
+
+    size: tuple[int, int]        # (height, width), upright
+    turn: int                    # EXIF's number for how the file lies, 1 to 8
+    highest: int                 # the highest value, of more than 8 bits, else 0
+
+
+def image_facts(path: Path | str) -> tuple[ImageFacts, np.ndarray | None]:
+    """Return the ImageFacts of a file and what read_image returns, None where that depends on a full scale.
+
+    Raises BadInput where it cannot be read: its pixels are decoded, as a header may be the sound part of a damaged
+    file.
+    """
+    header, opened = open_with_header(path, wanted=True)
+    assert header is not None
+    highest = highest_in(opened, path) if header.deep else 0
+    return ImageFacts(header.size, header.turn, highest), None if highest else to_rgb(opened, path, "white")
+
+
 def full_scale(paths: Collection[Path | str]) -> int:
-    """Return what white is in those of these images that have more than 8 bits: 65535, or less where none needs it.
+    """As choose_full_scale, of the images at these paths. Raises BadInput."""
+    return choose_full_scale(max(in_threads(highest_value, paths), default=0))
+
+
+def choose_full_scale(highest: int) -> int:
+    """Return what white is in images of more than 8 bits whose highest value this is: 65535, or less if that will do.
 
     A camera of 12 bits writes 0 to 4095 into 16; seen as parts of 65535, that would be nearly black. Prints
     any other full scale than 65535.
     """
-    highest = 0
-    for value in in_threads(highest_value, paths):
-        highest = max(highest, value)
-        if highest > SCALES[-2]:
-            return FULL
+    if highest > SCALES[-2]:
+        return FULL
     full = next(scale for scale in SCALES if highest <= scale) if highest > 0 else FULL
     if full != FULL:
         print(f"images of 16 bits hold values up to {highest}: {full} is white, as of {full.bit_length()} bits")
@@ -507,13 +583,15 @@ def bands_to_mask(bands: Bands, path: Path | str) -> np.ndarray:
         return np.where(kept, mask.astype(np.int32), np.int32(NO_DATA))
 
 
-def nodata_values(paths: Iterable[Path | str]) -> list[int]:
-    """Return the values from 0 to 65535 that TIFF files say stand for no data, each once, in order."""
-    def nodata_of(path):
-        with decoding(path):
-            return tiff_nodata(path)
+def nodata_of(path: Path | str) -> float | None:
+    """Return the number that stands for no data in a file, where it is a TIFF file that names one. Raises BadInput."""
+    with decoding(path):
+        return tiff_nodata(path)
 
-    values = set(in_threads(nodata_of, paths)) - {None}
+
+def nodata_values(found: Iterable[float | None]) -> list[int]:
+    """Return those of the values that stand for no data that lie from 0 to 65535, each once, in order."""
+    values = {value for value in found if value is not None}
     return sorted(int(value) for value in values if 0 <= value <= FULL and value.is_integer())
 
 
@@ -552,9 +630,13 @@ def read_mask(path: Path | str, threshold: int | None = None, coloured: bool = F
     says is no data is NO_DATA, unless that has a value from 0 to 65535. With a threshold, what is at least as
     bright, on a scale of 0 to 255, becomes 255 and the rest 0. Raises BadInput.
     """
+    return to_mask(open_image(path), path, threshold, coloured)
+
+
+def to_mask(image: Image.Image | Bands, path: Path | str, threshold: int | None, coloured: bool) -> np.ndarray:
+    """Return what read_mask promises, for what open_image has decoded."""
     if threshold is not None:
-        return np.where(read_image(path, background="black").mean(axis=2) >= threshold, 255, 0).astype(np.int32)
-    image = open_image(path)
+        return np.where(to_rgb(image, path, "black").mean(axis=2) >= threshold, 255, 0).astype(np.int32)
     if not isinstance(image, Image.Image):
         return bands_to_mask(image, path)
     if image.mode in ("1", "L"):
@@ -577,13 +659,55 @@ def value_codes(mask: np.ndarray) -> np.ndarray:
 
 
 def palette_of(path: Path | str) -> tuple | None:
-    """Return an image file's palette, in whatever form it is stored, from the header alone; None without one."""
+    """As palette_in, of the image file at a path. Raises BadInput."""
     with decoding(path), open_header(path) or contextlib.nullcontext() as image:
-        if image is None or image.mode != "P":
-            return None
-        if image.palette is None:                # a GIF's, which comes with the pixels
-            image.load()
-        return image.palette.rawmode, bytes(image.palette.palette), image.info.get("transparency")
+        return image and palette_in(image)
+
+
+def palette_in(image: Any) -> tuple | None:
+    """Return the palette of an image that open_header has opened, in whatever form it is stored; None without one."""
+    if image.mode != "P":
+        return None
+    if image.palette is None:                    # a GIF's, which comes with the pixels
+        image.load()
+    return image.palette.rawmode, bytes(image.palette.palette), image.info.get("transparency")
+
+
+class MaskFacts(NamedTuple):
+    """The facts about a mask that are known before a training."""
+
+    size: tuple[int, int]        # (height, width), upright
+    turn: int                    # EXIF's number for how the file lies, 1 to 8
+    palette: str | None          # a digest of palette_in
+    nodata: float | None         # what a TIFF file says stands for no data
+    found: "MaskValues"
+
+
+class MaskValues(NamedTuple):
+    """The values that occur in a mask, apart from NO_DATA."""
+
+    distinct: int                # how many there are
+    counts: dict[int, int]       # value, as value_codes has it → pixels, in order; empty of more than MAX_VALUES
+    coloured: bool               # whether they are colours
+    lossy: bool                  # whether the file's compression invents values; not looked up where there are two
+
+
+def mask_facts(path: Path | str, threshold: int | None = None) -> MaskFacts:
+    """Return the MaskFacts of a file, with the values that read_mask returns. Raises BadInput."""
+    header, opened = open_with_header(path, wanted=True)
+    assert header is not None
+    palette = hashlib.sha256(repr(header.palette).encode()).hexdigest() if header.palette else None
+    found = mask_values(to_mask(opened, path, threshold, coloured=False), path)
+    return MaskFacts(header.size, header.turn, palette, header.nodata, found)
+
+
+def mask_values(mask: np.ndarray, path: Path | str) -> MaskValues:
+    """Return the MaskValues of a mask as read_mask returns it."""
+    values, number = np.unique(value_codes(mask), return_counts=True)
+    if values[0] == NO_DATA:
+        values, number = values[1:], number[1:]
+    counts = dict(zip(values.tolist(), number.tolist())) if len(values) <= MAX_VALUES else {}
+    return MaskValues(len(values), counts, mask.ndim == 3, len(values) > 2 and is_lossy(path))
 
 
 def used_colours(path: Path | str) -> dict[int, int]:
@@ -594,10 +718,11 @@ def used_colours(path: Path | str) -> dict[int, int]:
     return dict(zip(indices.tolist(), colours.tolist()))
 
 
-def palettes_differ(paths: Collection[Path | str], palettes: list[tuple | None] | None = None) -> bool:
+def palettes_differ(paths: Collection[Path | str], palettes: Sequence[Any] | None = None) -> bool:
     """Return whether, over the masks at these paths, an index has several colours, or a colour several indices.
 
     That is what programs do that make each file a palette of its own. Indices that do not occur do not count.
+    `palettes` are those of the masks, or what they can be told apart by, where that is known.
     """
     palettes = palettes or list(in_threads(palette_of, paths))
     if len(set(palettes) - {None}) < 2:
@@ -619,24 +744,29 @@ def palettes_differ(paths: Collection[Path | str], palettes: list[tuple | None] 
     return False
 
 
-def scan_classes(paths: Collection[Path | str], threshold: int | None = None) -> tuple[list[dict], list]:
+def scan_classes(paths: Collection[Path | str], threshold: int | None = None,
+                 facts: Sequence[MaskFacts] | None = None) -> tuple[list[dict], list]:
     """Return (classes, values to ignore) of the masks at these paths. Prints what was decided about them.
 
     Palette masks have classes by index, as their palettes may be for the eye only. Where the palettes
     contradict each other, or other masks are coloured, they have classes by colour. A value that TIFF files
-    say is no data is ignored where two others are left. Raises BadInput.
+    say is no data is ignored where two others are left. `facts` are those of the masks, where they are known.
+    Raises BadInput.
     """
-    def scan(coloured):
-        return count_values(in_threads(lambda path: (read_mask(path, threshold, coloured), path), paths), coloured)
+    facts = facts or list(in_threads(lambda path: mask_facts(path, threshold), paths))
 
-    palettes = [None] if threshold is not None else list(in_threads(palette_of, paths))
+    def by_colours():
+        scan = in_threads(lambda path: (mask_values(read_mask(path, coloured=True), path), path), paths)
+        return count_values(scan, coloured=True)
+
+    palettes = [None] if threshold is not None else [fact.palette for fact in facts]
     by_colour = palettes_differ(paths, palettes)
     if by_colour:
         print("palettes differ from mask to mask: a class is a colour, not an index")
-    found = scan(by_colour)
+    found = by_colours() if by_colour else count_values((fact.found, path) for fact, path in zip(facts, paths))
     if found.coloured and not by_colour and any(palettes):
-        found = scan(coloured=True)
-    void = [] if found.coloured or threshold is not None else nodata_values(paths)
+        found = by_colours()
+    void = [] if found.coloured or threshold is not None else nodata_values(fact.nodata for fact in facts)
     void = [value for value in void if value in found.counts]
     if void and len(found.counts) - len(void) < 2:
         print(f"{', '.join(map(str, void))}: no data, the TIFF files say; but then one class is left, so it is one")
@@ -648,19 +778,21 @@ def scan_classes(paths: Collection[Path | str], threshold: int | None = None) ->
     return name_classes(found), void
 
 
-def table_classes(table: Path | str, paths: Collection[Path | str],
-                  threshold: int | None = None) -> tuple[list[dict], list]:
+def table_classes(table: Path | str, paths: Collection[Path | str], threshold: int | None = None,
+                  facts: Sequence[MaskFacts] | None = None) -> tuple[list[dict], list]:
     """Return (classes, values to ignore) of a class table, for the masks at these paths; prints what is odd.
 
-    A value that TIFF files say is no data, and that the table does not list, is ignored. Raises BadInput.
+    A value that TIFF files say is no data, and that the table does not list, is ignored. `facts` are those of
+    the masks, where they are known. Raises BadInput.
     """
     classes, ignore = read_classes(table)
     if threshold is not None or are_coloured(classes):
         return classes, ignore
-    if palettes_differ(paths):
+    if palettes_differ(paths, facts and [fact.palette for fact in facts]):
         print(f"palettes differ from mask to mask: as {table} lists no colours, a class is an index all the same")
     known = [entry["value"] for entry in classes] + ignore
-    void = [value for value in nodata_values(paths) if value not in known]
+    found = [fact.nodata for fact in facts] if facts else in_threads(nodata_of, paths)
+    void = [value for value in nodata_values(found) if value not in known]
     if void:
         print(f"{', '.join(map(str, void))}: no data, the TIFF files say, and so ignored")
     return classes, ignore + void
@@ -685,39 +817,35 @@ def find_classes(masks: Iterable[tuple[np.ndarray, Path | str]]) -> list[dict]:
 
     Two classes are named by name_two_classes. Raises BadInput where the values cannot be classes.
     """
-    return name_classes(count_values(masks))
+    return name_classes(count_values((mask_values(mask, path), path) for mask, path in masks))
 
 
-def count_values(masks: Iterable[tuple[np.ndarray, Path | str]], coloured: bool = False) -> Values:
-    """Return the Values of (mask, its path), …: colours where a mask is coloured, or all are said to be.
+def count_values(masks: Iterable[tuple[MaskValues, Path | str]], coloured: bool = False) -> Values:
+    """Return the Values of (those of a mask, its path), …: colours where a mask is coloured, or all are said to be.
 
     Raises BadInput where they cannot be classes.
     """
     counts, path, files = Counter(), None, 0
-    for mask, path in masks:
-        values, number = np.unique(value_codes(mask), return_counts=True)
-        if values[0] == NO_DATA:
-            values, number = values[1:], number[1:]
-        if not len(values):
+    for found, path in masks:
+        if not found.distinct:
             continue
-        lossy = len(values) > 2 and is_lossy(path)      # then it invents values at edges
-        most = 2 if lossy else MAX_VALUES
-        if len(values) > most:
-            why = ", as its compression changes them" if lossy else ""
-            raise BadInput(f"{path} holds {len(values)} different values{why}; expected one for each class, at most "
+        most = 2 if found.lossy else MAX_VALUES
+        if found.distinct > most:
+            why = ", as its compression changes them" if found.lossy else ""
+            raise BadInput(f"{path} holds {found.distinct} different values{why}; expected one for each class, at most "
                            f"{most}; if it is antialiased or a JPEG, --threshold 128 makes two of them, if it has so "
                            "many classes, list them in a classes.json")
-        if values[0] < 0 or mask.ndim == 2 and values[-1] > 65535:
-            raise BadInput(f"{path} holds values from {values[0]} to {values[-1]}; expected 0 to 65535")
-        if mask.ndim == 3 and not coloured:      # until now all was grey; from now on a grey is a colour like others
+        least, highest = min(found.counts), max(found.counts)
+        if least < 0 or not found.coloured and highest > 65535:
+            raise BadInput(f"{path} holds values from {least} to {highest}; expected 0 to 65535")
+        if found.coloured and not coloured:      # until now all was grey; from now on a grey is a colour like others
             if max(counts, default=0) > 255:
                 raise BadInput(f"{path} is coloured, but others hold values up to {max(counts)}; expected one kind")
             counts, coloured = Counter({grey * 0x010101: count for grey, count in counts.items()}), True
-        if coloured and mask.ndim == 2:
-            if values[-1] > 255:
-                raise BadInput(f"{path} holds values up to {values[-1]}, but others are coloured; expected one kind")
-            values = values * 0x010101
-        counts.update(dict(zip(values.tolist(), number.tolist())))
+        if coloured and not found.coloured and highest > 255:
+            raise BadInput(f"{path} holds values up to {highest}, but others are coloured; expected one kind")
+        code = 0x010101 if coloured and not found.coloured else 1
+        counts.update({value * code: count for value, count in found.counts.items()})
         files += 1
     if not counts:
         raise BadInput(f"{path} holds no data" + "; expected a value for each class, at least two")
@@ -815,6 +943,17 @@ def is_colour(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 3 and all(type(part) is int and 0 <= part <= 255 for part in value)
 
 
+@functools.lru_cache(maxsize=2)  # to make one of 32 MB takes longer than to use it
+def index_table(codes: tuple[int, ...], classes: int, coloured: bool) -> np.ndarray:
+    """Return an array that has, at each code of value_codes, the class index + 1; 0 where no class has the code.
+
+    `codes` are those of so many classes and, behind them, of what is ignored. The last element, 0, is no code's.
+    """
+    index = np.zeros((2**24 if coloured else 2**16) + 1, np.uint16)
+    index[list(codes)] = [*range(1, classes + 1), *[IGNORE + 1] * (len(codes) - classes)]
+    return index
+
+
 def to_indices(mask: np.ndarray, classes: list[dict], path: Path | str, ignore: Collection = ()) -> np.ndarray:
     """Return a mask's own values as class indices, uint8 (H, W), IGNORE where the value is one to ignore.
 
@@ -826,9 +965,8 @@ def to_indices(mask: np.ndarray, classes: list[dict], path: Path | str, ignore: 
         number = number * 0x010101
     elif mask.ndim == 3 and not coloured:               # really coloured, among grey ones: no code stands for that
         number = np.where((mask == mask[:, :, :1]).all(axis=2), mask[:, :, 0].astype(int), -1)
-    index = np.zeros(2**24 + 1, np.uint16)              # code → index + 1; 0, as in the last one, is unknown
-    index[value_codes(np.array([known]))[0]] = [*range(1, len(classes) + 1), *[IGNORE + 1] * len(ignore)]
-    found = index[np.clip(number, -1, 2**24)]           # what no code can be falls on the last one
+    index = index_table(tuple(value_codes(np.array([known]))[0].tolist()), len(classes), coloured)
+    found = index[np.clip(number, -1, len(index) - 1)]  # what no code can be falls on the last one
     found[number == NO_DATA] = IGNORE + 1
     if not found.all():
         y, x = np.argwhere(found == 0)[0]

@@ -11,6 +11,10 @@ class BadInput(ValueError):
         super().__init__("\n".join(map(printable, lines)))
 
 
+class Unreadable(BadInput):
+    """A file that is missing, damaged or not to be read at all: not a mistake in what it holds."""
+
+
 def printable(text: str) -> str:
     """Return a text as one line: a file's name may hold a line end, or what would move the cursor."""
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)

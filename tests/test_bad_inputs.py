@@ -242,8 +242,18 @@ CASES = [
     case("the data in a file", f"{TRAIN} --data a.png", "a.png is no folder"),
     case("no data", f"{TRAIN} --data nowhere", "nowhere is no folder"),
     case("data without masks", DATA, "data/masks is no folder", gone("data/masks")),
-    case("data with an unreadable image", DATA, "data/images/n2.png is no readable image", cut("data/images/n2.png")),
-    case("data with an unreadable mask", DATA, "data/masks/n2.png is no readable image", cut("data/masks/n2.png")),
+    case(
+        "data without a readable image",
+        DATA,
+        "none of 4 pairs can be read: data/images/n0.png is no readable image",
+        *(cut(f"data/images/n{number}.png") for number in ALL),
+    ),
+    case(
+        "data without a readable mask",
+        DATA,
+        "none of 4 pairs can be read: data/masks/n0.png is no readable image",
+        *(noise(f"data/masks/n{number}.png") for number in ALL),
+    ),
     case("data with a value of no class", DATA, "n2.png holds 77 at x=0, y=0", picture("data/masks/n2.png", [77])),
     case("out is the data", f"{DATA} --out data", "--out data is the data set itself"),
     case("no classes", f"{DATA} --classes nowhere.json", "nowhere.json does not exist; expected a class table"),
@@ -684,7 +694,7 @@ def test_the_neighbours_of_a_bad_image_are_done(folder, bad):
 def test_a_cross_validation_goes_on_with_a_mended_image(folder):
     whole = (folder / "data/images/n2.png").read_bytes()
     cut("data/images/n2.png")(folder)
-    fails_in_one_line(inside(*shlex.split(FOLDS), cwd=folder), "data/images/n2.png is no readable image")
+    fails_in_one_line(inside(*shlex.split(FOLDS), cwd=folder), "data holds 3 pairs; expected at least 4")
     (folder / "data/images/n2.png").write_bytes(whole)
     assert inside(*shlex.split(FOLDS), cwd=folder).returncode == 0
 

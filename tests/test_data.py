@@ -20,6 +20,7 @@ from PIL import Image
 import data
 from data import hold_out, load, split, training_batches
 from patches import Sampling
+from support import scan
 from support.files import BadInput
 from support.images import IGNORE, class_colours, hash_to_unit, image_size, read_classes, read_image, to_picture
 
@@ -64,11 +65,14 @@ def test_a_threshold_is_one_for_all_masks(folder, memory):
         assert np.array_equal(mask, np.array(Image.open(folder / "masks" / f"{name}.png")) >= 5)
 
 
-def test_images_that_are_not_held_are_not_decoded_to_begin_with(folder, monkeypatch):
-    monkeypatch.setattr(data, "read_image", None)
-    assert len(load(str(folder), memory=0).training) == 6
-    with pytest.raises(TypeError):
-        load(str(folder), memory=1)
+@pytest.mark.parametrize("memory", [0, 2])
+def test_each_image_is_decoded_once_before_the_training(folder, monkeypatch, memory):
+    """To find damaged ones in time; held or not."""
+    monkeypatch.setattr(data, "read_image", None)  # which would decode it again
+    decoded, facts = [], scan.image_facts
+    monkeypatch.setattr(scan, "image_facts", lambda path: decoded.append(path) or facts(path))
+    assert len(load(str(folder), memory=memory).training) == 6
+    assert sorted(decoded) == sorted((folder / "images").iterdir())
 
 
 def test_a_pair_is_cut_as_hold_out_does_it(tmp_path):

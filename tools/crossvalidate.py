@@ -30,6 +30,7 @@ from segmenter import Segmenter
 from support.files import BadInput, begin_folder, check_writable, set_of_files, write_json
 from support.images import hash_to_unit, write_names
 from support.machine import WORLD
+from support.scan import scan_pairs
 from tools.scoring import find_examples, score
 
 FIGURES = {"accuracy": "accuracy", "mean_iou": "mean IoU", "mean_f1": "mean Dice (F1)", "image_iou": "IoU an image"}
@@ -82,19 +83,29 @@ def crossvalidate(args, words):
     if WORLD > 1:
         raise BadInput("folds are trained one after the other; expected no torchrun")
     pairs = find_pairs(args.data)
-    if len(pairs) < 2 * args.folds:
-        raise BadInput(f"{args.data} holds {len(pairs)} pairs; expected at least {2 * args.folds}, two for each fold")
-    if args.test_data:
-        missing = {name for name, *_ in pairs} - {name for name, *_ in find_pairs(args.test_data)}
+    check_enough(args, pairs)
+    tested = find_pairs(args.test_data) if args.test_data else []
+    if tested:
+        missing = {name for name, *_ in pairs} - {name for name, *_ in tested}
         if missing:
             raise BadInput(f"{args.test_data} lacks {min(missing)}; expected all pairs of {args.data}")
-    train_arguments([*words, "--data", args.data])   # a wrong one is reported now
+    settings = train_arguments([*words, "--data", args.data])        # a wrong one is reported now
     out = Path(args.out)
     files = [path for _, *both in pairs for path in both]
     made_of = {"arguments": " ".join(words), "data": args.data, "folds": args.folds, "tested": args.test_data,
                "set of files": set_of_files(files)}
     with begin_folder(out, made_of, anew=not any(out.glob("fold*/last.pt"))):        # until something was trained
-        run_folds(args, words, out, parts([name for name, *_ in pairs], args.folds)[:args.first])
+        pairs = scan_pairs(pairs, settings.threshold).pairs          # without those that cannot be read
+        damaged = scan_pairs(tested, settings.threshold).damaged if tested else set()
+        names = [name for name, *_ in pairs if name not in damaged]
+        check_enough(args, names)
+        run_folds(args, words, out, parts(names, args.folds)[:args.first])
+
+
+def check_enough(args, pairs):
+    """Raise BadInput where these are too few pairs for the folds."""
+    if len(pairs) < 2 * args.folds:
+        raise BadInput(f"{args.data} holds {len(pairs)} pairs; expected at least {2 * args.folds}, two for each fold")
 
 
 def run_folds(args, words, out, wanted):
