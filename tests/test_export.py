@@ -107,7 +107,7 @@ def test_every_network_gives_the_same_logits_at_every_size(kind, arguments, tmp_
 def test_the_kernels_of_the_fcn_are_numbers_in_the_file(classes):
     """Their taps are added up once, not for each window; quantization would not find them otherwise."""
     nodes = [node.op_type for node in export.to_onnx(FCN(classes), {}).graph.node]
-    assert nodes == ["Conv", "Relu", "Conv", "Relu", "MaxPool", "Conv", "Relu", "Conv", "DepthToSpace"]
+    assert nodes == ["Conv", "Relu", "Conv", "MaxPool", "Relu", "Conv", "Relu", "Conv", "DepthToSpace"]
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from conftest import ROOT
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from model import FCN, BatchNorm, UNet, build, convolution, load_network, normalize, reach
+from model import FCN, BatchNorm, MaxPool, UNet, build, convolution, load_network, normalize, reach
 from patches import choose_halo
 from segmenter import torch_forward
 from support.checkpoint import save_checkpoint
@@ -35,17 +35,8 @@ METADATA = {
 
 def test_it_is_the_prescribed_network():
     layers = [layer for layer in FCN().modules() if not list(layer.children())]
-    assert [type(layer).__name__ for layer in layers] == [
-        "Conv2d",
-        "ReLU",
-        "Conv2d",
-        "ReLU",
-        "MaxPool2d",
-        "Conv2d",
-        "ReLU",
-        "Upsample",
-        "Conv2d",
-    ]
+    kinds = [nn.Conv2d, nn.ReLU, nn.Conv2d, nn.ReLU, nn.MaxPool2d, nn.Conv2d, nn.ReLU, nn.Upsample, nn.Conv2d]
+    assert len(layers) == len(kinds) and all(map(isinstance, layers, kinds))
     convolutions = [
         (c.in_channels, c.out_channels, c.kernel_size, c.padding, c.stride, c.bias is not None)
         for c in layers
@@ -83,6 +74,16 @@ def test_the_prescribed_network_does_not_upsample_when_it_need_not(monkeypatch):
     model = FCN()
     monkeypatch.setattr(model.layers.upsample, "forward", None)
     assert model(torch.zeros(1, 3, 8, 8)).shape == (1, 2, 8, 8)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_pooling_in_prediction_is_pytorchs_to_the_last_bit(memory_format):
+    x = torch.randn(2, 5, 12, 8).to(memory_format=memory_format)
+    x[0, 0, 3, 3], x[0, 1, 2, 2], x[1, :, 4:6, 4:6] = math.nan, -math.inf, 0.5  # the last: all the same
+    with torch.inference_mode():
+        pooled = MaxPool(2)(x)
+    assert pooled.isnan().sum() == 1
+    torch.testing.assert_close(pooled, F.max_pool2d(x, 2), rtol=0, atol=0, equal_nan=True)
 
 
 def test_optional_layers_are_there_when_asked_for():
