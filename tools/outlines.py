@@ -11,6 +11,8 @@ from support import coco
 from support.files import BadInput, check_writable, keep_apart, one_writer, write_json
 from support.images import IGNORE, class_colours, image_size, images_by_name, print_left_out, same_size
 
+STRAIGHT = 1e-6                  # pixels: only the corners stay of a straight line
+
 
 def regions(indices, classes):
     """Yield (class index, top, left, part bool (h, w)) for each region of class indices (H, W).
@@ -36,27 +38,59 @@ def read_masks(args):
     return masks, classes, lambda path: read_as(path, classes, ignore, predicted=True)
 
 
+def rings(top, left, part, tolerance):
+    """Return the rings [[x, y], ...] of a region, see regions: the outer one, then its holes.
+
+    They run midway between the centres of its pixels and those of others; the centre of the first
+    pixel is (0.5, 0.5). So a pixel is in the region where its centre is inside of the rings. With a
+    `tolerance` in pixels they have fewer corners, and pixels up to so far from them may change sides.
+    """
+    padded = np.pad(part, 1).astype(float)
+    found = [contour[:, ::-1] - 0.5 + (left, top) for contour in find_contours(padded, 0.5)]
+    extent = lambda ring: np.prod(np.ptp(ring, axis=0))
+    fewer = lambda ring: approximate_polygon(ring, max(tolerance, STRAIGHT))
+    exact = lambda ring: approximate_polygon(ring, STRAIGHT)
+    return [fewer(ring).tolist() if len(fewer(ring)) > 3 else exact(ring).tolist()       # a ring has three corners
+            for ring in sorted(found, key=extent, reverse=True)]
+
+
+def one_ring(outer, *holes):
+    """Return rings as a single one, as COCO knows no holes: it goes to each hole, around it, and the same way back."""
+    ring = np.array(outer)
+    for hole in map(np.array, holes):
+        distance = np.abs(ring[:, None] - hole[None]).sum(axis=2)             # (corners, corners of the hole)
+        here, there = np.unravel_index(distance.argmin(), distance.shape)
+        around = np.concatenate([hole[there:-1], hole[:there + 1]])
+        ring = np.concatenate([ring[:here + 1], around, ring[here:]])
+    return ring[:-1]             # it is closed without its first corner again
+
+
+def overlap(ring, top, left, part):
+    """Return the pixels that a region, see regions, and its outline share, and those in either, as pycocotools draws.
+
+    `ring` is an array (corners, 2) of x and y.
+    """
+    drawn = coco.draw([(ring - (left, top)).ravel().tolist()], *part.shape)
+    return np.array([(drawn & part).sum(), (drawn | part).sum()])
+
+
+def told(tolerance, shared):
+    """Return what to print of a sum of overlaps: without a tolerance, outlines are exact."""
+    return f"; with a tolerance of {tolerance:g} pixels, their IoU with the masks is {shared[0] / shared[1]:.4f}" * \
+        bool(tolerance and shared[1])
+
+
 # ---------------------------------------------------------------------------------------------------
 # COCO
 
 
-def run_lengths(top, left, part, size):
-    """Return a region, see regions, as COCO's run lengths, its area and its box [x, y, width, height]."""
-    from pycocotools import mask as codes
-
-    whole = np.zeros(size, np.uint8, order="F")
-    whole[top:top + part.shape[0], left:left + part.shape[1]] = part
-    code = codes.encode(whole)
-    shape = {"size": [int(side) for side in code["size"]], "counts": code["counts"].decode()}
-    return shape, int(codes.area(code)), codes.toBbox(code).tolist()
-
-
 def to_coco(args):
     """Write the masks that `args` name as one COCO file. Raises BadInput."""
-    coco.need_pycocotools()
+    if args.tolerance:
+        coco.need_pycocotools()
     masks, classes, read = read_masks(args)
     out = check_writable(args.out, endings=[".json"])
-    images, problems = images_by_name(args.images), []
+    images, problems, shared = images_by_name(args.images), [], np.zeros(2)
     categories = [{"id": number, "name": entry["name"], "supercategory": ""} for number, entry in enumerate(classes)
                   if entry["name"] != "background"]
     table = {"images": [], "annotations": [], "categories": categories}
@@ -69,17 +103,20 @@ def to_coco(args):
         number = len(table["images"]) + 1
         table["images"].append({"id": number, "file_name": images[name].relative_to(args.images).as_posix(),
                                 "height": indices.shape[0], "width": indices.shape[1]})
-        for category, *region in regions(indices, classes):
-            shape, area, box = run_lengths(*region, indices.shape)
+        for category, top, left, part in regions(indices, classes):
+            ring = one_ring(*rings(top, left, part, args.tolerance))
+            shared += overlap(ring, top, left, part) if args.tolerance else 0
             table["annotations"].append({"id": len(table["annotations"]) + 1, "image_id": number, "iscrowd": 0,
-                                         "category_id": category, "segmentation": shape, "area": area, "bbox": box})
+                                         "category_id": category, "segmentation": [ring.ravel().tolist()],
+                                         "area": int(part.sum()), "bbox": [left, top, *part.shape[::-1]]})
         if (indices == IGNORE).any():
             problems.append(("masks with pixels to ignore, for which COCO has no word", path.name))
     if not table["images"]:
         raise BadInput(f"{args.masks} and {args.images} hold no pair; expected the same names, found "
                        f"{next(iter(masks))} and {next(iter(images))}")
     write_json(out, table, indent=None)
-    print(f"{out}: {len(table['annotations'])} outlines in {len(table['images'])} images")
+    print(f"{out}: {len(table['annotations'])} outlines in {len(table['images'])} images" +
+          told(args.tolerance, shared))
     print_left_out(problems)
 
 
@@ -87,31 +124,22 @@ def to_coco(args):
 # GeoJSON
 
 
-def rings(top, left, part):
-    """Return the rings [[x, y], ...] of a region, see regions: the outer one, then its holes.
-
-    They run midway between the centres of its pixels and those of others; the centre of the first
-    pixel is (0.5, 0.5). So a pixel is in the region where its centre is inside of the rings.
-    """
-    padded = np.pad(part, 1).astype(float)
-    found = [contour[:, ::-1] - 0.5 + (left, top) for contour in find_contours(padded, 0.5)]
-    extent = lambda ring: np.prod(np.ptp(ring, axis=0))
-    straight = 1e-6              # pixels: only corners stay of a straight line
-    return [approximate_polygon(ring, straight).tolist() for ring in sorted(found, key=extent, reverse=True)]
-
-
 def to_geojson(args):
     """Write each of the masks that `args` name as a GeoJSON file, in pixels from the upper left corner."""
+    if args.tolerance:
+        coco.need_pycocotools()
     keep_apart(args.out, args.masks)
     masks, classes, read = read_masks(args)
-    out, colours = Path(args.out), class_colours(classes).tolist()
+    out, colours, shared = Path(args.out), class_colours(classes).tolist(), np.zeros(2)
     with one_writer(out):
         for name, path in tqdm(masks.items(), unit="mask", disable=None):
             target = check_writable(out / f"{name}.geojson", path)
             features = []
             for category, *region in regions(read(path), classes):
+                outline = rings(*region, args.tolerance)
+                shared += overlap(one_ring(*outline), *region) if args.tolerance else 0
                 kind = {"name": classes[category]["name"], "color": colours[category]}           # as QuPath has it
                 features.append({"type": "Feature", "properties": {"objectType": "annotation", "classification": kind},
-                                 "geometry": {"type": "Polygon", "coordinates": rings(*region)}})
+                                 "geometry": {"type": "Polygon", "coordinates": outline}})
             write_json(target, {"type": "FeatureCollection", "features": features}, indent=None)
-    print(f"{len(masks)} files in {out}")
+    print(f"{len(masks)} files in {out}" + told(args.tolerance, shared))
