@@ -265,14 +265,17 @@ def rename(source: Path, target: Path | str) -> None:
     os.replace(source, target)
 
 
-def take(source: Path, target: Path) -> None:
-    """Link a file to another place where the system can, else copy it, unless the target exists."""
+def take(source: Path, target: Path, link: bool = True) -> None:
+    """Link a file to another place where the system can, else copy it, unless the target exists.
+
+    Without `link` it is copied: who changes a linked file in its place changes both.
+    """
     if target.exists():
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     with write_whole(target) as temporary:
         try:
-            os.link(source.resolve(), temporary)         # resolved, as a link to a relative link would point nowhere
+            (os.link if link else shutil.copyfile)(source.resolve(), temporary)   # or a relative link points nowhere
         except OSError:          # another disk, or a file system without links
             shutil.copyfile(source, temporary)
 

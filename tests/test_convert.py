@@ -11,6 +11,7 @@ import shlex
 import numpy as np
 import pytest
 from conftest import fails_in_one_line, inside
+from matplotlib.patches import Ellipse
 from matplotlib.path import Path as Outline
 from PIL import Image
 from pycocotools import coco
@@ -92,7 +93,51 @@ def test_pairs_of_any_names(tmp_path, image, mask, words):
         assert image_path.read_bytes() == (tmp_path / image.format(number)).read_bytes()
         assert mask_path.read_bytes() == (tmp_path / mask.format(number)).read_bytes()
         assert image_path.samefile(tmp_path / image.format(number))  # linked: it takes no space
+        assert not mask_path.samefile(tmp_path / mask.format(number))  # who corrects it leaves the source as it is
     assert len(data.load(tmp_path / "data").classes) == 3
+
+
+@pytest.mark.parametrize(
+    "image, mask, words",
+    [
+        (
+            "x/{}/images/{}.jpg",
+            "x/{}/masks/{}.png",
+            "--images x/train/images x/val/images --masks x/train/masks x/val/masks",
+        ),
+        (
+            "x/{}/{}.jpg",
+            "x/{}_labels/{}_L.png",
+            "--images x/train x/val --masks x/train_labels x/val_labels --suffix _L",
+        ),
+        ("img_dir/{}/{}.jpg", "ann_dir/{}/{}.png", "--images img_dir --masks ann_dir"),
+    ],
+)
+def test_pairs_in_folders_of_parts_keep_these(tmp_path, image, mask, words):
+    random, truth = np.random.default_rng(0), {}
+    for number, (part, name) in enumerate([("train", "one"), ("train", "two"), ("val", "one")]):
+        photo(tmp_path / image.format(part, name), number)
+        truth[part, name] = random.integers(0, 3, (HEIGHT, WIDTH), np.uint8)
+        (tmp_path / mask.format(part, name)).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(truth[part, name]).save(tmp_path / mask.format(part, name))
+    (tmp_path / "codes.txt").write_text("Animal\nArchway\nBicyclist\n")
+    told = converted(tmp_path, "pairs", *words.split(), "--names", "codes.txt")
+    assert "3 images with masks, 2 in train.txt, 1 in val.txt" in told
+    assert names_of(tmp_path) == ["Animal", "Archway", "Bicyclist"]
+    for (part, name), expected in truth.items():
+        assert (mask_of(tmp_path, f"{part}/{name}") == expected).all()
+        source, made = tmp_path / image.format(part, name), tmp_path / "data" / "images" / part / f"{name}.jpg"
+        assert made.samefile(source)
+    assert data.load(tmp_path / "data").held_out == ["val/one"]
+
+
+def test_folders_of_pairs_that_do_not_belong_together(tmp_path):
+    for name in ("a/x", "b/x", "c/x_m", "c/x_n"):
+        photo(tmp_path / f"{name}.png")
+    done = convert(tmp_path, "pairs", "--images", "a", "b", "--masks", "c", "--out", "data")
+    fails_in_one_line(done, "--images names 2 folders, --masks 1; expected as many masks, in the same order")
+    done = convert(tmp_path, "pairs", "--images", "a", "a", "--masks", "c", "c", "--suffix", "_m", "--out", "data")
+    assert done.returncode == 0 and "1 images with masks" in done.stdout
 
 
 def test_pairs_that_do_not_fit(tmp_path):
@@ -198,6 +243,103 @@ def test_labelme(tmp_path):
     ]:
         assert line in told, told
     assert len(data.find_pairs(tmp_path / "data")) == 4
+
+
+# ---------------------------------------------------------------------------------------------------
+# CVAT
+
+
+def cvat(folder, images, labels=("dog", "cat"), **more):
+    """CVAT's annotations.xml of {name: shapes as XML}; more: other files' content."""
+    for number, name in enumerate(images):
+        photo(folder / "images" / name, number)
+    told = "".join(f"<label><name>{label}</name><type>any</type></label>" for label in labels)
+    told = f"<meta><task><labels>{told}</labels></task></meta>"
+    for number, (name, shapes) in enumerate(images.items()):
+        told += f'<image id="{number}" name="{name}" width="{WIDTH}" height="{HEIGHT}">{shapes}</image>'
+    (folder / "annotations.xml").write_text(f"<?xml version='1.0' encoding='utf-8'?><annotations>{told}</annotations>")
+
+
+def as_points(polygon):
+    return ";".join(f"{x},{y}" for x, y in points(polygon))
+
+
+def test_cvat(tmp_path):
+    random = np.random.default_rng(0)
+    stamp = random.random((9, 7)) < 0.5
+    runs = np.diff(np.flatnonzero(np.diff(np.concatenate([[2], stamp.ravel(), [2]]))))  # lengths of equal values
+    runs = ", ".join(map(str, ([0] if stamp[0, 0] else []) + runs.tolist()))
+    polygon = lambda shape, label, order: f'<polygon label="{label}" points="{as_points(shape)}" z_order="{order}"/>'
+    images = {
+        "one.jpg": polygon(SQUARE, "cat", 1) + polygon(TRIANGLE, "dog", 0) + '<tag label="sunny"/>',
+        "trip/two.jpg": f'<mask label="cat" rle="{runs}" left="50" top="20" width="7" height="9" z_order="0"/>',
+        "box.jpg": '<box label="dog" xtl="10" ytl="10" xbr="40" ybr="40" z_order="0"/>',
+        "turned.jpg": '<box label="dog" xtl="10" ytl="20" xbr="50" ybr="30" rotation="90.0"/>',
+        "round.jpg": '<ellipse label="cat" cx="30" cy="25" rx="20" ry="10" rotation="30"/>',
+        "empty.jpg": "",
+        "line.jpg": polygon(SQUARE, "cat", 0) + '<polyline label="dog" points="1,1;9,9"/>',
+        "point.jpg": '<points label="dog" points="1,1"/>',
+        "short.jpg": '<mask label="cat" rle="9, 9" left="50" top="20" width="7" height="9"/>',
+        "beyond.jpg": f'<mask label="cat" rle="{runs}" left="-1" top="20" width="7" height="9"/>',
+        "nan.jpg": '<polygon label="dog" points="1,1;nan,9;4,3"/>',
+        "far.jpg": '<ellipse label="dog" cx="1e30" cy="0" rx="1e30" ry="1"/>',
+        "nameless.jpg": f'<polygon points="{as_points(SQUARE)}"/>',
+    }
+    cvat(tmp_path / "cvat", images)
+    (tmp_path / "cvat" / "images" / "gone.jpg").unlink(missing_ok=True)
+    told = converted(tmp_path, "cvat", "cvat/annotations.xml")
+    assert names_of(tmp_path) == ["background", "dog", "cat"]
+    assert (mask_of(tmp_path, "one") == drawn((TRIANGLE, 1), (SQUARE, 2))).all()
+    expected = drawn()
+    expected[20:29, 50:57][stamp] = 2
+    assert (mask_of(tmp_path, "trip/two") == expected).all()
+    assert (mask_of(tmp_path, "box") == drawn((SQUARE, 1))).all()
+    assert (mask_of(tmp_path, "turned") == drawn(([25, 5, 35, 5, 35, 45, 25, 45], 1))).all()
+    y, x = np.mgrid[:HEIGHT, :WIDTH] + 0.5
+    circle = Ellipse((30, 25), 40, 20, angle=30)  # in matplotlib, too, y points up or down as x points right
+    centres = np.stack([x.ravel(), y.ravel()], axis=1)
+    inside_of = circle.get_patch_transform().inverted().transform(centres)
+    assert (mask_of(tmp_path, "round") == 2 * (np.hypot(*inside_of.T) <= 1).reshape(HEIGHT, WIDTH)).all()
+    assert not mask_of(tmp_path, "empty").any()
+    for line in [
+        "6 images with masks",
+        "1 images without any shape are background all over",
+        "1 images with a shape without an area, a polyline: line.jpg",
+        "1 images with a shape without an area, a points: point.jpg",
+        "1 images with an ellipse far outside of the image: far.jpg",
+        "4 images with a damaged shape: short.jpg, beyond.jpg, nan.jpg, nameless.jpg",
+    ]:
+        assert line in told, told
+
+
+def test_cvats_parts_and_folders(tmp_path):
+    for name in ("photos/a.jpg", "photos/b.jpg"):
+        photo(tmp_path / name)
+    shape = f'<polygon label="cat" points="{as_points(SQUARE)}"/>'
+    size = f'width="{WIDTH}" height="{HEIGHT}"'
+    told = "".join(
+        f'<image name="{name}.jpg" {subset} {size}>{shape}</image>'
+        for name, subset in [("a", 'subset="Train"'), ("b", 'subset="Validation"'), ("../photos/a", ""), ("gone", "")]
+    )
+    (tmp_path / "x.xml").write_text(f"<annotations>{told}</annotations>")
+    told = converted(tmp_path, "cvat", "x.xml", "--images", "photos")
+    assert "2 images with masks, 1 in train.txt, 1 in val.txt" in told
+    assert "2 images that are not there: ../photos/a.jpg, gone.jpg" in told
+    assert names_of(tmp_path) == ["background", "cat"]
+
+
+def test_what_is_no_file_of_cvats(tmp_path):
+    bomb = '<!DOCTYPE a [<!ENTITY b "bb"><!ENTITY c "&b;&b;">]><annotations><image name="&c;"/></annotations>'
+    for text, words in [
+        (bomb, "it declares a document type"),
+        ("<annotations>", "cannot be read"),
+        ("<annotations/>", "names no images"),
+        ("<annotations><track/></annotations>", "export this video as CVAT for images"),
+        ('<annotations><image name="a.jpg"/></annotations>', "names 1 images, but a.jpg is not in"),
+    ]:
+        (tmp_path / "x.xml").write_text(text)
+        fails_in_one_line(convert(tmp_path, "cvat", "x.xml", "--out", "data"), words)
+        assert not (tmp_path / "data").exists()
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -380,6 +522,27 @@ def test_masks_become_geojson_whose_rings_hold_the_centres_of_their_pixels(masks
             found[where] = {"cat": 1, "dog": 2}[feature["properties"]["classification"]["name"]]
             times += where
         assert (found == mask).all() and times.max() == 1
+
+
+def test_outlines_with_fewer_corners_say_what_that_costs(tmp_path):
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    mask = 255 * ((np.hypot(y - 30, x - 30) < 20) & (np.hypot(y - 30, x - 30) > 8) | (np.hypot(y - 30, x - 65) < 9))
+    photo(tmp_path / "photos" / "a.jpg")
+    (tmp_path / "masks").mkdir()
+    Image.fromarray(mask.astype(np.uint8)).save(tmp_path / "masks" / "a.png")
+    corners, fits = [], []
+    for tolerance in (0, 1):
+        words = ["to-coco", "masks", "--images", "photos", "--out", f"{tolerance}.json", "--tolerance", tolerance]
+        told = convert(tmp_path, *words).stdout
+        table = coco.COCO(tmp_path / f"{tolerance}.json")
+        found = np.any([table.annToMask(one) for one in table.anns.values()], axis=0)
+        fits.append(float((found & (mask > 0)).sum() / (found | (mask > 0)).sum()))
+        corners.append(sum(len(one["segmentation"][0]) // 2 for one in table.anns.values()))
+        assert ("tolerance" in told) == (tolerance > 0) and len(table.anns) == 2
+    assert f"with a tolerance of 1 pixels, their IoU with the masks is {fits[1]:.4f}" in told
+    assert fits[0] == 1 and 0.9 < fits[1] < 1 and corners[1] < corners[0] / 3
+    done = convert(tmp_path, "to-geojson", "masks", "--out", "out", "--tolerance", "1")
+    assert f"their IoU with the masks is {fits[1]:.4f}" in done.stdout
 
 
 def test_the_jpegs_that_infer_writes_of_two_classes_are_exact(tmp_path):

@@ -6,7 +6,7 @@ def convert_arguments(argv=None, description=None):
     """Parse the command line of tools.convert."""
     parser = Parser("tools.convert", description)
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND",
-                                  help="pairs, labelme, voc, yolo, coco; to-coco, to-geojson; each has its --help")
+                                  help="pairs, labelme, cvat, voc, yolo, coco, to-coco, to-geojson; each has --help")
 
     def begin(kind, text):
         add = kinds.add_parser(kind, help=text, description=text).add_argument
@@ -15,12 +15,18 @@ def convert_arguments(argv=None, description=None):
         return add
 
     add = begin("pairs", "images and masks in folders of any names, or in one folder")
-    add("--images", required=True, metavar="DIR", help="the images")
-    add("--masks", required=True, metavar="DIR", help="the masks; it may be the same folder")
+    add("--images", required=True, nargs="+", metavar="DIR", help="the images; also several folders, as train/images "
+        "val/images, which become train.txt and val.txt")
+    add("--masks", required=True, nargs="+", metavar="DIR", help="the masks: as many folders, in the same order; each "
+        "may be that of its images")
     add("--suffix", default="", metavar="TEXT", help="what ends a mask's name, before the extension, as _mask (none)")
     add("--prefix", default="", metavar="TEXT", help="what begins it, as mask_ (none)")
     add("--image-suffix", default="", metavar="TEXT", help="what ends an image's name, as _sat (none)")
+    add("--names", metavar="FILE", help="the classes, a name a line from value 0 on, as codes.txt (found by value)")
     begin("labelme", "labelme's JSON files, with their images")("folder", metavar="DIR", help="where they are")
+    add = begin("cvat", "CVAT's own XML file, CVAT for images 1.1; its Segmentation mask 1.1 is for voc")
+    add("file", metavar="FILE", help="annotations.xml")
+    add("--images", metavar="DIR", help="the folder that its file names are in (that of FILE, or images/ beside it)")
     add = begin("voc", "Pascal VOC's folders, also as CVAT and labelme write them")
     add("folder", metavar="DIR", help="what holds JPEGImages/ and SegmentationClass/")
     add("--names", metavar="FILE", help="the classes, a name a line from value 0 on (labelmap.txt, class_names.txt)")

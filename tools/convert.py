@@ -2,17 +2,18 @@
 
     python -m tools.convert pairs --images photos --masks labels --suffix _mask --out DATA
     python -m tools.convert labelme DIR --out DATA               JSON files beside their images
+    python -m tools.convert cvat annotations.xml --out DATA      CVAT's own XML, "CVAT for images 1.1"
     python -m tools.convert voc DIR --out DATA                   JPEGImages/ and SegmentationClass/
     python -m tools.convert yolo DIR --out DATA                  images/ and labels/*.txt, data.yaml
     python -m tools.convert coco FILE --images DIR --out DATA
     python -m tools.convert to-coco MASKS --images DIR --out FILE.json
     python -m tools.convert to-geojson MASKS --out DIR
 
-Images are linked where the system can, else copied. Masks get 0 for the background, 1, 2, ... for the classes and 255
-for what is ignored; classes.json names them. Masks of pairs stay as they are. Outlines are drawn as pycocotools does;
-where they overlap, what stands later in a file lies on top. An image whose annotation cannot be drawn wholly, such as
-one with a box among the outlines, is left out and named: its mask would be wrong. After an interruption, the same
-command continues.
+Images are linked where the system can, else copied: who changes one in its place changes both. Masks get 0 for the
+background, 1, 2, ... for the classes and 255 for what is ignored; classes.json names them. Masks of pairs are copied as
+they are, so that they can be corrected. Outlines are drawn as pycocotools does; where they overlap, what stands later
+in a file lies on top. An image whose annotation cannot be drawn wholly, such as one with a line among the outlines, is
+left out and named: its mask would be wrong. After an interruption, the same command continues.
 """
 from support.arguments import run_script
 from tools.arguments import convert_arguments
@@ -25,7 +26,9 @@ import functools
 import hashlib
 import io
 import json
+import os
 import re
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -64,7 +67,7 @@ from support.images import (
 from support.pairs import bare_name
 
 VOC_SPLITS = {"train": "train", "val": "val", "test": "test"}
-YOLO_SPLITS = {**VOC_SPLITS, "valid": "val"}
+SPLITS = {**VOC_SPLITS, "training": "train", "valid": "val", "validation": "val", "testing": "test"}     # of folders
 
 
 class Item(NamedTuple):
@@ -104,6 +107,11 @@ def names_of(values):
     return [label for label in values if label != "_background_"]
 
 
+def part_of(name):
+    """Return "train", "val" or "test" where a folder in a name, as in train/one, says so, else None."""
+    return next((SPLITS[word.lower()] for word in name.split("/")[:-1] if word.lower() in SPLITS), None)
+
+
 def draw_polygon(mask, polygon, value):
     """Draw a polygon [x, y, x, y, ...] into a mask (H, W), as pycocotools does. Raises CannotDraw."""
     try:
@@ -112,26 +120,71 @@ def draw_polygon(mask, polygon, value):
         raise CannotDraw(f"images with {error}") from None
 
 
+def draw_ellipse(mask, x, y, along, across, value):
+    """Draw an ellipse around (x, y) into a mask (H, W): the pixels whose centres are inside. Raises CannotDraw.
+
+    Its half axes are vectors (2,), [x, y].
+    """
+    half, size = np.hypot(along, across), mask.shape[::-1]           # half the sides of the box around it
+    if not (np.abs([x, y, *half]) <= 10 * max(size)).all():
+        raise CannotDraw("images with an ellipse far outside of the image")
+    if not (along.any() and across.any()):
+        return
+    left, top = np.clip([x, y] - half - 1, 0, size).astype(int)
+    right, bottom = np.clip([x, y] + half + 1, 0, size).astype(int)
+    rows, columns = np.mgrid[top:bottom, left:right] + 0.5           # the centres of pixels
+    away = np.stack([columns - x, rows - y], axis=-1)
+    inside = (away @ along / (along @ along)) ** 2 + (away @ across / (across @ across)) ** 2 <= 1
+    mask[top:bottom, left:right][inside] = value
+
+
 # ---------------------------------------------------------------------------------------------------
 # Pairs
 
 
 def find_pairs(args):
-    """Return the Found of two folders, whose names differ in what is before and behind them."""
-    masks = {bare_name(name, args.prefix, args.suffix): path for name, path in images_by_name(args.masks).items()}
-    masks.pop(None, None)
+    """Return the Found of folders of images and of masks, whose names differ in what is before and behind them."""
+    if len(args.images) != len(args.masks):
+        raise BadInput(f"--images names {len(args.images)} folders, --masks {len(args.masks)}; expected as many masks, "
+                       "in the same order")
+    masks = named_by(args.masks, args.images, args.prefix, args.suffix)
     taken = set(masks.values())              # both may lie in one folder
-    images = {bare_name(name, "", args.image_suffix): path for name, path in images_by_name(args.images).items()
+    images = {name: path for name, path in named_by(args.images, args.images, "", args.image_suffix).items()
               if path not in taken}
-    images.pop(None, None)
-    items = [Item(name, path, masks[name]) for name, path in images.items() if name in masks]
+    items = [Item(name, path, masks[name], part=part_of(name)) for name, path in images.items() if name in masks]
     if not items:
-        raise BadInput(f"{args.images} and {args.masks} hold no pair; expected images NAME{args.image_suffix} and "
-                       f"masks {args.prefix}NAME{args.suffix}, found {first_of(args.images)} and "
-                       f"{first_of(args.masks)}")
+        raise BadInput(f"{args.images[0]} and {args.masks[0]} hold no pair; expected images NAME{args.image_suffix} "
+                       f"and masks {args.prefix}NAME{args.suffix}, found {first_of(args.images[0])} and "
+                       f"{first_of(args.masks[0])}")
     alone = [("images without a mask", images[name].name) for name in images if name not in masks]
-    return Found(items, None, alone + [("masks without an image", masks[name].name)
-                                       for name in masks if name not in images])
+    alone += [("masks without an image", masks[name].name) for name in masks if name not in images]
+    return Found(items, read_lines(Path(args.names)) if args.names else None, alone)
+
+
+def named_by(folders, images, prefix, suffix):
+    """Return {name without prefix and suffix: path} of all images in folders.
+
+    Of several, what tells the folders of `images` apart stands before a name: train/one, val/one.
+    """
+    found = {}
+    for folder, label in zip(folders, what_differs(images)):
+        for name, path in images_by_name(folder).items():
+            bare = bare_name(name, prefix, suffix)
+            if bare is not None and found.setdefault(f"{label}{bare}", path) != path:
+                raise BadInput(f"{found[label + bare]} and {path} would both become {label}{bare}; rename one")
+    return found
+
+
+def what_differs(folders):
+    """Return what tells each of several folders apart, with / behind: train/ and val/ of a/train/images, a/val/images.
+
+    Of a single folder that is nothing.
+    """
+    parts = [Path(os.path.abspath(folder)).parts for folder in folders]
+    start = len(os.path.commonprefix(parts))
+    rest = [part[start:] for part in parts]
+    end = len(os.path.commonprefix([part[::-1] for part in rest]))
+    return ["".join(f"{word}/" for word in part[:len(part) - end]) for part in rest]
 
 
 def first_of(folder):
@@ -198,8 +251,8 @@ def draw_shapes(table, values, size):
             (left, top), (right, bottom) = points
             draw_polygon(mask, [left, top, right, top, right, bottom, left, bottom], value)
         elif kind == "circle" and len(points) == 2:
-            y, x = np.mgrid[:size[0], :size[1]] + 0.5              # the centres of pixels
-            mask[np.hypot(x - points[0, 0], y - points[0, 1]) <= np.hypot(*(points[1] - points[0]))] = value
+            radius = np.hypot(*(points[1] - points[0]))
+            draw_ellipse(mask, *points[0], np.array([radius, 0]), np.array([0, radius]), value)
         elif kind == "mask" and len(points) == 2:
             paste_mask(mask, shape.get("mask"), points[0], value)
         else:
@@ -218,6 +271,103 @@ def paste_mask(mask, code, corner, value):
     except Exception:            # a decoder raises nearly anything on damaged text
         raise CannotDraw("images with a damaged shape") from None
     part[inside] = value
+
+
+# ---------------------------------------------------------------------------------------------------
+# CVAT
+
+
+def find_cvat(args):
+    """Return the Found of CVAT's own file, "CVAT for images 1.1"; an image without a shape shows nothing."""
+    path, folder = Path(args.file), Path(args.images or Path(args.file).parent)
+    root = read_xml(path)
+    images = root.findall("image")
+    if not images:
+        raise BadInput(f"{path} names no images; expected CVAT's annotations.xml" +
+                       "; export this video as CVAT for images" * bool(root.findall("track")))
+    labels = [label.findtext("name", "") for label in root.findall("meta//labels/label")]
+    labels += sorted({shape.get("label", "") for image in images for shape in image if shape.tag != "tag"})
+    labels = [label for label in labels if label]
+    values, items, problems, empty = number_classes(labels), [], [], 0
+    for image in images:
+        name, part = image.get("name", "").replace("\\", "/"), image.get("subset") or ""
+        places = [base / name for base in (folder, folder / "images", folder / part, folder / "images" / part)]
+        found = next((place for place in places if place.is_file()), None)
+        if found is None or Path(name).is_absolute() or ".." in Path(name).parts:
+            problems.append(("images that are not there", name))
+            continue
+        empty += not len(image)
+        stem = Path(name).with_suffix("").as_posix()
+        items.append(Item(stem, found, path, functools.partial(draw_cvat, image, values), part_of(f"{part}/{stem}")))
+    if not items:
+        raise BadInput(f"{path} names {len(images)} images, but {problems[0][1]} is not in {folder}; expected them "
+                       "there or in images/, or their folder after --images")
+    if empty:
+        print(f"{empty} images without any shape are background all over; leave out those that nobody has annotated")
+    return Found(items, names_of(values), problems)
+
+
+def read_xml(path):
+    """Return the root of an XML file. Raises BadInput, also for entities, which could fill the memory."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        if "<!DOCTYPE" in text:
+            raise ValueError("it declares a document type")
+        return ElementTree.fromstring(text)
+    except (OSError, ValueError, SyntaxError, RecursionError) as error:
+        raise BadInput(f"{path} cannot be read ({error}); expected CVAT's annotations.xml") from None
+
+
+def draw_cvat(image, values, size):
+    """Return the mask of an <image> of CVAT's, uint8 (H, W). Raises CannotDraw.
+
+    A box, which may be turned, and an ellipse are areas, as in CVAT's own export of masks; a line is none.
+    """
+    if size != (coco.whole(image.get("height")), coco.whole(image.get("width"))):
+        raise CannotDraw("images of another size than the annotations say")
+    mask = blank(size)
+    try:
+        for shape in sorted(image, key=lambda shape: int(shape.get("z_order", 0))):
+            if shape.tag != "tag":               # a word about the whole image
+                draw_shape(mask, shape, values[shape.get("label")])
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        if isinstance(error, CannotDraw):
+            raise
+        raise CannotDraw("images with a damaged shape") from None
+    return mask
+
+
+def draw_shape(mask, shape, value):
+    """Draw one of CVAT's shapes into a mask (H, W). Raises CannotDraw, or ValueError or TypeError for a damaged one."""
+    number = lambda name: finite(shape.get(name))
+    turn = np.deg2rad(finite(shape.get("rotation", 0)))              # clockwise, as y points down
+    along, across = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+    if shape.tag == "polygon":
+        draw_polygon(mask, [finite(word) for word in re.split("[,;]", shape.get("points", ""))], value)
+    elif shape.tag == "box":
+        corners = np.array([[number("xtl"), number("ytl")], [number("xbr"), number("ybr")]])
+        middle, half = corners.mean(axis=0), (corners[1] - corners[0]) / 2
+        signs = [(-1, -1), (1, -1), (1, 1), (-1, 1)]
+        polygon = [middle + x * half[0] * along + y * half[1] * across for x, y in signs]
+        draw_polygon(mask, np.concatenate(polygon).tolist(), value)
+    elif shape.tag == "ellipse":
+        draw_ellipse(mask, number("cx"), number("cy"), number("rx") * along, number("ry") * across, value)
+    elif shape.tag == "mask":
+        left, top, width, height = (int(shape.get(name)) for name in ("left", "top", "width", "height"))
+        counts = [int(word) for word in shape.get("rle").split(",")]             # row by row, outside first
+        part = mask[top:top + height, left:left + width]
+        if min(left, top, *counts) < 0 or part.shape != (height, width) or sum(counts) != part.size:
+            raise ValueError
+        part[np.repeat(np.arange(len(counts)) % 2, counts).reshape(part.shape) > 0] = value
+    else:
+        raise CannotDraw(f"images with a shape without an area, a {shape.tag}")
+
+
+def finite(text):
+    """Return a finite number. Raises ValueError or TypeError for what is none."""
+    if not np.isfinite(float(text)):
+        raise ValueError
+    return float(text)
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -335,9 +485,8 @@ def find_yolo(args):
         place = len(parts) - 2 - parts[-2::-1].index("images")           # the last one
         labels = folder.joinpath(*parts[:place], "labels", *parts[place + 1:]).with_suffix(".txt")
         name = Path(*parts[:place], *parts[place + 1:]).with_suffix("").as_posix()
-        part = next((YOLO_SPLITS[word] for word in parts[:-1] if word in YOLO_SPLITS), None)
         if labels.is_file():
-            items.append(Item(name, image, labels, functools.partial(draw_yolo, labels, len(names)), part))
+            items.append(Item(name, image, labels, functools.partial(draw_yolo, labels, len(names)), part_of(name)))
         else:
             problems.append(("images without a file of labels", labels))
     if not items:
@@ -455,7 +604,7 @@ def make(out, item):
         size = image_size(item.image)
         if item.draw is None:
             same_size(item.image, size, item.source, image_size(item.source))
-            take(item.source, mask)
+            take(item.source, mask, link=False)      # a mask is corrected where it lies
         elif not mask.exists():
             drawn = item.draw(size)
             mask.parent.mkdir(parents=True, exist_ok=True)
@@ -493,13 +642,13 @@ def convert(args):
         from tools import outlines
 
         return (outlines.to_coco if args.kind == "to-coco" else outlines.to_geojson)(args)
-    if args.kind in ("labelme", "yolo", "coco"):
+    if args.kind in ("labelme", "cvat", "yolo", "coco"):
         coco.need_pycocotools()
     out = Path(args.out)
-    sources = [getattr(args, name) for name in ("folder", "images", "masks") if getattr(args, name, None)]
-    for source in sources:
-        keep_apart(out, source)
-    found = {"pairs": find_pairs, "labelme": find_labelme, "voc": find_voc, "yolo": find_yolo,
+    for sources in (getattr(args, name, None) or [] for name in ("folder", "images", "masks")):
+        for source in sources if isinstance(sources, list) else [sources]:
+            keep_apart(out, source)
+    found = {"pairs": find_pairs, "labelme": find_labelme, "cvat": find_cvat, "voc": find_voc, "yolo": find_yolo,
              "coco": find_coco}[args.kind](args)
     check_names(found.items)
     table = None
