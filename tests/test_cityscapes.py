@@ -144,6 +144,22 @@ def test_camvid_in_its_own_colours(tmp_path, capsys):
     assert "1 scenes that cannot be used" in (told := capsys.readouterr().out) and "[1, 2, 3] at x=5, y=7" in told
 
 
+def test_camvid_as_its_authors_give_it(tmp_path, capsys):
+    """One folder of images and one of masks, in 32 colours; the last frames of each drive choose the epoch."""
+    colours = np.array([row.split()[2:] for row in GROUPS.split(";")], int).astype(np.uint8)
+    numbers = np.array([int(row.split()[0]) for row in GROUPS.split(";")])
+    for number in range(6):
+        name = f"{'0001TP' if number < 3 else '0016E5'}_{number:05d}"
+        drawn = np.random.default_rng(number).integers(32, size=(24, 36))
+        scene(tmp_path / "camvid" / "701_StillsRaw_full" / f"{name}.png", seed=number)
+        (tmp_path / "camvid" / "LabeledApproved_full").mkdir(exist_ok=True)
+        Image.fromarray(colours[drawn]).save(tmp_path / "camvid" / "LabeledApproved_full" / f"{name}_L.png")
+    prepared(tmp_path / "camvid", tmp_path / "data", "camvid")
+    assert "4 in train.txt, 2 in val.txt; 0 without labels" in capsys.readouterr().out
+    assert (np.asarray(Image.open(tmp_path / "data" / "masks" / f"{name}.png")) == numbers[drawn]).all()
+    assert data.load(tmp_path / "data", least=16).held_out == ["0001TP_00002", "0016E5_00005"]
+
+
 def test_cityscapes_with_train_ids_only(cityscapes, tmp_path, capsys):
     """The 19 classes keep their names, in the order of the train ids; what has none is ignored."""
     for path in list((cityscapes / "gtFine").rglob("*_labelIds.png")):

@@ -11,8 +11,9 @@ classes.json names the 19 of these that are evaluated; the others are ignored. T
 infer.py predicts for inference/ have labelIds, too, and can be submitted unchanged.
 
 Where Cityscapes has no labelIds, but *_gtFine_labelTrainIds.png, the masks have these, 0 to 18.
-CamVid's own masks, SPLIT_labels/*_L.png, are coloured, in 32 classes; they are written anew, with
-the 11 classes that SegNet's authors made of these.
+CamVid's own masks, SPLIT_labels/*_L.png or LabeledApproved_full/*_L.png beside 701_StillsRaw_full/,
+are coloured, in 32 classes; they are written anew, with the 11 classes that SegNet's authors made of
+these.
 
     python -m challenges.cityscapes.prepare pairs --layout pairs --out DATA
 
@@ -126,6 +127,8 @@ def camvid_scenes(folder):
             images, masks = folder / split, folder / f"{split}annot"
             if (folder / f"{split}_labels").is_dir():
                 masks, ending = folder / f"{split}_labels", "_L"
+        if split == "train" and (folder / "701_StillsRaw_full").is_dir():         # as CamVid itself is: one part
+            images, masks, ending = folder / "701_StillsRaw_full", folder / "LabeledApproved_full", "_L"
         for image in find_images(images) if images.is_dir() else []:
             mask = masks / f"{image.stem}{ending}.png"
             drive = image.stem.split("_")[0]
@@ -221,7 +224,8 @@ def prepare(args):
         raise BadInput(f"{source} is no folder; expected {args.layout} as it is unpacked")
     scenes = SCENES[args.layout](source)
     if not scenes:
-        expected = {"cityscapes": "leftImg8bit/train/CITY/*_leftImg8bit.png", "camvid": "train/images/ or train/",
+        expected = {"cityscapes": "leftImg8bit/train/CITY/*_leftImg8bit.png",
+                    "camvid": "train/images/, train/ or 701_StillsRaw_full/",
                     "pairs": "train/images/ and train/masks/, or files that show both side by side in train/"}
         raise BadInput(f"{source} holds no images where {args.layout} has them; expected {expected[args.layout]}; "
                        + what_is_there(source / "any"))
