@@ -382,15 +382,39 @@ def print_hints(classes: list[dict], infos: list[PairInfo], table: Path | str | 
     """Print what is odd about the classes, unless a table lists them, and about the files that were read."""
     counts = np.array([info.counts for info in infos])                # (pairs, classes)
     pixels, masks = counts.sum(axis=0), np.count_nonzero(counts, axis=0)
+    values = [entry["value"] for entry in classes]
+    alike = [] if table else near_values(values)
+    if alike:
+        pairs = [f"{values[one]} and {values[other]}" for one, other in alike]
+        rarer = [str(values[min(pair, key=pixels.__getitem__)]) for pair in alike]
+        print(f"  one class in two values, most likely: {first_few(pairs)}: write them alike, or list what is rarer, "
+              f"{first_few(rarer)}, under ignore in classes.json")
     rare = [f"{entry['value']} ({pixels[number]} pixels in {masks[number]} of {len(infos)} masks)"
             for number, entry in enumerate(classes)
-            if 0 < pixels[number] < 1e-4 * pixels.sum() and masks[number] <= max(len(infos) / 10, 1)]
-    values = [entry["value"] for entry in classes]
+            if 0 < pixels[number] < 1e-4 * pixels.sum() and masks[number] <= max(len(infos) / 10, 1)
+            and not any(number in pair for pair in alike)]
     if rare and not table:
         print(f"  stray pixels, most likely: {first_few(rare)}: list them under ignore in classes.json")
-    if not table and 255 in values and len(values) > 2 and max(value for value in values if value != 255) < 32:
+    if not table and values == [0, 1, 255] and not counts[:, 1:].all(axis=1).any():
+        print(f"  {masks[1]} masks hold 0 and 1, {masks[2]} hold 0 and 255: the same two classes, most likely; "
+              "--threshold 1 makes these of both")
+    elif not table and 255 in values and len(values) > 2 and max(value for value in values if value != 255) < 32:
         print("  255 beside such small values is void, most likely: list it under ignore in classes.json")
     print_notes()
+
+
+def near_values(values: list) -> list[tuple[int, int]]:
+    """Return the pairs of numbers of values that only a program's rounding can have made two.
+
+    These are colours that differ by at most 2 in each part, where some are bright, and greys of 64 and more
+    that differ by 1. Dark ones that lie so near are class numbers.
+    """
+    parts = np.array(values).reshape(len(values), -1)                 # (values, 1) or (values, 3)
+    coloured = parts.shape[1] == 3
+    apart = np.abs(parts[:, None] - parts[None]).max(axis=2)          # (values, values)
+    bright = np.full(len(values), parts.max() >= 64) if coloured else parts[:, 0] >= 64
+    near = np.triu((apart <= (2 if coloured else 1)) & bright[:, None] & bright[None], k=1)
+    return [(int(one), int(other)) for one, other in np.argwhere(near)]
 
 
 def colour_statistics(dataset: Dataset) -> tuple[list[float], list[float]]:

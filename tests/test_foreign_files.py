@@ -769,6 +769,53 @@ def test_stray_pixels_and_void_are_pointed_out_unless_a_table_lists_them(tmp_pat
     assert "most likely" not in capsys.readouterr().out
 
 
+def rewrite_masks(folder, change, count=6, values=(0, 1, 1, 0)):
+    """A data set whose masks are changed, change(number, array) → array."""
+    for number in range(count):
+        write_pair(folder, f"n{number}", number, values=values)
+        path = folder / "masks" / f"n{number}.png"
+        Image.fromarray(change(number, np.array(Image.open(path)))).save(path)
+
+
+def test_masks_of_0_and_1_beside_masks_of_0_and_255_are_pointed_out(tmp_path, capsys):
+    rewrite_masks(tmp_path / "a", lambda number, mask: mask * np.uint8(255 if number > 1 else 1))
+    load(str(tmp_path / "a"))
+    told = capsys.readouterr().out
+    assert "2 masks hold 0 and 1, 4 hold 0 and 255: the same two classes" in told and "void" not in told
+    found = load(str(tmp_path / "a"), threshold=1)  # as the line says
+    for number in range(6):
+        pair = tmp_path / "a" / "images" / f"n{number}.png", tmp_path / "a" / "masks" / f"n{number}.png"
+        _, mask = read_pair(*pair, found.classes, threshold=1)
+        assert np.array_equal(mask, np.array(Image.open(pair[1])) > 0)
+    rewrite_masks(
+        tmp_path / "b", lambda number, mask: np.where(mask > 1, 255, mask).astype(np.uint8), values=(0, 1, 2, 0)
+    )
+    load(str(tmp_path / "b"))  # both in one mask: then 255 is another thing
+    assert "void, most likely" in (told := capsys.readouterr().out) and "the same two classes" not in told
+
+
+@pytest.mark.parametrize(
+    "values, told",
+    [
+        ([(0, 0, 0), (128, 64, 128), (128, 64, 127)], "[128, 64, 127] and [128, 64, 128]: "),
+        ([(0, 0, 0), (255, 0, 0), (2, 0, 0)], "[0, 0, 0] and [2, 0, 0]: "),
+        ([(0, 0, 0), (255, 255, 255), (254, 255, 255)], "[254, 255, 255] and [255, 255, 255]: "),
+        ([0, 255, 254], "254 and 255: "),
+        ([0, 128, 127], "127 and 128: "),
+        ([(0, 0, 0), (1, 0, 0), (2, 0, 0)], ""),  # numbers of classes in the red band
+        ([(0, 0, 0), (128, 64, 128), (128, 64, 124)], ""),
+        ([0, 24, 25], ""),
+    ],
+)
+def test_values_as_good_as_equal_are_pointed_out(tmp_path, capsys, values, told):
+    rewrite_masks(tmp_path, lambda number, mask: np.array(values, np.uint8)[mask], values=(0, 1, 2, 0))
+    load(str(tmp_path))
+    out = capsys.readouterr().out
+    assert ("one class in two values, most likely: " + told in out) if told else "most likely" not in out
+    rarest = list(values[2]) if isinstance(values[2], tuple) else values[2]
+    assert (f"list what is rarer, {rarest}, under ignore in classes.json" in out) == bool(told)
+
+
 def test_usual_masks_get_no_hints(tmp_path, capsys):
     for name, values in [("a", (0, 255, 255, 0)), ("b", (0, 128, 255, 0)), ("c", (0, 1, 2, 3))]:
         for number in range(4):
