@@ -27,9 +27,12 @@ from support.tiff import (
     MAGIC,
     NO_PAGE,
     NODATA,
+    PHOTOMETRIC,
     QUARTER_TURNS,
     SAMPLES,
+    SEVERAL_PAGES,
     SUBFILE,
+    WHITE_IS_ZERO,
     Bands,
     colour_bands,
     note_bands,
@@ -49,15 +52,19 @@ IGNORE = 255                     # the class index of pixels that have no truth:
 NO_DATA = -2**31                 # the value in a mask where the file says: no data, and names no value from 0 to 65535
 FULL = 65535                     # the highest value of 16 bits
 SCALES = 255, 1023, 4095, 16383, FULL    # the highest values that cameras of 8 to 16 bits write into 16
+NEGATIVE, WHITE = (0, 1), (0, 2)          # what open_image adds to an image's info: no remark in a file has such a name
 LOW_BYTES = {"RGB;16B": "RGB;16L", "RGB;16L": "RGB;16B", "RGBA;16B": "RGBA;16L", "RGBA;16L": "RGBA;16B",
              "RGBX;16B": "RGBX;16L", "RGBX;16L": "RGBX;16B"}          # Pillow's names of 16 bits in either order
 EXIF_AS_TEXT = b"Raw profile type exif", b"XML:com.adobe.xmp"           # in a PNG, beside its own way
 WRITABLE = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")   # what counts as an image in a folder
-READABLE = WRITABLE + (".jfif", ".gif", *[f".{ending}" for ending, feature in [("jp2", "jpg_2000"), ("avif", "avif")]
-                                          if feature in {*features.modules, *features.codecs}     # known to it
-                                          and features.check(feature)])  # and this, where a name has no other
-FOREIGN = (".heic", ".heif", ".dcm", ".jp2", ".avif", ".psd", ".dng", ".cr2", ".nef", ".arw", ".svs", ".ndpi", ".nii",
-           ".exr", ".svg", ".pdf")       # pictures that are not read, as far as they are not among those
+READABLE = WRITABLE + (".jfif", ".jpe", ".gif", ".tga", ".pbm", ".pgm", ".ppm", ".pnm", *[
+    f".{ending}" for ending, feature in [("jp2", "jpg_2000"), ("j2k", "jpg_2000"), ("avif", "avif")]
+    if feature in {*features.modules, *features.codecs}                  # known to it
+    and features.check(feature)])        # and this, where a name has no other
+FOREIGN = (".heic", ".heif", ".dcm", ".jp2", ".j2k", ".avif", ".jxl", ".psd", ".xcf", ".svg", ".eps", ".pdf", ".exr",
+           ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2", ".svs", ".ndpi", ".czi", ".lif", ".lsm",
+           ".nd2", ".nii", ".gz", ".nrrd", ".mha", ".fits", ".npy", ".npz", ".mat", ".h5", ".hdf5", ".mp4", ".avi",
+           ".mov")               # pictures that are not read, as far as they are not among those
 
 # Apart for colour-blind readers, too, as far as so many can be: Okabe & Ito's, then Tol's (2021), dark and light.
 PALETTE = ["#000000", "#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#ffffff",
@@ -302,19 +309,24 @@ def decode(path: Path | str, image: Any) -> Image.Image:
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         note_bands(path, image.tag_v2.get(SAMPLES, 1), sum(band != "X" for band in image.getbands()))
     if has_more_pages(path, image):
-        note(path, "holds several pages: the first is read")
+        note(path, SEVERAL_PAGES)
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and image.mode.startswith("I;16"):   # 8 bits Pillow turns
+        image.info[NEGATIVE] = image.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO
+    if image.format == "PPM" and isinstance(image.tile[0][3], tuple) and image.tile[0][0].startswith("ppm"):
+        image.info[WHITE] = image.tile[0][3][1]
     return ImageOps.exif_transpose(image)               # decodes, too: a truncated file fails here
 
 
 def has_more_pages(path: Path | str, image: Image.Image) -> bool:
-    """Return whether an image file holds more pictures like the first; smaller copies of that do not count."""
+    """Return whether an image file holds more pictures, as large as the first; smaller copies of it do not count."""
     if image.format != "TIFF":
         return image.format in ("GIF", "PNG", "WEBP") and getattr(image, "is_animated", False)
     again: Any
     try:
         with Image.open(path) as again:          # or what is wrong with the second page would spoil the first
             again.seek(1)
-            return again.size == image.size and not again.tag_v2.get(SUBFILE, 0) & NO_PAGE
+            large = again.width >= image.width and again.height >= image.height
+            return large and not again.tag_v2.get(SUBFILE, 0) & NO_PAGE
     except Exception:
         return False
 
@@ -392,7 +404,8 @@ def to_rgb(image: Image.Image | Bands, path: Path | str, background: str, full: 
         opacity = image.split()[-1:] if image.mode.endswith("A") else ()
         image = Image.merge("RGBA" if opacity else "RGB", [*Image.fromarray(colours).split(), *opacity])
     if image.mode.startswith(("I", "F")):               # a single channel of 16 bits or more
-        return np.repeat(to_bytes(np.asarray(image), path, full=full)[:, :, None], 3, axis=2)
+        grey = to_bytes(np.asarray(image), path, full=full)
+        return np.repeat((255 - grey if image.info.get(NEGATIVE) else grey)[:, :, None], 3, axis=2)
     try:
         if image.has_transparency_data:
             image = lay_on(image.convert("RGBA"), path, background)
@@ -639,6 +652,9 @@ def to_mask(image: Image.Image | Bands, path: Path | str, threshold: int | None,
         return np.where(to_rgb(image, path, "black").mean(axis=2) >= threshold, 255, 0).astype(np.int32)
     if not isinstance(image, Image.Image):
         return bands_to_mask(image, path)
+    if image.info.get(WHITE, 255) not in (255, FULL):
+        raise BadInput(f"{path} names {image.info[WHITE]} as white, to which values are stretched; expected 255 or "
+                       f"{FULL} in its header, or a PNG, so that a mask keeps its own")
     if image.mode in ("1", "L"):
         mask = np.asarray(image.convert("L"))
     elif image.mode == "P" and not coloured or image.mode.startswith("I"):

@@ -19,13 +19,16 @@ from support.notes import note
 MAGIC = b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"     # the last two: BigTIFF
 ORIENTATION, SAMPLE_FORMAT, PLANAR, NODATA = 274, 339, 284, 42113
 PHOTOMETRIC, SAMPLES, COMPRESSION, EXTRA = 262, 277, 259, 338
-UNSIGNED, SEPARATE, UNCOMPRESSED = 1, 2, 1         # values of these tags
+DEPTH = 32997                                      # slices of a volume
+UNSIGNED, SEPARATE, UNCOMPRESSED, WHITE_IS_ZERO = 1, 2, 1, 0         # values of these tags
 ALPHA = 1, 2                                       # of EXTRA: what the extra band is
 UNPACKED = UNCOMPRESSED, 8, 32946                  # and the two numbers of deflate: what tifffile unpacks by itself
 LOSSY = 6, 7, 33003, 33005, 34712, 34892           # compressions that are kinds of JPEG
 SUBFILE, NO_PAGE = 254, 5                          # a tag, and its bits for smaller copies and for opacity
 QUARTER_TURNS = 5, 6, 7, 8                         # values of the orientation
 MOST_BYTES = 2**32
+SEVERAL_PAGES = ("holds several pages: the first is read; save others as files of their own, or as one image where "
+                 "they are red, green and blue")
 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())      # a damaged file gets one line: our BadInput
 
@@ -51,7 +54,7 @@ def open_header(path: Path | str) -> Any:
 def pillow_reads(tags: Any) -> bool:
     """Return whether Pillow, which has opened a TIFF file, reads its pixels rightly, too."""
     samples, bits = tags.get(SAMPLES, 1), max(tags.get(ExifTags.Base.BitsPerSample, (1,)))
-    if set(tags.get(SAMPLE_FORMAT, (UNSIGNED,))) != {UNSIGNED} or bits > 16:
+    if set(tags.get(SAMPLE_FORMAT, (UNSIGNED,))) != {UNSIGNED} or bits > 16 or tags.get(DEPTH, 1) > 1:
         return False
     if samples > 4 and tags.get(COMPRESSION, UNCOMPRESSED) in UNPACKED:   # which few versions of Pillow read
         return False
@@ -80,7 +83,8 @@ def first_page(path: Path | str) -> Iterator[Any]:
     with tifffile.TiffFile(path) as file:
         page = file.pages[0]
         if page.axes not in ("YX", "YXS", "SYX") or page.dtype is None or page.dtype.kind not in "uif":
-            raise BadInput(f"{path} holds {page.dtype} in the order {page.axes}; expected one flat image of numbers")
+            raise BadInput(f"{path} holds {page.dtype} in the order {page.axes}; expected one flat image of "
+                           "numbers: save a slice of it")
         if page.photometric not in (1, 2):
             raise BadInput(f"{path} has the colours {page.photometric.name}, of a kind that tifffile has to read; "
                            "expected grey or RGB")
@@ -123,7 +127,7 @@ def read_bands(path: Path | str) -> Bands:
         if any(start + length > size for start, length in zip(page.dataoffsets, page.databytecounts)):
             raise ValueError("truncated file")
         if has_another(page):
-            note(path, "holds several pages: the first is read")
+            note(path, SEVERAL_PAGES)
         pixels, nodata = decode(path, page), parse_nodata(tag(page, NODATA, ""))
         extra = tag(page, EXTRA, ())
     missing = np.isnan(pixels) if pixels.dtype.kind == "f" else np.zeros(pixels.shape, bool)
@@ -136,10 +140,11 @@ def read_bands(path: Path | str) -> Bands:
 
 
 def has_another(page: Any) -> bool:
-    """Return whether a file holds more pages like this first one; smaller copies of it do not count."""
+    """Return whether a file holds more pages, as large as this first one; smaller copies of it do not count."""
     try:
         second = page.parent.pages[1]
-        return second.shape == page.shape and not int(tag(second, SUBFILE, 0)) & NO_PAGE
+        larger = second.imagewidth >= page.imagewidth and second.imagelength >= page.imagelength
+        return larger and not int(tag(second, SUBFILE, 0)) & NO_PAGE
     except Exception:            # there is none, or none that can be read
         return False
 

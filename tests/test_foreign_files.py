@@ -407,6 +407,15 @@ def test_the_full_scale_of_16_bits_is_the_least_that_holds_all_values(tmp_path, 
     assert np.array_equal(read_image(tmp_path / name, full=full), expected)
 
 
+@pytest.mark.parametrize("full", [4095, 65535])
+def test_where_0_is_white_16_bits_are_turned_as_8_are(tmp_path, full):
+    pixels = np.random.default_rng(0).integers(0, full + 1, (20, 37)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="miniswhite")
+    assert np.array_equal(read_image(tmp_path / "a.tif", full=full)[:, :, 1], 255 - np.rint(pixels * (255 / full)))
+    tifffile.imwrite(tmp_path / "a.tif", (pixels >> 4).astype(np.uint8), photometric="miniswhite")
+    assert np.array_equal(read_image(tmp_path / "a.tif")[:, :, 1], 255 - (pixels >> 4).astype(np.uint8))
+
+
 def camera_folder(folder, scale, kind="{}.png"):
     """A data set of 16-bit images whose values are those of 8 bits times the scale."""
     for number in range(5):
@@ -669,17 +678,20 @@ def test_thumbnails_and_files_beside_images_are_left_alone(tmp_path, capsys):
     write_pair(tmp_path, "a", 0)
     for name in ("@eaDir/a/thumb", ".thumbnails/a", "__MACOSX/a", ".hidden"):
         write_pair(tmp_path, name, 0)
-    for name in ("a.gif", "b.heic", "c.HEIC", "d.dcm", "notes.txt", "Thumbs.db"):
+    for name in ("a.gif", "b.heic", "c.HEIC", "d.dcm", "e.npy", "f.nii.gz", "notes.txt", "Thumbs.db"):
         (tmp_path / "images" / name).touch()
     load(str(tmp_path))  # a.gif is a preview of a.png
-    assert f"{tmp_path / 'images'}: 3 files that end in .heic, .dcm are not read" in capsys.readouterr().out
+    assert f"{tmp_path / 'images'}: 5 files that end in .heic, .dcm, .gz, .npy are not read" in capsys.readouterr().out
     (tmp_path / "images" / "a.gif").unlink()
     (tmp_path / "images" / "a.png").unlink()
-    with pytest.raises(BadInput, match="holds no image; .* 3 files that end in .heic, .dcm are not read"):
+    with pytest.raises(BadInput, match="holds no image; .* 5 files that end in .heic, .dcm, .gz, .npy are not read"):
         find_images(tmp_path / "images")
 
 
-@pytest.mark.parametrize("ending, kind", [("jfif", "JPEG"), ("gif", "GIF"), ("jp2", "JPEG2000"), ("avif", "AVIF")])
+ENDINGS = {"jfif": "JPEG", "jpe": "JPEG", "gif": "GIF", "ppm": "PPM", "tga": "TGA", "jp2": "JPEG2000", "avif": "AVIF"}
+
+
+@pytest.mark.parametrize("ending, kind", ENDINGS.items())
 def test_other_endings_are_read_and_get_masks_in_png(tmp_path, ending, kind):
     if f".{ending}" not in READABLE:
         pytest.skip("Pillow cannot read it here")
@@ -697,6 +709,22 @@ def test_other_endings_are_read_and_get_masks_in_png(tmp_path, ending, kind):
     assert [str(path) for path in mask_paths([Path(f"a.{ending}")], "auto", [{"value": 0}, {"value": 1}])] == ["a.png"]
 
 
+@pytest.mark.parametrize("white, kind", [(255, np.uint8), (65535, ">u2"), (3, np.uint8), (1023, ">u2")])
+@pytest.mark.parametrize("plain", [False, True])
+def test_netpbm_masks_keep_their_values_or_are_refused(tmp_path, white, kind, plain):
+    """Its header names what is white; Pillow stretches other values than usual to that."""
+    values = np.random.default_rng(0).integers(0, 4, (20, 37)).astype(kind)
+    content = " ".join(map(str, values.ravel())).encode() if plain else values.tobytes()
+    (tmp_path / "a.pgm").write_bytes(f"P{2 if plain else 5} 37 20 {white}\n".encode() + content)
+    scaled = np.rint(values.astype(float) * 255 / white)
+    assert np.abs(read_image(tmp_path / "a.pgm")[:, :, 0] - scaled).max() <= 1
+    if white in (255, 65535):
+        assert np.array_equal(read_mask(tmp_path / "a.pgm"), values)
+    else:
+        with pytest.raises(BadInput, match=f"names {white} as white, .*; expected 255 or 65535"):
+            read_mask(tmp_path / "a.pgm")
+
+
 def test_a_png_with_a_long_remark_or_profile_is_read(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (20, 37, 3), np.uint8)
     remarks = PngInfo()
@@ -710,22 +738,57 @@ def test_a_png_with_a_long_remark_or_profile_is_read(tmp_path):
 # Several pages
 
 
-@pytest.mark.parametrize("kind", ["pillow", "tifffile", "gif"])
+def save_pages(path, first, second, kind):
+    """Write two colour images as pages or frames of one file, in one of the ways that there are."""
+    if kind in ("gif", "webp", "png"):  # the last two: animated
+        options = {"lossless": True} if kind == "webp" else {}
+        frames = [Image.fromarray(second)]
+        Image.fromarray(first).save(path.with_suffix(f".{kind}"), save_all=True, append_images=frames, **options)
+    elif kind == "imagej":  # slices of red, green and blue, each a page
+        pages = np.stack([first, second]).transpose(0, 3, 1, 2)
+        tifffile.imwrite(path.with_suffix(".tif"), pages, imagej=True, metadata={"axes": "ZCYX"})
+    else:
+        pages = np.stack([first, second]) / (255 if kind == "floats" else 1)
+        tifffile.imwrite(
+            path.with_suffix(".tif"), pages.astype(float if kind == "floats" else np.uint8), photometric="rgb"
+        )
+
+
+@pytest.mark.parametrize("kind", ["colours", "floats", "imagej", "gif", "webp", "png"])
 def test_several_pages_are_said_once(tmp_path, capsys, kind):
     for number in range(3):
         write_pair(tmp_path, f"n{number}", number)
         path = tmp_path / "images" / f"n{number}.png"
         first = np.array(Image.open(path))
         path.unlink()
-        if kind == "gif":
-            second = Image.fromarray(255 - first)
-            Image.fromarray(first).save(path.with_suffix(".gif"), save_all=True, append_images=[second])
-        else:
-            pages = np.stack([first, 255 - first]) if kind == "pillow" else np.stack([first, first]) / 255
-            tifffile.imwrite(path.with_suffix(".tif"), pages, photometric="rgb")
-            assert np.array_equal(read_image(path.with_suffix(".tif")), first)
+        save_pages(path, first, 255 - first, kind)
+        [path] = (tmp_path / "images").glob(f"n{number}.*")
+        if kind != "gif":  # whose palette changes colours
+            assert np.array_equal(read_image(path), first[:, :, [0, 0, 0] if kind == "imagej" else [0, 1, 2]])
     load(str(tmp_path))
-    assert capsys.readouterr().out.count(" and 2 more: holds several pages: the first is read") == 1
+    told = capsys.readouterr().out
+    assert told.count(" and 2 more: holds several pages: the first is read; save others as files of their own") == 1
+
+
+def test_pages_of_masks_and_a_small_page_before_a_large_one_are_said(tmp_path):
+    masks = np.random.default_rng(0).integers(0, 3, (4, 20, 37)).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", masks, photometric="minisblack")
+    tifffile.imwrite(tmp_path / "b.tif", masks.astype(np.int32), photometric="minisblack")
+    for name in "cd":
+        with tifffile.TiffWriter(tmp_path / f"{name}.tif") as file:
+            file.write(masks[0, ::2, ::2].astype(np.uint8 if name == "c" else np.int32))
+            file.write(masks[0].astype(np.uint8 if name == "c" else np.int32))
+    print_notes()
+    for name, expected in [("a", masks[0]), ("b", masks[0]), ("c", masks[0, ::2, ::2]), ("d", masks[0, ::2, ::2])]:
+        assert np.array_equal(read_mask(tmp_path / f"{name}.tif"), expected)
+        assert [remark.split(";")[0] for remark in FOUND] == ["holds several pages: the first is read"], name
+        FOUND.clear()
+
+
+def test_volumes_are_refused(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((7, 32, 32), np.uint8), volumetric=True, tile=(16, 16, 16))
+    with pytest.raises(BadInput, match="in the order ZYX; expected one flat image of numbers: save a slice of it"):
+        read_image(tmp_path / "a.tif")
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
@@ -745,7 +808,7 @@ def test_smaller_copies_and_broken_later_pages_are_no_pages(tmp_path, dtype):
         assert np.array_equal(read_mask(tmp_path / name), pixels)
         assert not FOUND
     read_mask(tmp_path / "b.tif")
-    assert list(FOUND) == ["holds several pages: the first is read"]
+    assert [remark.split(";")[0] for remark in FOUND] == ["holds several pages: the first is read"]
     print_notes()
 
 
