@@ -52,7 +52,7 @@ IGNORE = 255                     # the class index of pixels that have no truth:
 NO_DATA = -2**31                 # the value in a mask where the file says: no data, and names no value from 0 to 65535
 FULL = 65535                     # the highest value of 16 bits
 SCALES = 255, 1023, 4095, 16383, FULL    # the highest values that cameras of 8 to 16 bits write into 16
-NEGATIVE, WHITE = (0, 1), (0, 2)          # what open_image adds to an image's info: no remark in a file has such a name
+NEGATIVE, WHITE = (0, 1), (0, 2)         # keys in an image's info, which no remark in a file can have; see keep_header
 LOW_BYTES = {"RGB;16B": "RGB;16L", "RGB;16L": "RGB;16B", "RGBA;16B": "RGBA;16L", "RGBA;16L": "RGBA;16B",
              "RGBX;16B": "RGBX;16L", "RGBX;16L": "RGBX;16B"}          # Pillow's names of 16 bits in either order
 EXIF_AS_TEXT = b"Raw profile type exif", b"XML:com.adobe.xmp"           # in a PNG, beside its own way
@@ -310,11 +310,17 @@ def decode(path: Path | str, image: Any) -> Image.Image:
         note_bands(path, image.tag_v2.get(SAMPLES, 1), sum(band != "X" for band in image.getbands()))
     if has_more_pages(path, image):
         note(path, SEVERAL_PAGES)
-    if isinstance(image, TiffImagePlugin.TiffImageFile) and image.mode.startswith("I;16"):   # 8 bits Pillow turns
-        image.info[NEGATIVE] = image.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO
-    if image.format == "PPM" and isinstance(image.tile[0][3], tuple) and image.tile[0][0].startswith("ppm"):
-        image.info[WHITE] = image.tile[0][3][1]
+    keep_header(image)
     return ImageOps.exif_transpose(image)               # decodes, too: a truncated file fails here
+
+
+def keep_header(image: Any) -> None:
+    """Put into an opened image's info whether 0 is white, NEGATIVE, and what was WHITE before Pillow stretched it."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        image.info[NEGATIVE] = image.mode.startswith("I;16") and image.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO
+        image.info[WHITE] = {2: 3, 4: 15}.get(image.tag_v2.get(ExifTags.Base.BitsPerSample, (1,))[0])
+    elif image.format == "PPM" and image.tile[0][0].startswith("ppm"):
+        image.info[WHITE] = image.tile[0][3][1]
 
 
 def has_more_pages(path: Path | str, image: Image.Image) -> bool:
@@ -638,10 +644,10 @@ def is_lossy_webp(file: BinaryIO) -> bool:
 def read_mask(path: Path | str, threshold: int | None = None, coloured: bool = False) -> np.ndarray:
     """Return a mask file's own values: int32 (H, W), or uint8 (H, W, 3) where it is really coloured.
 
-    A palette gives its indices or, where the classes are `coloured`, its colours; a 1-bit file 0 and 255, 16
-    bits what they hold, floats that are whole numbers these; what is transparent is black. What a TIFF file
-    says is no data is NO_DATA, unless that has a value from 0 to 65535. With a threshold, what is at least as
-    bright, on a scale of 0 to 255, becomes 255 and the rest 0. Raises BadInput.
+    A palette gives its indices or, where the classes are `coloured`, its colours; a 1-bit file 0 and 255; 16
+    bits, and 2 or 4 of a TIFF file, what they hold; floats that are whole numbers these; what is transparent is
+    black. What a TIFF file says is no data is NO_DATA, unless that has a value from 0 to 65535. With a
+    threshold, what is at least as bright, on a scale of 0 to 255, becomes 255 and the rest 0. Raises BadInput.
     """
     return to_mask(open_image(path), path, threshold, coloured)
 
@@ -652,15 +658,14 @@ def to_mask(image: Image.Image | Bands, path: Path | str, threshold: int | None,
         return np.where(to_rgb(image, path, "black").mean(axis=2) >= threshold, 255, 0).astype(np.int32)
     if not isinstance(image, Image.Image):
         return bands_to_mask(image, path)
-    if image.info.get(WHITE, 255) not in (255, FULL):
-        raise BadInput(f"{path} names {image.info[WHITE]} as white, to which values are stretched; expected 255 or "
-                       f"{FULL} in its header, or a PNG, so that a mask keeps its own")
     if image.mode in ("1", "L"):
         mask = np.asarray(image.convert("L"))
     elif image.mode == "P" and not coloured or image.mode.startswith("I"):
         mask = np.asarray(image)
     else:
         return grey_if_it_is(to_rgb(image, path, background="black"))
+    if image.info.get(WHITE) and image.mode in ("L", "I"):
+        mask = np.rint(mask * (image.info[WHITE] / {"L": 255, "I": FULL}[image.mode]))
     return mask.astype(np.int32)
 
 
