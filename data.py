@@ -9,7 +9,6 @@ import hashlib
 import math
 import multiprocessing
 import os
-import shlex
 import signal
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -44,7 +43,7 @@ from support.images import (
 )
 from support.machine import RANK
 from support.notes import print_notes
-from support.pairs import find_affixes
+from support.pairs import convert_line, find_affixes, find_folders
 from support.scan import PairFacts, Scan, scan_pairs
 
 LISTS = "train", "val", "test"   # NAME.txt beside images/ and masks/
@@ -104,8 +103,9 @@ def find_pairs(folder: Path | str) -> list[tuple[str, Path, Path]]:
     """Return [(name, image path, mask path), …] of a folder, by name. Prints what has no partner. Raises BadInput."""
     for part in (folder, Path(folder) / "images", Path(folder) / "masks"):
         if not Path(part).is_dir():
+            line = find_folders(folder) or "python -m tools.convert"
             raise BadInput(f"{part} is no folder; expected a data set: {Path(folder) / 'images'} and "
-                           f"{Path(folder) / 'masks'}; python -m tools.convert makes one of other folders")
+                           f"{Path(folder) / 'masks'}; {line} makes one of other folders")
     images, masks = images_by_name(Path(folder) / "images"), images_by_name(Path(folder) / "masks")
     pairs = [(stem, images[stem], masks[stem]) for stem in images if stem in masks]
     if not pairs:
@@ -125,11 +125,8 @@ def no_pair(folder: Path | str, images: dict[str, Path], masks: dict[str, Path])
     affixes = find_affixes(list(images), list(masks))
     if affixes is None:
         return told
-    options = [f"{option} {shlex.quote(text)}" if not text.startswith("-") else f"{option}={shlex.quote(text)}"
-               for option, text in zip(("--image-suffix", "--prefix", "--suffix"), affixes) if text]
-    line = ["python -m tools.convert pairs --images", shlex.quote(str(Path(folder) / "images")), "--masks",
-            shlex.quote(str(Path(folder) / "masks")), *options, "--out DIR"]
-    return f"{told}; {' '.join(line)} makes pairs of them"
+    line = convert_line([Path(folder) / "images"], [Path(folder) / "masks"], affixes)
+    return f"{told}; {line} makes pairs of them"
 
 
 def read_lists(folder: Path | str, stems: Collection[str], images: Collection[str]) -> dict[str, list[str]]:

@@ -1,8 +1,13 @@
-"""Names of images and of their masks that differ in what stands before and behind them."""
+"""Names of images and of their masks that differ in what stands before and behind them, or in their folders."""
 import os
+import shlex
 from collections.abc import Iterable
+from pathlib import Path
 
-from support.images import evenly_spaced
+from support.images import READABLE, evenly_spaced
+
+MASK_WORDS = "mask", "label", "annot", "ann_", "gt", "groundtruth", "truth", "seg", "manual"    # in names of masks
+MOST_FOLDERS = 50                # that are looked into
 
 
 def bare_name(name: str, prefix: str = "", suffix: str = "") -> str | None:
@@ -38,3 +43,46 @@ def find_affixes(images: list[str], masks: list[str]) -> tuple[str, str, str] | 
     best = max(counts, key=lambda choice: counts[choice], default=None)
     believed = best and counts[best] > min(len(images), len(masks)) / 2 and (counts[best] > 1 or not best[0])
     return best if believed else None
+
+
+def convert_line(images: list[Path], masks: list[Path], affixes: tuple[str, str, str]) -> str:
+    """Return the command that makes a data set of folders of images and as many of masks; see find_affixes."""
+    options = [f"{option} {shlex.quote(text)}" if not text.startswith("-") else f"{option}={shlex.quote(text)}"
+               for option, text in zip(("--image-suffix", "--prefix", "--suffix"), affixes) if text]
+    places = [" ".join(shlex.quote(str(place)) for place in places) for places in (images, masks)]
+    return " ".join(["python -m tools.convert pairs --images", places[0], "--masks", places[1], *options, "--out DIR"])
+
+
+def find_folders(folder: Path | str) -> str | None:
+    """Return the command that makes a data set of whatever folders lie below one, or None where that cannot be seen.
+
+    A folder or a file is one of masks if its name says so; images and masks may lie in one folder.
+    """
+    found = []                   # (folder, names of images, names of masks)
+    for place, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        names = sorted(os.path.splitext(name)[0] for name in files if name.lower().endswith(READABLE))
+        of_masks = says_mask(os.path.relpath(place, folder))
+        here = [name for name in names if of_masks or says_mask(name)]
+        if names and len(found) < MOST_FOLDERS:
+            found.append((Path(place), [name for name in names if name not in here], here))
+    pairs = []                   # (images, masks, affixes)
+    for masks, _, mask_names in found:
+        choices = [(count_pairs(names, mask_names, *affixes), nearness(images, masks), images, affixes)
+                   for images, names, _ in found if names and mask_names
+                   for affixes in [find_affixes(names, mask_names)] if affixes is not None]
+        if choices:
+            _, _, images, affixes = max(choices)
+            pairs.append((images, masks, affixes))
+    alike = [pair for pair in pairs if pair[2] == pairs[0][2]]
+    return convert_line([pair[0] for pair in alike], [pair[1] for pair in alike], alike[0][2]) if alike else None
+
+
+def says_mask(name: str) -> bool:
+    """Return whether a name has a word for masks in it."""
+    return any(word in name.lower() for word in MASK_WORDS)
+
+
+def nearness(one: Path, other: Path) -> tuple[int, int]:
+    """Return how much two folders have in common: whole names, and how far they begin alike."""
+    return len(set(one.parts) & set(other.parts)), len(os.path.commonprefix([str(one), str(other)]))

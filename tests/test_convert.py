@@ -177,6 +177,41 @@ def test_where_no_name_fits_the_line_is_told_that_makes_pairs(tmp_path, image, m
 
 
 @pytest.mark.parametrize(
+    "image, mask",
+    [
+        ("photos/{1}", "labels/{1}"),
+        ("Photos/{1}", "ground_truth/{1}_gt"),
+        ("{0}/images/{1}", "{0}/masks/{1}"),
+        ("{0}/{1}", "{0}_labels/{1}_L"),
+        ("img_dir/{0}/{1}", "ann_dir/{0}/{1}"),
+        ("{1}", "{1}_mask"),
+        ("images/{1}", "SegmentationClass/{1}"),
+    ],
+)
+def test_of_folders_of_other_names_the_line_is_told_that_makes_a_data_set(tmp_path, image, mask):
+    for number, (part, name) in enumerate([("train", "a"), ("train", "b"), ("val", "a"), ("val", "c")]):
+        name = name if "{0}" in image else f"{part}_{name}"
+        photo(tmp_path / "my set" / f"{image.format(part, name)}.jpg", number)
+        photo(tmp_path / "my set" / f"{mask.format(part, name)}.png", number)
+    with pytest.raises(BadInput, match=" is no folder; .* makes one of other folders") as error:
+        data.find_pairs(tmp_path / "my set")
+    line = str(error.value).split("; ")[-1].removesuffix(" makes one of other folders")
+    python, *words = shlex.split(line.replace("--out DIR", "--out data"))
+    done = inside(*words, cwd=tmp_path)
+    assert python == "python" and done.returncode == 0 and "4 images with masks" in done.stdout, (line, done)
+    for _, image_path, mask_path in data.find_pairs(tmp_path / "data"):
+        found = [np.asarray(Image.open(path).convert("RGB")).astype(int) for path in (image_path, mask_path)]
+        assert np.abs(found[0] - found[1]).mean() < 65  # the same noise, as a JPEG; of another it is 85
+
+
+def test_of_folders_that_tell_nothing_no_line_is_told(tmp_path):
+    for name in ("a/one", "b/one", "labels/other"):
+        photo(tmp_path / f"{name}.png")
+    with pytest.raises(BadInput, match="masks; python -m tools.convert makes one of other folders"):
+        data.find_pairs(tmp_path)
+
+
+@pytest.mark.parametrize(
     "images, masks",
     [(["cat"], ["dog"]), (["img_1"], ["img_2"]), (["frame_1", "frame_2"], ["frame_11", "frame_12"])],
 )
