@@ -423,10 +423,15 @@ def to_rgb(image: Image.Image | Bands, path: Path | str, background: str, full: 
 def lay_on(image: Image.Image, path: Path | str, background: str) -> Image.Image:
     """Return an RGBA image on a background, and note where its opacity cannot be meant as that.
 
-    What is transparent everywhere has colours all the same. On the black of masks, a black mask with an
-    opacity that differs keeps its values there.
+    What is transparent everywhere has colours all the same, and what is neither opaque nor transparent over
+    more than half of an image is another band, such as near-infrared. On the black of masks, a black mask
+    with an opacity that differs keeps its values there.
     """
     colours, opacity = np.asarray(image)[:, :, :3], image.getchannel("A")
+    pixels = opacity.histogram()
+    if background == "white" and 2 * (pixels[0] + pixels[255]) < sum(pixels) and np.count_nonzero(pixels) > 16:
+        note(path, "has a band for opacity that can be none, as most of it is neither 0 nor full: it is left out")
+        return image.convert("RGB")
     least, most = np.asarray(opacity).min(), np.asarray(opacity).max()
     if most == 0 and (colours != colours[0, 0]).any():
         note(path, "is transparent everywhere: its opacity is ignored")
@@ -547,13 +552,15 @@ def to_bytes(values: np.ndarray, path: Path | str, known: np.ndarray | bool = Tr
 
     Where they are not `known`, they become 0. Raises BadInput for what lies beyond.
     """
-    full = 1 if values.dtype.kind == "f" else 255 if values.itemsize == 1 else full
+    floats = values.dtype.kind == "f"
+    full = 1 if floats else 255 if values.itemsize == 1 else full
     with np.errstate(invalid="ignore"):                 # of what is no number; the check that follows finds it
         values = values.astype(np.float64)
         chosen = values if np.all(known) or not np.any(known) else values[known]
     if not (chosen.min() >= 0 and chosen.max() <= full):
         whose = ", the full scale of what the network learned from" if full in SCALES[1:-1] else ""
-        raise BadInput(f"{path} holds values from {chosen.min():g} to {chosen.max():g}; expected 0 to {full}{whose}")
+        raise BadInput(f"{path} holds values from {chosen.min():g} to {chosen.max():g}; expected 0 to {full}{whose}" +
+                       ", or whole numbers of 8 or 16 bits" * floats)
     if chosen is not values:
         note(path, "what it marks as no data is read as black")
         values[~known] = 0
@@ -991,8 +998,10 @@ def to_indices(mask: np.ndarray, classes: list[dict], path: Path | str, ignore: 
     found[number == NO_DATA] = IGNORE + 1
     if not found.all():
         y, x = np.argwhere(found == 0)[0]
-        raise BadInput(f"{path} holds {mask[y, x].tolist()} at x={x}, y={y}; "
-                       f"expected one of {', '.join(str(value) for value in known)}")
+        value = mask[y, x].tolist()
+        exchanged = mask.ndim == 3 and value[::-1] in known
+        raise BadInput(f"{path} holds {value} at x={x}, y={y}" + ", red and blue exchanged, most likely" * exchanged +
+                       f"; expected one of {', '.join(str(value) for value in known)}")
     return (found - 1).astype(np.uint8)
 
 

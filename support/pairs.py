@@ -26,8 +26,8 @@ def count_pairs(images: Iterable[str], masks: Iterable[str], image_suffix: str, 
 def find_affixes(images: list[str], masks: list[str]) -> tuple[str, str, str] | None:
     """Return (end of the images' names, beginning and end of the masks' names) that make most of them pairs, or None.
 
-    Either the name of an image stands in that of its mask, or both begin alike and end in words after a
-    mark, as 1_sat and 1_seg do.
+    Either the name of an image stands in that of its mask, or begins with it, as 1_0000 does with 1; or both
+    begin alike and end in words after a mark, as 1_sat and 1_seg do.
     """
     images_last = {image.rpartition("/")[2] for image in images}
     choices: set[tuple[str, str, str]] = set()
@@ -35,6 +35,7 @@ def find_affixes(images: list[str], masks: list[str]) -> tuple[str, str, str] | 
         mask = masks[number].rpartition("/")[2]
         for image in sorted((image for image in images_last if image in mask), key=len)[-3:]:
             choices |= {("", before, behind) for before, behind in [mask.split(image, 1), mask.rsplit(image, 1)]}
+        choices |= {(image[len(mask):], "", "") for image in sorted(images_last) if image.startswith(mask)}
         for image in sorted(images_last, key=lambda image: len(os.path.commonprefix([image, mask])))[-3:]:
             shared = os.path.commonprefix([image, mask])
             cut = max(shared.rfind(mark) for mark in "_-. ")

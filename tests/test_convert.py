@@ -160,6 +160,7 @@ def test_pairs_that_do_not_fit(tmp_path):
         ("{}_sat", "{}_seg"),
         ("x/{}", "x/{}-gt"),
         ("bonn_{}_leftImg8bit", "bonn_{}_gtFine_labelIds"),
+        ("case_{}_0000", "case_{}"),
     ],
 )
 def test_where_no_name_fits_the_line_is_told_that_makes_pairs(tmp_path, image, mask):

@@ -682,6 +682,29 @@ def test_what_is_transparent_everywhere_keeps_its_colours(tmp_path, capsys, endi
     assert f"n0.{ending} and 5 more: is transparent everywhere: its opacity is ignored" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", ["a.tif", "planar.tif", "deep.tif", "a.png"])
+def test_a_band_that_is_only_called_opacity_is_left_out(tmp_path, name):
+    """Near-infrared, as the fourth of four bands: laid on white, the image would be washed out."""
+    random, kind = np.random.default_rng(0), np.uint16 if "deep" in name else np.uint8
+    pixels = random.integers(0, 256, (20, 37, 4)).astype(np.uint8)
+    pixels[:, :, 3] = random.normal(120, 40, (20, 37)).clip(0, 255)
+    if name == "a.png":
+        Image.fromarray(pixels).save(tmp_path / name)
+    else:
+        stored = pixels.astype(kind) * (257 if kind == np.uint16 else 1)
+        stored = stored.transpose(2, 0, 1) if "planar" in name else stored
+        separate = {"planarconfig": "separate"} if "planar" in name else {}
+        tifffile.imwrite(tmp_path / name, stored, photometric="rgb", extrasamples=["unassalpha"], **separate)
+    print_notes()
+    assert np.array_equal(read_image(tmp_path / name), pixels[:, :, :3])
+    assert [remark[:46] for remark in FOUND] == ["has a band for opacity that can be none, as mo"]
+    FOUND.clear()
+    pixels[:12, :, 3] = 255  # soft shadows around something: that is opacity
+    Image.fromarray(pixels).save(tmp_path / "soft.png")
+    expected = Image.alpha_composite(Image.new("RGBA", (37, 20), "white"), Image.fromarray(pixels)).convert("RGB")
+    assert np.array_equal(read_image(tmp_path / "soft.png"), np.asarray(expected)) and not FOUND
+
+
 def test_a_mask_in_the_opacity_of_black_is_read(tmp_path, capsys):
     for number in range(3):
         write_pair(tmp_path, f"n{number}", number, values=(0, 255, 255, 0))
@@ -940,6 +963,19 @@ def test_values_as_good_as_equal_are_pointed_out(tmp_path, capsys, values, told)
     assert ("one class in two values, most likely: " + told in out) if told else "most likely" not in out
     rarest = list(values[2]) if isinstance(values[2], tuple) else values[2]
     assert (f"list what is rarer, {rarest}, under ignore in classes.json" in out) == bool(told)
+
+
+def test_colours_with_red_and_blue_exchanged_are_told_so(tmp_path):
+    mask = np.zeros((20, 37, 3), np.uint8)
+    mask[3, 4] = 142, 0, 0
+    classes = [{"name": str(value), "value": value} for value in ([0, 0, 0], [0, 0, 142])]
+    with pytest.raises(
+        BadInput, match=r"holds \[142, 0, 0\] at x=4, y=3, red and blue exchanged, most likely; expected"
+    ):
+        to_indices(mask, classes, "a.png")
+    mask[3, 4] = 141, 0, 0
+    with pytest.raises(BadInput, match=r"holds \[141, 0, 0\] at x=4, y=3; expected"):
+        to_indices(mask, classes, "a.png")
 
 
 def test_usual_masks_get_no_hints(tmp_path, capsys):
