@@ -318,6 +318,7 @@ def test_cvat(tmp_path):
         "short.jpg": '<mask label="cat" rle="9, 9" left="50" top="20" width="7" height="9"/>',
         "beyond.jpg": f'<mask label="cat" rle="{runs}" left="-1" top="20" width="7" height="9"/>',
         "nan.jpg": '<polygon label="dog" points="1,1;nan,9;4,3"/>',
+        "two.jpg": '<polygon label="dog" points="1,1;9,9"/>',
         "far.jpg": '<ellipse label="dog" cx="1e30" cy="0" rx="1e30" ry="1"/>',
         "nameless.jpg": f'<polygon points="{as_points(SQUARE)}"/>',
     }
@@ -342,6 +343,7 @@ def test_cvat(tmp_path):
         "1 images without any shape are background all over",
         "1 images with a shape without an area, a polyline: line.jpg",
         "1 images with a shape without an area, a points: point.jpg",
+        "1 images with a polygon of less than three corners: two.jpg",
         "1 images with an ellipse far outside of the image: far.jpg",
         "4 images with a damaged shape: short.jpg, beyond.jpg, nan.jpg, nameless.jpg",
     ]:
@@ -446,7 +448,13 @@ def as_yolo(polygon, number):
     "image, label", [("images/{}/{}.jpg", "labels/{}/{}.txt"), ("{}/images/{}.jpg", "{}/labels/{}.txt")]
 )
 @pytest.mark.parametrize(
-    "names", ["names: ['cat', \"dog\"]", "names:\n  0: cat  # purrs\n  1: dog\n", "nc: 2\nnames:\n- cat\n- dog\n"]
+    "names",
+    [
+        "names: ['cat', \"dog\"]",
+        "names:\n  0: cat  # purrs\n  1: dog\n",
+        "nc: 2\nnames:\n- cat\n- dog\n",
+        "names: {0: cat, 1: 'dog'}",
+    ],
 )
 def test_yolo(tmp_path, image, label, names):
     lines = {

@@ -114,6 +114,8 @@ def part_of(name):
 
 def draw_polygon(mask, polygon, value):
     """Draw a polygon [x, y, x, y, ...] into a mask (H, W), as pycocotools does. Raises CannotDraw."""
+    if len(polygon) < 6:         # four numbers it would take for a box
+        raise CannotDraw("images with a polygon of less than three corners")
     try:
         mask[coco.draw([polygon], *mask.shape)] = value
     except (ValueError, TypeError) as error:
@@ -503,11 +505,13 @@ def read_yolo_names(path):
     unquote = lambda text: text.strip().strip("'\"")
     lines = "\n".join(re.sub(r"(^|\s)#.*", "", line) for line in read_lines(path)) if path.is_file() else ""
     row = re.search(r"^names:\s*\[(.*?)\]", lines, re.MULTILINE | re.DOTALL)
+    table = re.search(r"^names:\s*\{(.*?)\}", lines, re.MULTILINE | re.DOTALL)
     listed = re.search(r"^names:\s*((?:\n(?:-|\d+:).*)+)", lines, re.MULTILINE)
     if row:
         return [unquote(name) for name in row.group(1).split(",") if name.strip()]
-    if listed:
-        entries = listed.group(1).strip().splitlines()
+    if listed or table:
+        entries = listed.group(1).strip().splitlines() if listed else \
+            [entry.strip() for entry in table.group(1).split(",") if entry.strip()]
         numbers = [entry.partition(":")[0] for entry in entries]
         if all(entry.startswith("-") for entry in entries):
             return [unquote(entry[1:]) for entry in entries]
