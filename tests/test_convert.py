@@ -568,6 +568,38 @@ def test_masks_become_geojson_whose_rings_hold_the_centres_of_their_pixels(masks
         assert (found == mask).all() and times.max() == 1
 
 
+@pytest.mark.parametrize("kind", ["area", "point", "degrees", "turned", "nowhere"])
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of rasterio
+def test_geojson_of_a_geotiff_lies_where_that_lies(tmp_path, kind):
+    """So that QGIS shows it there: rasterio burns it into the very same mask."""
+    rasterio = pytest.importorskip("rasterio")
+    from rasterio.features import rasterize
+
+    mask = (np.random.default_rng(0).integers(0, 2, (HEIGHT // 4, WIDTH // 4)).repeat(4, 0).repeat(4, 1) * 255).astype(
+        "u1"
+    )
+    place = rasterio.Affine(10, 0, 500_000, 0, -10, 5_600_000)
+    if kind == "degrees":
+        place = rasterio.Affine(0.001, 0, 9.5, 0, -0.002, 50.5)
+    elif kind == "turned":
+        place = place * rasterio.Affine.rotation(20)
+    profile = {"driver": "GTiff", "height": HEIGHT, "width": WIDTH, "count": 1, "dtype": "uint8"}
+    if kind != "nowhere":
+        profile |= {"transform": place, "crs": "EPSG:4326" if kind == "degrees" else "EPSG:32632"}
+    (tmp_path / "masks").mkdir()
+    with rasterio.open(tmp_path / "masks" / "a.tif", "w", **profile) as file:
+        file.update_tags(AREA_OR_POINT="Point" if kind == "point" else "Area")
+        file.write(mask, 1)
+    done = convert(tmp_path, "to-geojson", "masks", "--out", "out")
+    assert done.returncode == 0, done.stderr
+    table = json.loads((tmp_path / "out" / "a.geojson").read_text())
+    name = table.get("crs", {}).get("properties", {}).get("name")
+    assert name == (None if kind in ("degrees", "nowhere") else "urn:ogc:def:crs:EPSG::32632")
+    shapes = [(feature["geometry"], 255) for feature in table["features"]]
+    transform = {} if kind == "nowhere" else {"transform": place}
+    assert np.array_equal(rasterize(shapes, (HEIGHT, WIDTH), **transform), mask)
+
+
 def test_outlines_with_fewer_corners_say_what_that_costs(tmp_path):
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     mask = 255 * ((np.hypot(y - 30, x - 30) < 20) & (np.hypot(y - 30, x - 30) > 8) | (np.hypot(y - 30, x - 65) < 9))

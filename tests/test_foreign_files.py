@@ -245,7 +245,9 @@ def test_pillow_and_tifffile_agree_with_us(tmp_path, mode, compression):
         kind = {"I;16": np.uint16, "I": np.int32, "F": np.float32}[mode]
         picture = Image.fromarray(random.integers(0, 2 if mode == "F" else 60000, (20, 37)).astype(kind))
     else:
-        picture = Image.fromarray(random.integers(0, 256, (20, 37, 4), np.uint8)).convert(mode)
+        pixels = random.integers(0, 256, (20, 37, 4), np.uint8)
+        pixels[:, :, 3] = random.choice([0, 120, 255], (20, 37), p=[0.3, 0.2, 0.5])  # opacity
+        picture = Image.fromarray(pixels).convert(mode)
     predicts = mode != "1" and compression in ("tiff_lzw", "tiff_adobe_deflate", "tiff_deflate")
     for predictor in (1, 2) if predicts else (1,):
         picture.save(path, compression=compression, tiffinfo={317: predictor} if predictor > 1 else {})

@@ -44,7 +44,7 @@ def convert_arguments(argv=None, description=None):
     add("--classes", metavar="FILE", help="the class table (classes.json in MASK_DIR or beside it, if there)")
     add("--tolerance", type=number(float, 0, 100), default=0, metavar="PIXELS",
         help="how far outlines may lie from the pixels' edges, to have fewer corners to correct (0: exact)")
-    add = begin("to-geojson", "masks as outlines in GeoJSON, in pixels, as QuPath opens them")
+    add = begin("to-geojson", "masks as outlines in GeoJSON: in pixels, for QuPath, or of GeoTIFF on the map, for QGIS")
     add("masks", metavar="MASK_DIR", help="masks, such as those of infer.py")
     add("--out", required=True, metavar="DIR", help="a folder: NAME.geojson for each mask")
     add("--classes", metavar="FILE", help="the class table (classes.json in MASK_DIR or beside it, if there)")

@@ -9,7 +9,8 @@ from tqdm import tqdm
 from evaluate import decide_classes, read_as
 from support import coco
 from support.files import BadInput, check_writable, keep_apart, one_writer, write_json
-from support.images import IGNORE, class_colours, image_size, images_by_name, print_left_out, same_size
+from support.images import IGNORE, class_colours, decoding, image_size, images_by_name, print_left_out, same_size
+from support.tiff import MAGIC, ORIENTATION, first_page, tag
 
 STRAIGHT = 1e-6                  # pixels: only the corners stay of a straight line
 
@@ -124,8 +125,35 @@ def to_coco(args):
 # GeoJSON
 
 
+def place_on_earth(path):
+    """Return (matrix (2, 3) from pixels (x, y, 1) to a map, GeoJSON's entry for that map) of a GeoTIFF, else None.
+
+    GeoJSON means WGS 84 unless an entry says otherwise, which QGIS and GDAL read.
+    """
+    with open(path, "rb") as file:
+        if file.read(4) not in MAGIC:
+            return None
+    with decoding(path), first_page(path) as page:
+        scale, tie, matrix, keys = (tag(page, number, ()) for number in (33550, 33922, 34264, 34735))
+        upright = tag(page, ORIENTATION, 1) == 1
+    keys = {key: value for key, place, _, value in zip(*[iter(keys[4:])] * 4) if place == 0}     # four numbers a key
+    if not upright or len(matrix) != 16 and (len(scale) < 2 or len(tie) != 6):
+        return None
+    if len(matrix) != 16:        # a pixel (tie[0], tie[1]) lies at (tie[3], tie[4]), and y points up on a map
+        matrix = [scale[0], 0, 0, tie[3] - tie[0] * scale[0], 0, -scale[1], 0, tie[4] + tie[1] * scale[1]]
+    matrix = np.array(matrix[:8]).reshape(2, 4)[:, [0, 1, 3]]
+    if keys.get(1025) == 2:      # whole numbers stand for the centres of pixels there
+        matrix[:, 2] -= matrix[:, :2].sum(axis=1) / 2
+    code = keys.get(3072) or keys.get(2048)      # of a projection, else of longitude and latitude
+    known = {"crs": {"type": "name", "properties": {"name": f"urn:ogc:def:crs:EPSG::{code}"}}}
+    return matrix, {} if code == 4326 else known if code and code != 32767 else {"crs": None}
+
+
 def to_geojson(args):
-    """Write each of the masks that `args` name as a GeoJSON file, in pixels from the upper left corner."""
+    """Write each of the masks that `args` name as a GeoJSON file.
+
+    Its numbers are those of the map where the mask is a GeoTIFF, else pixels from the upper left corner.
+    """
     if args.tolerance:
         coco.need_pycocotools()
     keep_apart(args.out, args.masks)
@@ -134,12 +162,15 @@ def to_geojson(args):
     with one_writer(out):
         for name, path in tqdm(masks.items(), unit="mask", disable=None):
             target = check_writable(out / f"{name}.geojson", path)
-            features = []
+            features, place = [], place_on_earth(path)
             for category, *region in regions(read(path), classes):
                 outline = rings(*region, args.tolerance)
                 shared += overlap(one_ring(*outline), *region) if args.tolerance else 0
+                if place:
+                    outline = [(np.array(ring) @ place[0][:, :2].T + place[0][:, 2]).tolist() for ring in outline]
                 kind = {"name": classes[category]["name"], "color": colours[category]}           # as QuPath has it
                 features.append({"type": "Feature", "properties": {"objectType": "annotation", "classification": kind},
                                  "geometry": {"type": "Polygon", "coordinates": outline}})
-            write_json(target, {"type": "FeatureCollection", "features": features}, indent=None)
+            write_json(target, {"type": "FeatureCollection", **(place[1] if place else {}), "features": features},
+                       indent=None)
     print(f"{len(masks)} files in {out}" + told(args.tolerance, shared))
