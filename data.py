@@ -488,7 +488,3 @@ def training_batches(dataset: Dataset, sampling: Sampling, steps: int, epochs: r
         if isinstance(group, BadInput):
             raise group
         yield from group
-
-
-if __name__ == "__main__":
-    raise SystemExit("python data.py has moved: python -m tools.show patches")

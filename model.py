@@ -339,7 +339,3 @@ def start_from(path: Path | str, network: nn.Module, classes: list[dict]) -> dic
                 own[tensor][index] = given[tensor][former.index(name)]
     return {"file": str(path), "classes": [name for name in names if name in former],
             "new_classes": [name for name in names if name not in former]}
-
-
-if __name__ == "__main__":
-    raise SystemExit("python model.py has moved: python -m tools.show network")

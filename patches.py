@@ -427,7 +427,3 @@ def noise(seed: int, epoch: int, step: int, slots: Sequence[int], size: int, str
         for channel, plane in enumerate(coarse):
             field[:, :, channel] = plane if grain == 1 else resize(plane, (size, size))
     return fields
-
-
-if __name__ == "__main__":
-    raise SystemExit("python patches.py has moved: python -m tools.show windows")

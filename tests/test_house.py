@@ -1,4 +1,4 @@
-"""The layout: what may import what, how long and how deep a function may be, where renamed commands have gone."""
+"""The layout: what may import what, how long and how deep a function may be."""
 
 import ast
 import graphlib
@@ -8,9 +8,8 @@ import sys
 import time
 
 import pytest
-from conftest import ROOT, command, fails_in_one_line
+from conftest import ROOT, command
 
-SIGNPOSTS = {"crossvalidate", "export", "ood", "report", "speed"}  # one line each, which names the new command
 RUN = {"train", "predict", "infer", "evaluate"}
 READ = {"data", "patches", "model", "losses", "metrics", "segmenter"}
 LONGEST, DEEPEST = 50, 3  # of a function at the top level: lines, and blocks in each other
@@ -56,7 +55,7 @@ def depth(node, level=0):
 
 def test_the_top_level_holds_what_one_runs_and_reads_and_nothing_else():
     top = {name for name in MODULES if "." not in name} - {"support", "tools"}
-    assert top - SIGNPOSTS == RUN | READ
+    assert top == RUN | READ
 
 
 @pytest.mark.parametrize("name", sorted(RUN | READ))
@@ -125,20 +124,6 @@ BY_ARGPARSE = {"support.arguments": ["__init__", "__call__", "__init__", "__call
 @pytest.mark.parametrize("name", sorted(name for name in MODULES if name in RUN | READ or name.startswith("support.")))
 def test_every_function_says_the_types_of_what_it_takes_and_returns(name):
     assert list(without_annotation(MODULES[name])) == BY_ARGPARSE.get(name, [])
-
-
-@pytest.mark.parametrize("name", sorted(SIGNPOSTS))
-def test_a_renamed_command_names_the_new_one(name, tmp_path):
-    process = command(f"{name}.py", "some", "--arguments", cwd=tmp_path)
-    fails_in_one_line(process, f"{name}.py", "python -m tools.")
-    module = re.search(r"python -m ([\w.]+)", process.stderr).group(1)
-    assert module in MODULES
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["data", "patches", "model"])
-def test_a_library_module_says_where_its_picture_is(name, tmp_path):
-    fails_in_one_line(command(f"{name}.py", cwd=tmp_path), f"python {name}.py has moved: python -m tools.show")
 
 
 SCRIPTS = [[f"{name}.py"] for name in sorted(RUN)]

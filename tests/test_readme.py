@@ -159,8 +159,8 @@ def parses(script, words, whole=False):
     parser = parser_of(script)
     words = [word for word in words if word != "..." and not word.startswith("@runs/")]
     if parser is None:
-        moved = "has moved" in read(script) or "__main__" not in read(script)
-        return f"{script} is no script" if moved else f"{script} takes no arguments" if words else None
+        is_none = "__main__" not in read(script)
+        return f"{script} is no script" if is_none else f"{script} takes no arguments" if words else None
     if not whole:
         words = with_values(parser, words)
     options = parser._option_string_actions

@@ -1,1 +1,0 @@
-raise SystemExit("export.py has moved; the same arguments now go to: python -m tools.export")
