@@ -3,6 +3,7 @@ from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
+from scipy.spatial import KDTree
 from skimage.measure import approximate_polygon, find_contours, label, regionprops
 from tqdm import tqdm
 
@@ -11,8 +12,6 @@ from support import coco
 from support.files import BadInput, check_writable, keep_apart, one_writer, write_json
 from support.images import IGNORE, class_colours, decoding, image_size, images_by_name, print_left_out, same_size
 from support.tiff import MAGIC, ORIENTATION, first_page, tag
-
-STRAIGHT = 1e-6                  # pixels: only the corners stay of a straight line
 
 
 def regions(indices, classes):
@@ -47,23 +46,32 @@ def rings(top, left, part, tolerance):
     `tolerance` in pixels they have fewer corners, and pixels up to so far from them may change sides.
     """
     padded = np.pad(part, 1).astype(float)
-    found = [contour[:, ::-1] - 0.5 + (left, top) for contour in find_contours(padded, 0.5)]
+    found = [corners(contour[:, ::-1] - 0.5 + (left, top)) for contour in find_contours(padded, 0.5)]
     extent = lambda ring: np.prod(np.ptp(ring, axis=0))
-    fewer = lambda ring: approximate_polygon(ring, max(tolerance, STRAIGHT))
-    exact = lambda ring: approximate_polygon(ring, STRAIGHT)
-    return [fewer(ring).tolist() if len(fewer(ring)) > 3 else exact(ring).tolist()       # a ring has three corners
+    fewer = lambda ring: approximate_polygon(ring, tolerance) if tolerance else ring
+    return [(ring if len(fewer(ring)) < 4 else fewer(ring)).tolist()          # less than three corners are no ring
             for ring in sorted(found, key=extent, reverse=True)]
+
+
+def corners(ring):
+    """Return a closed ring (points, 2), without those points of straight lines that are no ends."""
+    steps = np.diff(np.concatenate([ring[-2:-1], ring]), axis=0)             # to each point
+    turns = steps[:-1, 0] * steps[1:, 1] != steps[:-1, 1] * steps[1:, 0]     # at each point; the last is the first
+    return np.concatenate([ring[:-1][turns], ring[:-1][turns][:1]])
 
 
 def one_ring(outer, *holes):
     """Return rings as a single one, as COCO knows no holes: it goes to each hole, around it, and the same way back."""
-    ring = np.array(outer)
-    for hole in map(np.array, holes):
-        distance = np.abs(ring[:, None] - hole[None]).sum(axis=2)             # (corners, corners of the hole)
-        here, there = np.unravel_index(distance.argmin(), distance.shape)
-        around = np.concatenate([hole[there:-1], hole[:there + 1]])
-        ring = np.concatenate([ring[:here + 1], around, ring[here:]])
-    return ring[:-1]             # it is closed without its first corner again
+    outer, ways, pieces, start = np.array(outer), [], [], 0
+    corner = KDTree(outer[:-1])
+    for number, hole in enumerate(map(np.array, holes)):
+        distance, nearest = corner.query(hole)
+        there = distance.argmin()
+        ways.append((nearest[there], number, np.concatenate([hole[there:-1], hole[:there + 1]])))
+    for here, _, around in sorted(ways):
+        pieces += [outer[start:here + 1], around]
+        start = here
+    return np.concatenate([*pieces, outer[start:-1]])                # closed without its first corner again
 
 
 def overlap(ring, top, left, part):
