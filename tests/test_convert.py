@@ -422,13 +422,17 @@ def test_voc_with_the_names_that_labelme_writes(tmp_path):
     fails_in_one_line(convert(tmp_path, "voc", "voc", "--names", "names", "--out", "x"), "none of the 3", "holds 2 at")
 
 
-@pytest.mark.parametrize("coloured", [True, False])
-def test_voc_as_cvat_exports_it(tmp_path, coloured):
-    """The colours decide, whatever a palette's order."""
+@pytest.mark.parametrize("coloured, apart", [(True, False), (False, False), (True, True)])
+def test_voc_as_cvat_exports_it(tmp_path, coloured, apart):
+    """The colours decide, whatever a palette's order; the images may lie elsewhere."""
     masks = voc(tmp_path / "voc", coloured)
+    if apart:
+        (tmp_path / "voc" / "JPEGImages").rename(tmp_path / "photos")
+        done = convert(tmp_path, "voc", "voc", "--out", "data")
+        fails_in_one_line(done, "JPEGImages is no folder", "or the folder of the images after --images")
     labelmap = "# label:color_rgb:parts:actions\nbackground:0,0,0::\ncow:0,128,0::\nsheep:128,0,0::\n"
     (tmp_path / "voc" / "labelmap.txt").write_text(labelmap)
-    converted(tmp_path, "voc", "voc")
+    converted(tmp_path, "voc", "voc", *(["--images", "photos"] if apart else []))
     assert names_of(tmp_path) == ["background", "cow", "sheep"]
     value_of = np.arange(256)
     value_of[[1, 2]] = 2, 1

@@ -29,6 +29,7 @@ def convert_arguments(argv=None, description=None):
     add("--images", metavar="DIR", help="the folder that its file names are in (that of FILE, or images/ beside it)")
     add = begin("voc", "Pascal VOC's folders, also as CVAT and labelme write them")
     add("folder", metavar="DIR", help="what holds JPEGImages/ and SegmentationClass/")
+    add("--images", metavar="DIR", help="the images, as CVAT leaves them out (JPEGImages/ in DIR)")
     add("--names", metavar="FILE", help="the classes, a name a line from value 0 on (labelmap.txt, class_names.txt)")
     add = begin("yolo", "YOLO's outlines: images/ and labels/ with a file of text for each image")
     add("folder", metavar="DIR", help="what holds images/ and labels/, or train/images/, train/labels/ and so on")

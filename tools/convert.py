@@ -379,10 +379,12 @@ def finite(text):
 def find_voc(args):
     """Return the Found of a folder like Pascal VOC's: JPEGImages/, SegmentationClass/ and perhaps lists."""
     folder = Path(args.folder)
-    for part in ("JPEGImages", "SegmentationClass"):
-        if not (folder / part).is_dir():
-            raise BadInput(f"{folder / part} is no folder; expected JPEGImages/ and SegmentationClass/ in {folder}")
-    images, masks = images_by_name(folder / "JPEGImages"), images_by_name(folder / "SegmentationClass")
+    photos = Path(args.images) if args.images else folder / "JPEGImages"
+    for part in (photos, folder / "SegmentationClass"):
+        if not part.is_dir():
+            raise BadInput(f"{part} is no folder; expected SegmentationClass/ in {folder}, and JPEGImages/, or the "
+                           "folder of the images after --images")
+    images, masks = images_by_name(photos), images_by_name(folder / "SegmentationClass")
     names, colours = read_voc_names(folder, args.names, masks.values())
     parts = read_parts(folder / "ImageSets" / "Segmentation")
     draw = lambda path: functools.partial(read_voc_mask, path, names, colours)
