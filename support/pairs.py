@@ -1,13 +1,14 @@
 """Names of images and of their masks that differ in what stands before and behind them, or in their folders."""
 import os
+import re
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
 from support.images import READABLE, evenly_spaced
 
-MASK_WORDS = "mask", "label", "annot", "ann_", "gt", "groundtruth", "truth", "seg", "manual"    # in names of masks
-MOST_FOLDERS = 50                # that are looked into
+MASK_WORDS = re.compile("mask|label|annot|truth|segm|manual|(^|[^a-z])(ann|gt|seg)([^a-z]|$)")       # in names of masks
+MOST_FOLDERS, DEEPEST = 50, 3    # folders that are looked into, and how deep they may lie
 
 
 def bare_name(name: str, prefix: str = "", suffix: str = "") -> str | None:
@@ -61,12 +62,14 @@ def find_folders(folder: Path | str) -> str | None:
     """
     found = []                   # (folder, names of images, names of masks)
     for place, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        names = sorted(os.path.splitext(name)[0] for name in files if name.lower().endswith(READABLE))
-        of_masks = says_mask(os.path.relpath(place, folder))
-        here = [name for name in names if of_masks or says_mask(name)]
-        if names and len(found) < MOST_FOLDERS:
-            found.append((Path(place), [name for name in names if name not in here], here))
+        below = Path(place).relative_to(folder)
+        deeper = len(below.parts) < DEEPEST
+        folders[:] = sorted(name for name in folders if deeper and not name.startswith((".", "__MACOSX", "@eaDir")))
+        names = {False: [], True: []}                   # whether of masks → names
+        for name in sorted(os.path.splitext(name)[0] for name in files if name.lower().endswith(READABLE)):
+            names[says_mask(f"{below.as_posix()}/{name}")].append(name)
+        if any(names.values()) and len(found) < MOST_FOLDERS:
+            found.append((Path(place), names[False], names[True]))
     pairs = []                   # (images, masks, affixes)
     for masks, _, mask_names in found:
         choices = [(count_pairs(names, mask_names, *affixes), nearness(images, masks), images, affixes)
@@ -81,7 +84,7 @@ def find_folders(folder: Path | str) -> str | None:
 
 def says_mask(name: str) -> bool:
     """Return whether a name has a word for masks in it."""
-    return any(word in name.lower() for word in MASK_WORDS)
+    return bool(MASK_WORDS.search(name.lower()))
 
 
 def nearness(one: Path, other: Path) -> tuple[int, int]:

@@ -77,7 +77,7 @@ class Item(NamedTuple):
     image: Path
     source: Path                 # the file that the mask is made of
     draw: Callable | None = None             # (height, width) → mask uint8 (H, W); None: the source is the mask
-    part: str | None = None      # "train", "val" or "test", where the annotations tell
+    part: str | None = None      # "train", "val" or "test", where the annotations tell; else see part_of
 
 
 class Found(NamedTuple):
@@ -153,7 +153,7 @@ def find_pairs(args):
     taken = set(masks.values())              # both may lie in one folder
     images = {name: path for name, path in named_by(args.images, args.images, "", args.image_suffix).items()
               if path not in taken}
-    items = [Item(name, path, masks[name], part=part_of(name)) for name, path in images.items() if name in masks]
+    items = [Item(name, path, masks[name]) for name, path in images.items() if name in masks]
     if not items:
         raise BadInput(f"{args.images[0]} and {args.masks[0]} hold no pair; expected images NAME{args.image_suffix} "
                        f"and masks {args.prefix}NAME{args.suffix}, found {first_of(args.images[0])} and "
@@ -490,7 +490,7 @@ def find_yolo(args):
         labels = folder.joinpath(*parts[:place], "labels", *parts[place + 1:]).with_suffix(".txt")
         name = Path(*parts[:place], *parts[place + 1:]).with_suffix("").as_posix()
         if labels.is_file():
-            items.append(Item(name, image, labels, functools.partial(draw_yolo, labels, len(names)), part_of(name)))
+            items.append(Item(name, image, labels, functools.partial(draw_yolo, labels, len(names))))
         else:
             problems.append(("images without a file of labels", labels))
     if not items:
@@ -685,8 +685,9 @@ def write_all(out, found, table):
         raise BadInput(f"none of the {len(found.items)} images can be used; {which} is one of the {kind}")
     if table and not keeps_changes(out / "classes.json"):
         write_json(out / "classes.json", table)
-    lists = {part: [item.name for item in kept if item.part == part] for part in VOC_SPLITS}
-    if not lists["train"] and not any(item.part is None for item in kept):
+    parts = [item.part or part_of(item.name) for item in kept]
+    lists = {part: [item.name for item, other in zip(kept, parts) if other == part] for part in VOC_SPLITS}
+    if not lists["train"] and None not in parts:
         lists = {}               # nothing would be left to train on
     for part, names in lists.items():
         if names and not keeps_changes(out / f"{part}.txt"):

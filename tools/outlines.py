@@ -3,6 +3,7 @@ from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
+import tifffile
 from scipy.spatial import KDTree
 from skimage.measure import approximate_polygon, find_contours, label, regionprops
 from tqdm import tqdm
@@ -11,7 +12,7 @@ from evaluate import decide_classes, read_as
 from support import coco
 from support.files import BadInput, check_writable, keep_apart, one_writer, write_json
 from support.images import IGNORE, class_colours, decoding, image_size, images_by_name, print_left_out, same_size
-from support.tiff import MAGIC, ORIENTATION, first_page, tag
+from support.tiff import MAGIC, ORIENTATION, tag
 
 
 def regions(indices, classes):
@@ -84,9 +85,10 @@ def overlap(ring, top, left, part):
 
 
 def told(tolerance, shared):
-    """Return what to print of a sum of overlaps: without a tolerance, outlines are exact."""
-    return f"; with a tolerance of {tolerance:g} pixels, their IoU with the masks is {shared[0] / shared[1]:.4f}" * \
-        bool(tolerance and shared[1])
+    """Return what to print of a sum of overlaps, which there is where outlines are not exact."""
+    if not shared[1]:
+        return ""
+    return f"; with a tolerance of {tolerance:g} pixels, their IoU with the masks is {shared[0] / shared[1]:.4f}"
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -141,15 +143,15 @@ def place_on_earth(path):
     with open(path, "rb") as file:
         if file.read(4) not in MAGIC:
             return None
-    with decoding(path), first_page(path) as page:
+    with decoding(path), tifffile.TiffFile(path) as file:
+        page = file.pages[0]
         scale, tie, matrix, keys = (tag(page, number, ()) for number in (33550, 33922, 34264, 34735))
-        upright = tag(page, ORIENTATION, 1) == 1
-    keys = {key: value for key, place, _, value in zip(*[iter(keys[4:])] * 4) if place == 0}     # four numbers a key
-    if not upright or len(matrix) != 16 and (len(scale) < 2 or len(tie) != 6):
-        return None
-    if len(matrix) != 16:        # a pixel (tie[0], tie[1]) lies at (tie[3], tie[4]), and y points up on a map
-        matrix = [scale[0], 0, 0, tie[3] - tie[0] * scale[0], 0, -scale[1], 0, tie[4] + tie[1] * scale[1]]
-    matrix = np.array(matrix[:8]).reshape(2, 4)[:, [0, 1, 3]]
+        if tag(page, ORIENTATION, 1) != 1 or len(matrix) != 16 and (len(scale) < 2 or len(tie) != 6):
+            return None
+        if len(matrix) != 16:    # a pixel (tie[0], tie[1]) lies at (tie[3], tie[4]), and y points up on a map
+            matrix = [scale[0], 0, 0, tie[3] - tie[0] * scale[0], 0, -scale[1], 0, tie[4] + tie[1] * scale[1]]
+        matrix = np.array(matrix[:8], float).reshape(2, 4)[:, [0, 1, 3]]
+        keys = {key: value for key, kind, _, value in zip(*[iter(keys[4:])] * 4) if kind == 0}    # four numbers a key
     if keys.get(1025) == 2:      # whole numbers stand for the centres of pixels there
         matrix[:, 2] -= matrix[:, :2].sum(axis=1) / 2
     code = keys.get(3072) or keys.get(2048)      # of a projection, else of longitude and latitude
