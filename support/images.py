@@ -862,7 +862,8 @@ def count_values(masks: Iterable[tuple[MaskValues, Path | str]], coloured: bool 
             why = ", as its compression changes them" if found.lossy else ""
             raise BadInput(f"{path} holds {found.distinct} different values{why}; expected one for each class, at most "
                            f"{most}; if it is antialiased or a JPEG, --threshold 128 makes two of them, if it has so "
-                           "many classes, list them in a classes.json")
+                           "many classes, list them in a classes.json; if it numbers objects, give those of a class "
+                           "one value")
         least, highest = min(found.counts), max(found.counts)
         if least < 0 or not found.coloured and highest > 65535:
             raise BadInput(f"{path} holds values from {least} to {highest}; expected 0 to 65535")

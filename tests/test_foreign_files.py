@@ -405,10 +405,11 @@ def test_masks_that_are_no_classes_are_refused(tmp_path):
         (np.full((4, 4), -(2**40)), "expected 0 to 65535"),
         (np.random.default_rng(0).random((4, 4, 3)), "colours of float64"),
         (np.full((4, 4), 1j), "complex128"),
+        (np.arange(400).reshape(20, 20), "400 different values"),  # of a program that numbers objects
     ]:
         tifffile.imwrite(tmp_path / "a.tif", array, photometric="rgb" if array.ndim == 3 else "minisblack")
         with pytest.raises(BadInput) as caught:
-            read_mask(tmp_path / "a.tif")
+            scan_classes([tmp_path / "a.tif"])
         assert words in str(caught.value) and "\n" not in str(caught.value)
 
 
