@@ -183,8 +183,8 @@ def add_prediction_knobs(add: Callable) -> None:
     add("--halo", type=number(int, 0, 127), metavar="PIXELS",
         help="run whole windows that see so many pixels around what they keep (off: all the network can see, exact)")
     add("--amp", choices=["auto", "on", "off"], default="off",
-        help="multiply in 16 bits; auto tries whether that is faster here, and says what it changes (off: the masks "
-             "would differ in places, see docs/BENCHMARKS.md)")
+        help="multiply in 16 bits; auto tries whether that is faster here, and says what it changes (off: up to "
+             "a pixel in 700 would get another class, see docs/BENCHMARKS.md)")
     add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="auto: a GPU if there is one")
 
 
