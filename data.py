@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from patches import Sampling, class_rows, cut_batches
 from support.files import BadInput
@@ -41,10 +40,10 @@ from support.images import (
     table_classes,
     to_indices,
 )
-from support.machine import RANK
+from support.memory import NAME, Figures
 from support.notes import print_notes
 from support.pairs import convert_line, find_affixes, find_folders
-from support.scan import PairFacts, Scan, scan_pairs
+from support.scan import PairFacts, Scan, known_figures, progress, remember_scan, scan_pairs
 
 LISTS = "train", "val", "test"   # NAME.txt beside images/ and masks/
 STATISTICS = 500                 # images that mean and standard deviation are taken from, at most
@@ -80,7 +79,11 @@ class Dataset:
         if self.decode is None:
             return self.items[number]
         image, mask = self.decode(*self.items[number])
-        return image, mask, class_rows(mask, self.cumulative_counts.shape[1] - 1)
+        rows = class_rows(mask, self.cumulative_counts.shape[1] - 1)
+        before = self.cumulative_counts[number - 1] if number else 0
+        if not np.array_equal([*rows[:, -1], mask.size], self.cumulative_counts[number] - before):
+            raise changed(self.items[number][1])
+        return image, mask, rows
 
 
 class TrainingData(NamedTuple):
@@ -259,17 +262,43 @@ class PairInfo(NamedTuple):
     item: Any                    # (image, mask, rows), where it is held in memory, else None
 
 
-def inspect_pair(pair: tuple[str, Path, Path], reading: Reading, hold: bool, image: np.ndarray | None) -> PairInfo:
-    """Return the PairInfo of a pair; to `hold` it, its `image` is read unless it is given. Raises BadInput."""
+def inspect_pairs(scan: Scan, reading: Reading) -> list[PairInfo]:
+    """Return the PairInfo of each pair in a Scan, as far as it is not remembered by reading the pair again."""
+    known = {} if scan.fits else known_figures(scan, reading)
+
+    def inspect(pair, facts):
+        figures = known.get(pair[0])
+        if figures:
+            return PairInfo(np.array(figures.counts), math.prod(facts.mask.size), bytes.fromhex(figures.digest), None)
+        return inspect_pair(pair, reading, scan.fits, scan.images.get(pair[0]), facts.mask.size)
+
+    both = list(zip(scan.pairs, scan.facts))
+    return list(progress(in_threads(lambda one: inspect(*one), both), len(both)))
+
+
+def inspect_pair(pair: tuple[str, Path, Path], reading: Reading, hold: bool, image: np.ndarray | None,
+                 size: tuple[int, int]) -> PairInfo:
+    """Return the PairInfo of a pair; to `hold` it, its `image` is read unless it is given.
+
+    Raises BadInput, also where they have no longer this size.
+    """
     _, image_path, mask_path = pair
     classes, ignore, threshold, full = reading
     mask = to_indices(read_mask(mask_path, threshold, are_coloured(classes)), classes, mask_path, ignore)
     if hold and image is None:
         image = read_image(image_path, full=full)
+    if mask.shape != size or image is not None and image.shape[:2] != size:
+        raise changed(mask_path)
     scale = b"" if full == FULL else b"%d" % full
     digest = hashlib.sha256(head_and_length(image_path) + mask.tobytes() + scale).digest()
     rows = class_rows(mask, len(classes))
     return PairInfo(rows[:, -1], mask.size, digest, (image, mask, rows) if hold else None)
+
+
+def changed(mask_path: Path | str) -> BadInput:
+    """Return the mistake that a pair is not, or no longer, what the scan of its data set has found."""
+    return BadInput(f"{mask_path} or its image has changed since they were scanned; begin the training again, without "
+                    f"{NAME}, if that is beside the data")
 
 
 def load(source: Any, threshold: int | None = None, table: Path | str | None = None, share: float = 0.2,
@@ -286,12 +315,10 @@ def load(source: Any, threshold: int | None = None, table: Path | str | None = N
     pairs = [("pair", *source)] if single else find_pairs(source)
     if not single and table is None and (Path(source) / "classes.json").exists():
         table = Path(source) / "classes.json"
-    scan = scan_pairs(pairs, threshold, memory)
+    scan = scan_pairs(pairs, threshold, memory, None if single else source)
     print_turned(scan.facts)
     reading = decide_reading(scan, table, threshold)
-    inspect = lambda pair: inspect_pair(pair, reading, scan.fits, scan.images.get(pair[0]))
-    infos = list(tqdm(in_threads(inspect, scan.pairs), total=len(scan.pairs), unit="pair", leave=False,
-                      disable=RANK > 0 or None))
+    infos = inspect_pairs(scan, reading)
     classes, ignore, held_out = reading.classes, reading.ignore, []
     if len(infos) == 1:
         _, image, mask = scan.pairs[0]
@@ -308,6 +335,8 @@ def load(source: Any, threshold: int | None = None, table: Path | str | None = N
                            "expected some of a class")
     print_classes(classes, ignore, training.cumulative_counts[-1], validation.cumulative_counts[-1])
     print_hints(classes, infos, table)
+    if not single:
+        remember_scan(scan, source, reading, [Figures(info.counts.tolist(), info.digest.hex()) for info in infos])
     digest = hashlib.sha256(training.cumulative_counts.tobytes() + validation.cumulative_counts.tobytes())
     for info in infos:
         digest.update(info.digest)

@@ -21,3 +21,9 @@ def print_notes() -> None:
             more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
             print(f"{printable(next(iter(paths)))}{more}: {remark}")
         FOUND.clear()
+
+
+def remarks_on(path: Path | str) -> list[str]:
+    """Return the remarks on a file that are not printed yet."""
+    with LOCK:
+        return [remark for remark, paths in FOUND.items() if str(path) in paths]

@@ -1,6 +1,7 @@
 """A look into every file of a data set before a training: what it holds, and which files cannot be read."""
+import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -8,8 +9,6 @@ from tqdm import tqdm
 from support.files import BadInput
 from support.images import (
     SMALLEST,
-    ImageFacts,
-    MaskFacts,
     first_few,
     image_facts,
     in_threads,
@@ -17,16 +16,13 @@ from support.images import (
     same_size,
 )
 from support.machine import RANK
+from support.memory import NAME, NOTHING, Figures, Memory, PairFacts, Record, digest_of, recall, remember, stamp_of
 from support.mistakes import Unreadable
+from support.notes import note, remarks_on
+
+WORTH = 1.0                      # seconds of a scan that are worth a file to remember them
 
 Pair = tuple[str, Path, Path]    # a name, the image's path and the mask's
-
-
-class PairFacts(NamedTuple):
-    """The facts about an image and its mask that are known before a training."""
-
-    image: ImageFacts
-    mask: MaskFacts
 
 
 class Scan(NamedTuple):
@@ -37,67 +33,119 @@ class Scan(NamedTuple):
     fits: bool                           # whether all pairs, as bytes, fit into memory
     images: dict[str, np.ndarray]        # name → uint8 (H, W, 3), then, of those that depend on no full scale
     damaged: set[str]                    # names of the other pairs
+    memory: Memory                       # what was remembered
+    records: dict[str, Record]           # name → what is to be remembered
+    began: float                         # by time.perf_counter()
 
 
-def scan_pairs(pairs: list[Pair], threshold: int | None = None, memory: float = 0) -> Scan:
+class Look(NamedTuple):
+    """What a look at a pair finds."""
+
+    record: Record | None        # None where the pair cannot be read
+    image: np.ndarray | None     # as image_facts returns it
+    failures: list               # [("images" or "masks", path, Unreadable), …]
+
+
+def scan_pairs(pairs: list[Pair], threshold: int | None = None, memory: float = 0,
+               folder: Path | str | None = None) -> Scan:
     """Return the Scan of pairs, of which `memory` GB may be held.
 
-    Each file is decoded, as a header may be the sound part of a damaged one. Pairs with a file that cannot be
-    read are left out, and those files named. Raises BadInput where no pair is left, and for what is no damage,
-    such as an image and a mask of different sizes.
+    Each file is decoded, as a header may be the sound part of a damaged one, unless its pair is remembered in
+    the `folder` and is as it was. Pairs with a file that cannot be read are left out, and those files named.
+    Raises BadInput where no pair is left, and for what is no damage, such as an image and a mask of different
+    sizes.
     """
-    readable, facts, images, area, lost = [], [], {}, 0, []
-    looks = in_threads(lambda pair: look(pair, threshold), pairs)
-    for pair, (found, pixels, failures) in zip(pairs, tqdm(looks, total=len(pairs), unit="pair", leave=False,
-                                                           disable=RANK > 0 or None)):
+    began, known = time.perf_counter(), NOTHING
+    if folder is not None:
+        known = recall(folder, (name for name, *_ in pairs), threshold)
+    readable, records, images, area, lost = [], {}, {}, 0, []
+    looks = in_threads(lambda pair: look(pair, threshold, known.records.get(pair[0])), pairs)
+    for pair, (record, image, failures) in zip(pairs, progress(looks, len(pairs))):
         lost += failures
-        if found is None:
+        if record is None:
             continue
         readable.append(pair)
-        facts.append(found)
-        area += found.image.size[0] * found.image.size[1]
-        if pixels is not None:
-            images[pair[0]] = pixels
+        records[pair[0]] = record
+        area += record.facts.image.size[0] * record.facts.image.size[1]
+        if image is not None:
+            images[pair[0]] = image
         if len(pairs) > 1 and 4 * area > memory * 1e9:   # a pixel is three bytes in its image, one in its mask
             images.clear()
     if not readable:
         raise lost[0][2] if len(pairs) == 1 else BadInput(f"none of {len(pairs)} pairs can be read: {lost[0][2]}")
     print_unreadable(lost)
-    fits = len(readable) == 1 or 4 * area <= memory * 1e9
-    return Scan(readable, facts, fits, images, {name for name, *_ in pairs} - {name for name, *_ in readable})
+    fits, damaged = len(readable) == 1 or 4 * area <= memory * 1e9, {name for name, *_ in pairs} - set(records)
+    return Scan(readable, [record.facts for record in records.values()], fits, images, damaged, known, records, began)
 
 
-def look(pair: Pair, threshold: int | None) -> tuple[PairFacts | None, np.ndarray | None, list]:
-    """Return what is known of a pair, its image as image_facts returns it, and what cannot be read.
+def progress(steps: Any, total: int) -> Any:
+    """Return the steps with a bar that shows how many of the pairs are done."""
+    return tqdm(steps, total=total, unit="pair", leave=False, disable=RANK > 0 or None)
 
-    The last is [("images" or "masks", path, Unreadable), …]; then the others are None. Raises BadInput for
-    whatever else is wrong.
-    """
+
+def look(pair: Pair, threshold: int | None, known: Record | None) -> Look:
+    """Look at a pair, or take what is known if its files have not changed. Raises BadInput for what is no damage."""
     _, image_path, mask_path = pair
-    failures: list[tuple[str, Path, Unreadable]] = []
+    stamp, image = stamp_of(image_path, mask_path), None
+    if known and known.stamp == stamp:
+        for path, some in zip((image_path, mask_path), known.remarks):
+            for remark in some:
+                note(path, remark)
+        facts = known.facts
+    else:
+        failures, known = [], None
 
-    def attempt(part, path, read):
-        try:
-            return read()
-        except Unreadable as error:
-            failures.append((part, path, error))
+        def attempt(part, path, read):
+            try:
+                return read()
+            except Unreadable as error:
+                failures.append((part, path, error))
 
-    image = attempt("images", image_path, lambda: image_facts(image_path))
-    mask = attempt("masks", mask_path, lambda: mask_facts(mask_path, threshold))
-    if image is None or mask is None:
-        return None, None, failures
-    facts, pixels = image
-    same_size(image_path, facts.size, mask_path, mask.size)
-    if min(facts.size) < SMALLEST:
-        raise BadInput(f"{image_path} is {facts.size[1]}x{facts.size[0]} pixels; expected at least {SMALLEST} a side "
-                       "to train on")
-    return PairFacts(facts, mask), pixels, []
+        found = attempt("images", image_path, lambda: image_facts(image_path))
+        mask = attempt("masks", mask_path, lambda: mask_facts(mask_path, threshold))
+        if failures:
+            return Look(None, None, failures)
+        facts, image = PairFacts(found[0], mask), found[1]
+    same_size(image_path, facts.image.size, mask_path, facts.mask.size)
+    height, width = facts.image.size
+    if min(height, width) < SMALLEST:
+        raise BadInput(f"{image_path} is {width}x{height} pixels; expected at least {SMALLEST} a side to train on")
+    remarks = [remarks_on(path) for path in (image_path, mask_path)]
+    return Look(known or Record(stamp or [], facts, remarks, None), image, [])
 
 
 def print_unreadable(lost: list[tuple[str, Path, Unreadable]]) -> None:
-    """Print which files are left out, as look returns them, and why the first of them is."""
+    """Print which files are left out, as Look has them, and why the first of them is."""
     for part in ("images", "masks"):
         some = [(path.name, error) for other, path, error in lost if other == part]
         if some:
             print(f"left out: {len(some)} {part} that cannot be read: {first_few([name for name, _ in some])} "
                   f"({some[0][1]})")
+
+
+def known_figures(scan: Scan, reading: Any) -> dict[str, Figures]:
+    """Return {name: Figures} of the pairs of a Scan that are remembered as they are read, see data.Reading."""
+    if digest_of(reading) != scan.memory.reading:
+        return {}
+    return {name: record.figures for name, record in scan.records.items()
+            if record.figures and len(record.figures.counts) == len(reading.classes)}
+
+
+def remember_scan(scan: Scan, folder: Path | str, reading: Any, figures: list[Figures]) -> None:
+    """Remember a Scan, and the Figures of its pairs, in a folder, and say so, or say what the memory has saved."""
+    if RANK > 0:
+        return
+    before, seconds = scan.memory, time.perf_counter() - scan.began
+    records = {name: record._replace(figures=found) for (name, record), found in zip(scan.records.items(), figures)
+               if record.stamp}
+    as_before = sum(before.records.get(name) is scan.records[name] for name in records)
+    usual = max(seconds, before.seconds * len(scan.pairs))            # without a memory
+    if as_before and usual - seconds >= WORTH:
+        print(f"{as_before} of {len(scan.pairs)} pairs are as {Path(folder) / NAME} remembers them, which saved "
+              f"{usual - seconds:.0f} s")
+    same = records == before.records and digest_of(reading) == before.reading
+    if same or usual < WORTH:
+        return
+    path = remember(folder, records, reading.threshold, digest_of(reading), usual / len(scan.pairs))
+    if path:
+        print(f"scanned in {seconds:.0f} s, remembered in {path}")

@@ -1,15 +1,18 @@
 """What is found out about a data set before a training: damaged files are left out, and what is known is remembered."""
 
+import json
 import os
 import shutil
 
 import numpy as np
 import pytest
-from conftest import fails_in_one_line, inside
+from conftest import TABLE, fails_in_one_line, inside
 from PIL import Image
 
+import data
 from data import load
-from support.files import BadInput
+from support import memory, notes, scan
+from support.files import BadInput, is_ours, seal
 from support.images import image_size
 
 NAMES = [f"n{number}" for number in range(8)]
@@ -106,3 +109,210 @@ def test_a_cross_validation_and_its_tests_leave_damaged_files_out(folder, tmp_pa
     assert predicted == [name for name in NAMES if name not in ("n1", "n2")]
     more = inside("-m", "tools.crossvalidate", *map(str, words), "--folds", "4", "--out", "more", cwd=tmp_path)
     fails_in_one_line(more, "holds 6 pairs; expected at least 8")
+
+
+# ---------------------------------------------------------------------------------------------------
+# The memory beside the data
+
+
+@pytest.fixture
+def remembering(folder, monkeypatch):
+    """The data set of conftest.py, its files of 2020, with every scan worth a file."""
+    monkeypatch.setattr(scan, "WORTH", 0)
+    clear = np.dstack([np.asarray(Image.open(folder / "images" / "n4.png")), np.zeros((70, 90), np.uint8)])
+    Image.fromarray(clear).save(folder / "images" / "n4.png")  # there is a remark to make on this one
+    age(folder)
+    return folder
+
+
+def age(folder):
+    """Let what was written now be of 2020, as what is as new as that is not remembered."""
+    for path in folder.glob("*s/*"):
+        if path.stat().st_mtime > 1.6e9:
+            os.utime(path, (1.6e9, 1.6e9))
+
+
+@pytest.fixture
+def looked(monkeypatch):
+    """The names of the images that a scan looks into, as it goes on."""
+    names, facts = [], scan.image_facts
+    monkeypatch.setattr(scan, "image_facts", lambda path: names.append(path.stem) or facts(path))
+    return names
+
+
+def outcome(folder, capsys, **options):
+    """All that load returns of a folder, and what it prints but for the line about the memory."""
+    capsys.readouterr()
+    notes.FOUND.clear()  # those that reading the pixels has made, the time before
+    found = load(folder, memory=options.pop("memory", 0), **options)
+    printed = [line for line in capsys.readouterr().out.splitlines() if memory.NAME not in line]
+    counts = [part.cumulative_counts.tolist() for part in (found.training, found.validation)]
+    pixels = [
+        [array.tobytes() for array in part[number]]
+        for part in (found.training, found.validation)
+        for number in range(len(part))
+    ]
+    return found.fingerprint, found.held_out, found.classes, found.ignore, found.full_scale, counts, pixels, printed
+
+
+@pytest.mark.parametrize("gigabytes, again", [(0, []), (2, []), (0, None)])
+def test_what_is_remembered_gives_the_same_bits_and_lines(remembering, capsys, looked, monkeypatch, gigabytes, again):
+    if again is None:  # without a class table
+        (remembering / "classes.json").unlink()
+    first = outcome(remembering, capsys, memory=gigabytes)
+    assert any("is transparent everywhere" in line for line in first[-1])
+    assert sorted(looked) == NAMES and is_ours(remembering / memory.NAME)
+    looked.clear()
+    monkeypatch.setattr(scan, "mask_facts", None)
+    if not gigabytes:
+        monkeypatch.setattr(data, "inspect_pair", None)
+    written = (remembering / memory.NAME).stat().st_mtime_ns
+    assert outcome(remembering, capsys, memory=gigabytes) == first and looked == []
+    assert (remembering / memory.NAME).stat().st_mtime_ns == written  # nothing to add
+
+
+def test_it_says_what_was_saved(remembering, capsys, monkeypatch):
+    path = remembering / memory.NAME
+    load(remembering, memory=0)
+    assert f"scanned in 0 s, remembered in {path}" in capsys.readouterr().out
+    head, *lines = path.read_text().splitlines()
+    rewritten(path, "\n".join([json.dumps({**json.loads(head), "seconds": 100.0}), *lines, ""]))
+    load(remembering, memory=0)
+    assert f"8 of 8 pairs are as {path} remembers them, which saved 800 s" in capsys.readouterr().out
+
+
+def rewritten(path, text):
+    """Write a text in the place of a memory, sealed as if it was ours: whoever reads the code can do that."""
+    path.write_text(text)
+    seal(path)
+    assert is_ours(path)
+
+
+@pytest.mark.parametrize("part", ["images", "masks"])
+@pytest.mark.parametrize("how", ["changed", "touched", "added", "gone"])
+def test_a_file_that_changes_is_noticed(remembering, tmp_path, capsys, looked, part, how):
+    outcome(remembering, capsys)
+    looked.clear()
+    path, expected = remembering / part / "n3.png", ["n3"]
+    if how == "changed":  # at the same size, as bytes in a row
+        content = path.read_bytes()
+        Image.fromarray(np.flipud(np.asarray(Image.open(path))).copy()).save(path)
+        with path.open("ab") as file:
+            file.write(bytes(max(0, len(content) - path.stat().st_size)))
+        os.utime(path, ns=(1_600_000_000_000_000_001,) * 2)
+    elif how == "touched":
+        os.utime(path, ns=(1_600_000_000_000_000_001,) * 2)
+    elif how == "added":
+        for each in ("images", "masks"):
+            shutil.copy(remembering / each / "n3.png", remembering / each / "new.png")
+        age(remembering)
+        expected = ["new"]
+    else:
+        path.unlink()
+        expected = []
+    found = outcome(remembering, capsys)
+    assert looked == expected
+    shutil.copytree(remembering, tmp_path / "anew", ignore=shutil.ignore_patterns(memory.NAME))
+    anew = outcome(tmp_path / "anew", capsys)
+    assert found[:-1] == anew[:-1]
+    looked.clear()
+    assert outcome(remembering, capsys) == found and looked == []  # and that is remembered, too
+
+
+def test_damaged_and_very_new_files_are_not_remembered(remembering, capsys, looked):
+    path = remembering / "images" / "n2.png"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:5000] + bytes([whole[5000] ^ 255]) + whole[5001:])
+    age(remembering)
+    os.utime(remembering / "masks" / "n6.png")
+    assert any("cannot be read: n2.png" in line for line in outcome(remembering, capsys)[-1])
+    looked.clear()
+    path.write_bytes(whole)  # mended, by a package installed later, say: nothing of the file has changed
+    age(remembering)
+    outcome(remembering, capsys)
+    assert sorted(looked) == ["n2", "n6"]
+
+
+def test_other_classes_and_another_threshold_are_noticed(remembering, capsys):
+    more = {"classes": [*TABLE["classes"], {"name": "unknown", "value": 9}]}
+    for table, threshold in [(TABLE, None), (more, None), (None, 5), (None, None)]:
+        if table:
+            (remembering / "classes.json").write_text(json.dumps(table))
+        else:
+            (remembering / "classes.json").unlink(missing_ok=True)
+        found = outcome(remembering, capsys, threshold=threshold)  # beside what was remembered of those before
+        (remembering / memory.NAME).unlink(missing_ok=True)
+        assert outcome(remembering, capsys, threshold=threshold) == found
+
+
+def line_of(lines, number, place, value):
+    """Lines of a memory with something else at one place of one of them."""
+    record = json.loads(lines[number])
+    record[place] = value
+    return [*lines[:number], json.dumps(record), *lines[number + 1 :]]
+
+
+SPOILT = {
+    "no head": lambda lines: [json.dumps(memory.STAMP), *lines[1:]],
+    "noise": lambda lines: [lines[0], "\u0000" * 90],
+    "cut": lambda lines: [*lines[:3], lines[3][:40]],
+    "a long line": lambda lines: [*lines, json.dumps(["x" * 5000])],
+    "nested deeply": lambda lines: [*lines, "[" * 4000],
+    "another version": lambda lines: [lines[0].replace('"version": 1', '"version": 2'), *lines[1:]],
+    "no size": lambda lines: line_of(lines, 2, 2, [0, 90]),
+    "a size of 10^9 pixels": lambda lines: line_of(lines, 2, 2, [40000, 40000]),
+    "a size of text": lambda lines: line_of(lines, 2, 2, ["70", "90"]),
+    "true as a turn": lambda lines: line_of(lines, 2, 3, True),
+    "a value of 400 digits": lambda lines: line_of(lines, 2, 9, [[10**400, 10**400]]),
+    "too many pixels": lambda lines: line_of(lines, 2, 9, [[0, 6301]]),
+    "a remark with a line end": lambda lines: line_of(lines, 2, 12, [["a\nb"], []]),
+    "negative counts": lambda lines: line_of(lines, 2, 13, [[-1, 0, 0], "0" * 64]),
+    "a digest of text": lambda lines: line_of(lines, 2, 13, [[1, 0, 0], "g" * 64]),
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
+def test_a_spoilt_memory_is_ignored_and_made_anew(remembering, capsys, looked, spoil):
+    first, path = outcome(remembering, capsys), remembering / memory.NAME
+    lines = path.read_text().splitlines()
+    text = "".join(f"{line}\n" for line in spoil(lines))
+    rewritten(path, text)
+    looked.clear()
+    assert outcome(remembering, capsys) == first and sorted(looked) == NAMES
+    looked.clear()
+    assert outcome(remembering, capsys) == first and looked == []
+
+
+@pytest.mark.parametrize("gigabytes, place, value", [(0, 13, [[6000, 0, 0], "0" * 64]), (2, 2, [20, 20])])
+def test_what_a_stranger_remembers_wrongly_ends_in_one_line(remembering, capsys, gigabytes, place, value):
+    outcome(remembering, capsys)
+    path = remembering / memory.NAME
+    lines = path.read_text().splitlines()
+    for number in range(1, 9):
+        lines = line_of(lines, number, place, value)
+        lines = line_of(lines, number, 8, 0)
+        lines = line_of(lines, number, 9, [])
+        lines = line_of(lines, number, 13, value) if place == 13 else line_of(lines, number, 13, None)
+    rewritten(path, "".join(f"{line}\n" for line in lines))
+    with pytest.raises(BadInput, match=f"has changed since they were scanned; .* without {memory.NAME}"):
+        load(remembering, memory=gigabytes).training[0]
+
+
+def test_a_file_of_the_users_stays_and_a_folder_that_is_read_only_does(remembering, capsys, monkeypatch):
+    path = remembering / memory.NAME
+    path.write_text("mine")
+    first = outcome(remembering, capsys)
+    assert path.read_text() == "mine"
+    path.unlink()
+
+    def refuse(*_):
+        raise BadInput("no space")
+
+    monkeypatch.setattr(memory, "write_text", refuse)
+    assert outcome(remembering, capsys) == first and not path.exists()
+
+
+def test_a_quick_scan_leaves_nothing(folder):
+    age(folder)
+    load(folder, memory=0)
+    assert sorted(path.name for path in folder.iterdir()) == ["classes.json", "images", "masks"]
