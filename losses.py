@@ -90,6 +90,21 @@ def loss_function(names: str, weights: Tensor | None = None) -> Callable:
     return loss
 
 
+def loss_of_pieces(loss: Callable, pieces: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
+    """Return the loss, a function of (logits, target, all_reduce), of pixels that come in pieces, (logits, target).
+
+    All that a loss knows of its pixels are sums, which it hands to `all_reduce` to get those of all processes. So
+    the sums of the pieces are noted down there and, in the end, their totals handed back.
+    """
+    totals: list[Tensor] = []
+    for logits, target in pieces:
+        sums: list[Tensor] = []
+        loss(logits, target, lambda value, sums=sums: sums.append(value) or value)        # this piece's loss is unused
+        totals = [total + value for total, value in zip(totals, sums)] if totals else [value.double() for value in sums]
+    handed_back = iter(totals)
+    return loss(logits[:, :, :1, :1], target[:, :1, :1], lambda value: next(handed_back))
+
+
 def class_weights(pixels: Iterable, power: float) -> Tensor:
     """Return weights (classes,) for the pixel counts of each class: the share of a class to the power of −`power`.
 

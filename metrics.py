@@ -9,6 +9,8 @@ import numpy as np
 
 from support.images import IGNORE, foreground_index
 
+PART = 2**20                     # pixels counted at once: bytes become numbers of eight bytes for it
+
 
 def confusion_matrix(truth: np.ndarray, prediction: np.ndarray, classes: int) -> np.ndarray:
     """Return pixel counts, int64 (classes, classes): row = true class, column = predicted class.
@@ -16,9 +18,12 @@ def confusion_matrix(truth: np.ndarray, prediction: np.ndarray, classes: int) ->
     Both are arrays of class indices of one shape; pixels whose truth is IGNORE (255) are not counted. Add the
     matrices of several images to score them together.
     """
-    known = truth != IGNORE
-    pairs = truth[known].astype(np.int64) * classes + prediction[known]
-    return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+    counts, truth, prediction = np.zeros(classes**2, np.int64), truth.ravel(), prediction.ravel()
+    for start in range(0, truth.size, PART):
+        known = truth[start:start + PART] != IGNORE
+        pairs = truth[start:start + PART][known].astype(np.int64) * classes + prediction[start:start + PART][known]
+        counts += np.bincount(pairs, minlength=classes**2)
+    return counts.reshape(classes, classes)
 
 
 def ratios(numerators: Iterable, denominators: Iterable) -> list[float | None]:

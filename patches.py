@@ -197,6 +197,46 @@ def decide(pieces: Pieces, size: tuple[int, int], zoom: float = 1,
     return classes
 
 
+def at_own_size(pieces: Pieces, size: tuple[int, int], zoom: float = 1, most: int = 2**18) -> Pieces:
+    """Yield (rows, columns, logits), of `most` pixels or so each, that cover an image at its own size (H, W).
+
+    `pieces` are what core_logits yields for it at `zoom` times that size. Never holds all logits of a large
+    image at its own size.
+    """
+    height, width = size
+    if zoom != 1:
+        planes = assemble(pieces, zoomed_size(size, zoom))            # (C, zoom·H, zoom·W)
+        for top, bottom in strips(0, height, most // width):
+            yield slice(top, bottom), slice(0, width), resize_rows(planes, size, top, bottom)
+        return
+    for rows, columns, logits in pieces:
+        for top, bottom in strips(rows.start, rows.stop, most // logits.shape[2]):
+            yield slice(top, bottom), columns, logits[:, top - rows.start:bottom - rows.start]
+
+
+def strips(start: int, stop: int, rows: int) -> Iterator[tuple[int, int]]:
+    """Yield (first row, last row, exclusive) of strips of so many rows, at least one."""
+    for top in range(start, stop, max(rows, 1)):
+        yield top, min(top + max(rows, 1), stop)
+
+
+def resize_rows(planes: np.ndarray, size: tuple[int, int], top: int, bottom: int) -> np.ndarray:
+    """Return rows `top` to `bottom` of what `resize` makes of each plane (C, h, w) at the size (H, W), up to rounding.
+
+    Across, Pillow does it. Down, a row is the mean of those around it, with weights that fall off linearly.
+    """
+    rows, (height, width) = planes.shape[1], size
+    scale = rows / height
+    reach = max(scale, 1)
+    centres = (np.arange(top, bottom) + 0.5) * scale                  # of the rows that are asked for, among the others
+    first, last = max(0, int(centres[0] - reach)), min(rows, int(centres[-1] + reach) + 1)
+    distance = np.abs(np.arange(first, last) + 0.5 - centres[:, None])
+    weights = np.maximum(0, 1 - distance / reach)                     # (bottom - top, last - first)
+    weights /= weights.sum(axis=1, keepdims=True)
+    wide = np.stack([resize(plane[first:last], (last - first, width)) for plane in planes])
+    return weights.astype(planes.dtype) @ wide                        # (C, bottom - top, W)
+
+
 def stitch_at(zoom: float, forward: Forward, image: np.ndarray, halo: int, stride: int,
               limit: int = MAX_SIDE) -> np.ndarray:
     """As stitch, (C, H, W), but `forward` sees the image at `zoom` times its size, and its result is enlarged.

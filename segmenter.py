@@ -18,6 +18,7 @@ from patches import (
     Forward,
     Pieces,
     Tile,
+    at_own_size,
     choose_halo,
     core_logits,
     decide,
@@ -152,6 +153,11 @@ class Segmenter:
         """Return the generator patches.core_logits for an image, at the scale at which the network sees it."""
         zoomed = zoom_image(image, self.zoom)
         return core_logits(self.forward_views, zoomed, self.halo, self.network.stride, limit=self.limit)
+
+    def pieces(self, image: np.ndarray) -> Pieces:
+        """Yield (rows, columns, logits (C, y, x)) that cover an image (H, W, 3): as `logits`, but some at a time."""
+        with self.adapted(image):
+            yield from at_own_size(self.core_logits(image), image.shape[:2], self.zoom)
 
     def compare(self, image: np.ndarray) -> None:
         """Print how many pixels 16 bits change, in the middle of the first image, if that was left to a trial."""

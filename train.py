@@ -31,9 +31,9 @@ from tqdm import tqdm
 
 import data
 import metrics
-from losses import class_weights, loss_function
+from losses import class_weights, loss_function, loss_of_pieces
 from model import build, load_network, normalize, reach, start_from
-from patches import MAX_SIDE, Sampling, choose_halo, inexact, noise, photometric_jitter, within_budget
+from patches import MAX_SIDE, Pieces, Sampling, choose_halo, inexact, noise, photometric_jitter, within_budget
 from segmenter import Segmenter
 from support.devices import (
     all_reduce_sum,
@@ -384,9 +384,8 @@ def validate(run: Run) -> Validation:
     numbers = [candidates[place] for place in evenly_spaced(len(candidates), run.args.val_images)]
     for number in numbers[RANK::WORLD]:
         image, mask, _ = run.data.validation[number]
-        logits = segment.logits(image)                                # (classes, H, W)
-        loss += run.criterion(*(torch.from_numpy(array)[None].to(run.device) for array in (logits, mask))).item()
-        prediction = logits.argmax(axis=0)
+        prediction = np.empty_like(mask)                              # (H, W), filled while the loss looks on
+        loss += loss_of_pieces(run.criterion, score_pieces(run, segment.pieces(image), mask, prediction)).item()
         confusion = confusion + metrics.confusion_matrix(mask, prediction, classes)
         if len(shown) < 3:
             shown.append((image, mask, prediction))
@@ -394,6 +393,18 @@ def validate(run: Run) -> Validation:
     confusion = all_reduce_sum(torch.from_numpy(confusion).to(run.device)).cpu().numpy()
     run.validation_seconds = time.perf_counter() - began
     return Validation(loss, confusion, shown)
+
+
+def score_pieces(run: Run, pieces: Pieces, mask: np.ndarray,
+                 prediction: np.ndarray) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield (logits (1, classes, y, x), truth (1, y, x)) of pieces of an image, whose classes go into `prediction`.
+
+    All logits of a large image at once would take gigabytes.
+    """
+    for rows, columns, logits in pieces:                              # (classes, y, x)
+        prediction[rows, columns] = logits.argmax(axis=0)
+        truth = np.ascontiguousarray(mask[rows, columns])
+        yield torch.from_numpy(logits)[None].to(run.device), torch.from_numpy(truth)[None].to(run.device)
 
 
 def finish_epoch(run: Run, epoch: int, train_loss: float, validation: Validation) -> None:

@@ -5,7 +5,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from losses import binary_cross_entropy, class_weights, cross_entropy, focal, loss_function, soft_dice
+from losses import (
+    binary_cross_entropy,
+    class_weights,
+    cross_entropy,
+    focal,
+    loss_function,
+    loss_of_pieces,
+    soft_dice,
+)
 from support.images import IGNORE
 
 
@@ -172,3 +180,24 @@ def test_with_the_sums_of_another_process_it_is_the_loss_of_the_whole_batch(name
     loss(logits[1:], target[1:], lambda value: sums.append(value.detach()) or value)
     found = loss(logits[:1], target[:1], lambda value: value + sums.pop(0))
     torch.testing.assert_close(found, loss(logits, target))
+
+
+@pytest.mark.parametrize("weights", [None, torch.tensor([0.2, 1.0, 3.0])])
+@pytest.mark.parametrize("names", ["ce", "focal", "dice", "ce+dice", "dice+focal+ce"])
+def test_the_loss_of_pieces_is_that_of_the_whole(names, weights):
+    """Also where one piece lacks a class that others have, and another one has no truth at all."""
+    logits, target = (each.detach()[:1] for each in example())
+    target[:, :2], target[:, 2:4] = IGNORE, 1
+    cuts = [
+        (slice(top, bottom), slice(left, right))
+        for top, bottom in [(0, 2), (2, 4), (4, 9)]
+        for left, right in [(0, 3), (3, 7)]
+    ]
+    loss = loss_function(names, weights)
+    found = loss_of_pieces(loss, ((logits[:, :, rows, columns], target[:, rows, columns]) for rows, columns in cuts))
+    double = loss_function(names, weights if weights is None else weights.double())(logits.double(), target)
+    assert found.item() == pytest.approx(double.item(), rel=1e-6)
+    two = loss_function("bce", weights if weights is None else weights[:2])
+    pair, truth = logits[:, :2], torch.where(target == 2, IGNORE, target)
+    found = loss_of_pieces(two, ((pair[:, :, rows, columns], truth[:, rows, columns]) for rows, columns in cuts))
+    assert found.item() == pytest.approx(two(pair, truth).item(), rel=1e-6)

@@ -25,6 +25,14 @@ def test_confusion_matrix_agrees_with_a_loop():
     assert np.array_equal(metrics.confusion_matrix(truth, prediction, 4), expected)
 
 
+def test_more_pixels_than_are_counted_at_once(monkeypatch):
+    truth, prediction = example(0)
+    expected = metrics.confusion_matrix(truth, prediction, 4)
+    for part in (1, 50, 13 * 17, 1000):
+        monkeypatch.setattr(metrics, "PART", part)
+        assert np.array_equal(metrics.confusion_matrix(truth.T, prediction.T, 4), expected)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_all_figures_agree_with_scikit_learn(seed):
     truth, prediction = (array.ravel() for array in example(seed))

@@ -12,6 +12,7 @@ from data import Dataset
 from model import FCN, UNet, normalize
 from patches import (
     Sampling,
+    at_own_size,
     choose_patch,
     class_rows,
     core_logits,
@@ -636,3 +637,18 @@ def test_noise_is_as_strong_and_as_coarse_as_it_says():
     assert np.array_equal(fields[7:9], noise(0, 0, 0, [7, 8], 32, strength=0.2))  # whoever computes it
     assert not np.array_equal(fields[7], noise(0, 0, 1, [7], 32, strength=0.2)[0])
     assert not noise(0, 0, 0, range(4), 32, strength=0).any()
+
+
+@pytest.mark.parametrize("zoom, most", [(1, 999), (1, 10**6), (0.5, 999), (0.3, 10), (2, 999), (1.7, 10**6)])
+def test_logits_in_pieces_are_those_of_the_whole_at_its_own_size(zoom, most):
+    image = random_image(301, 97)
+    forward = lambda window: window.transpose(2, 0, 1).astype(np.float32)
+    whole = stitch_at(zoom, forward, image, 8, 2)  # enlarged by Pillow
+    seen, found = np.zeros((301, 97), int), np.empty_like(whole)
+    pieces = core_logits(forward, zoom_image(image, zoom), 8, 2)
+    for rows, columns, logits in at_own_size(pieces, (301, 97), zoom, most):
+        seen[rows, columns] += 1
+        found[:, rows, columns] = logits
+        assert logits[0].size <= max(most, 97)
+    assert (seen == 1).all()
+    np.testing.assert_allclose(found, whole, atol=1e-4 if zoom != 1 else 0)  # of 255

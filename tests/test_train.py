@@ -577,8 +577,10 @@ def test_resumed_it_needs_the_first_weights_no_more(folder, tmp_path):
     own = inside("train.py", *words[:-1], tmp_path / "run" / "model.pt", cwd=tmp_path)
     fails_in_one_line(own, "model.pt is an input")
     fails_in_one_line(inside("train.py", *words, cwd=tmp_path), "start.pt does not exist")
-    fails_in_one_line(inside("train.py", *words[:-1], tmp_path / "model.pt", "--batchnorm", "--out", tmp_path / "x",
-                             cwd=tmp_path), "expected layers as those of fcn")
+    fails_in_one_line(
+        inside("train.py", *words[:-1], tmp_path / "model.pt", "--batchnorm", "--out", tmp_path / "x", cwd=tmp_path),
+        "expected layers as those of fcn",
+    )
 
 
 def test_resuming_needs_a_run_of_the_same_data(pair):
@@ -858,3 +860,44 @@ def test_when_nobody_reads_on_it_ends_without_a_word(tmp_path):
     line = f'"{sys.executable}" -c "$SCRIPT" "{ROOT}" | head -1'
     done = subprocess.run(line, shell=True, env={**os.environ, "SCRIPT": script}, capture_output=True, text=True)
     assert done.stdout == "0\n" and done.stderr == ""
+
+
+VALIDATION = """
+import sys
+from types import SimpleNamespace
+import numpy as np
+import torch
+import train
+from data import Dataset
+from losses import loss_function
+from model import FCN
+
+torch.set_num_threads(1)
+torch.manual_seed(0)
+random = np.random.default_rng(0)
+image, mask = (random.integers(0, most, (1500, 2000, *more), np.uint8) for most, more in [(256, [3]), (10, [])])
+classes = [{"name": str(value), "value": value} for value in range(10)]
+metadata = {"classes": classes, "ignore": [], "mean": [0.5] * 3, "std": [0.25] * 3, "settings": {"zoom": 1.0}}
+data = SimpleNamespace(classes=classes, validation=Dataset.in_memory([(image, mask)], 10))
+args = SimpleNamespace(halo=None, val_images=8)
+run = SimpleNamespace(ema_model=FCN(10), metadata=metadata, device=torch.device("cpu"), args=args, data=data,
+                      criterion=loss_function("ce+dice"))
+peak = lambda: int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]) // 1024
+before = peak()
+found = train.validate(run)
+more = peak() - before
+logits = train.Segmenter(run.ema_model, metadata).logits(image)                  # all of them, 120 MB
+whole = run.criterion(torch.from_numpy(logits)[None].double(), torch.from_numpy(mask)[None]).item()
+assert abs(found.loss / whole - 1) < 1e-6, (found.loss, whole)
+assert (found.shown[0][2] == logits.argmax(axis=0)).all() and found.confusion.sum() == mask.size
+print(more)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of the memory stands in /proc")
+def test_a_validation_never_holds_all_logits():
+    """Of 3 megapixels and 10 classes they take 120 MB, and the loss several times that."""
+    done = subprocess.run([sys.executable, "-c", VALIDATION], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 100
