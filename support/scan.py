@@ -7,20 +7,13 @@ import numpy as np
 from tqdm import tqdm
 
 from support.files import BadInput
-from support.images import (
-    SMALLEST,
-    first_few,
-    image_facts,
-    in_threads,
-    mask_facts,
-    same_size,
-)
+from support.images import SMALLEST, first_few, image_facts, in_threads, mask_facts, same_size
 from support.machine import RANK
 from support.memory import NAME, NOTHING, Figures, Memory, PairFacts, Record, digest_of, recall, remember, stamp_of
 from support.mistakes import Unreadable
 from support.notes import note, remarks_on
 
-WORTH = 1.0                      # seconds of a scan that are worth a file to remember them
+WORTH = 20_000_000               # pixels that are worth a file to remember them: about a second
 
 Pair = tuple[str, Path, Path]    # a name, the image's path and the mask's
 
@@ -35,6 +28,7 @@ class Scan(NamedTuple):
     damaged: set[str]                    # names of the other pairs
     memory: Memory                       # what was remembered
     records: dict[str, Record]           # name → what is to be remembered
+    area: int                            # pixels of all images
     began: float                         # by time.perf_counter()
 
 
@@ -75,7 +69,8 @@ def scan_pairs(pairs: list[Pair], threshold: int | None = None, memory: float = 
         raise lost[0][2] if len(pairs) == 1 else BadInput(f"none of {len(pairs)} pairs can be read: {lost[0][2]}")
     print_unreadable(lost)
     fits, damaged = len(readable) == 1 or 4 * area <= memory * 1e9, {name for name, *_ in pairs} - set(records)
-    return Scan(readable, [record.facts for record in records.values()], fits, images, damaged, known, records, began)
+    facts = [record.facts for record in records.values()]
+    return Scan(readable, facts, fits, images, damaged, known, records, area, began)
 
 
 def progress(steps: Any, total: int) -> Any:
@@ -140,11 +135,11 @@ def remember_scan(scan: Scan, folder: Path | str, reading: Any, figures: list[Fi
                if record.stamp}
     as_before = sum(before.records.get(name) is scan.records[name] for name in records)
     usual = max(seconds, before.seconds * len(scan.pairs))            # without a memory
-    if as_before and usual - seconds >= WORTH:
+    if as_before and usual - seconds >= 1:
         print(f"{as_before} of {len(scan.pairs)} pairs are as {Path(folder) / NAME} remembers them, which saved "
               f"{usual - seconds:.0f} s")
     same = records == before.records and digest_of(reading) == before.reading
-    if same or usual < WORTH:
+    if same or scan.area < WORTH:
         return
     path = remember(folder, records, reading.threshold, digest_of(reading), usual / len(scan.pairs))
     if path:

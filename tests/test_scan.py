@@ -117,7 +117,7 @@ def test_a_cross_validation_and_its_tests_leave_damaged_files_out(folder, tmp_pa
 
 @pytest.fixture
 def remembering(folder, monkeypatch):
-    """The data set of conftest.py, its files of 2020, with every scan worth a file."""
+    """The data set of conftest.py, its files of 2020, worth a file however few they are."""
     monkeypatch.setattr(scan, "WORTH", 0)
     clear = np.dstack([np.asarray(Image.open(folder / "images" / "n4.png")), np.zeros((70, 90), np.uint8)])
     Image.fromarray(clear).save(folder / "images" / "n4.png")  # there is a remark to make on this one
@@ -312,7 +312,7 @@ def test_a_file_of_the_users_stays_and_a_folder_that_is_read_only_does(rememberi
     assert outcome(remembering, capsys) == first and not path.exists()
 
 
-def test_a_quick_scan_leaves_nothing(folder):
+def test_a_small_data_set_gets_no_file(folder):
     age(folder)
     load(folder, memory=0)
     assert sorted(path.name for path in folder.iterdir()) == ["classes.json", "images", "masks"]
