@@ -1,4 +1,4 @@
-"""What a scan has found, remembered in a file beside the data, so that the next training begins at once.
+"""The memory of a scan: a file beside the data that tells what was found, so that the next training begins at once.
 
 A record holds for as long as neither file of its pair changes its size or the time of its last change. The file may be
 a stranger's: it is read a short line at a time, as plain values within bounds, and what it says is compared with each
@@ -34,14 +34,14 @@ class PairFacts(NamedTuple):
 
 
 class Figures(NamedTuple):
-    """What data.inspect_pair counts in a pair: it depends on the classes."""
+    """The figures that data.inspect_pair finds in a pair; they depend on the classes."""
 
     counts: list[int]            # pixels of each class
     digest: str
 
 
 class Record(NamedTuple):
-    """What is remembered of a pair."""
+    """All that is remembered of a pair."""
 
     stamp: list[int]             # bytes and time of the last change, in nanoseconds, of the image, then of the mask
     facts: PairFacts
@@ -50,7 +50,7 @@ class Record(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """What the file beside the data remembers."""
+    """All that the file beside the data remembers."""
 
     records: dict[str, Record]   # by the name of the pair
     reading: str                 # what the figures depend on, see digest_of

@@ -33,7 +33,7 @@ class Scan(NamedTuple):
 
 
 class Look(NamedTuple):
-    """What a look at a pair finds."""
+    """The findings of a look at a pair."""
 
     record: Record | None        # None where the pair cannot be read
     image: np.ndarray | None     # as image_facts returns it

@@ -497,8 +497,8 @@ def test_all_chance_follows_from_the_seed(places):
 
 
 def test_validation_sees_what_the_halo_says(places, monkeypatch):
-    halos, logits = [], Segmenter.logits
-    monkeypatch.setattr(Segmenter, "logits", lambda self, image: halos.append(self.halo) or logits(self, image))
+    halos, pieces = [], Segmenter.pieces
+    monkeypatch.setattr(Segmenter, "pieces", lambda self, image: halos.append(self.halo) or pieces(self, image))
     for words in ([], ["--halo", 4], ["--halo", 0]):
         train.validate(prepare(*places, *words))
     assert halos == [8, 4, 0]
@@ -508,8 +508,8 @@ def test_validation_sees_what_the_halo_says(places, monkeypatch):
 def test_so_many_images_are_validated_on_and_their_losses_averaged(folder, tmp_path, monkeypatch, most, expected):
     (folder / "val.txt").write_text("n1\nn2\nn4\nn5\nn6\n")
     run, seen = prepare("--data", folder, "--val-images", most, "--out", tmp_path / "run"), []
-    logits = Segmenter.logits
-    monkeypatch.setattr(Segmenter, "logits", lambda self, image: seen.append(image) or logits(self, image))
+    pieces = Segmenter.pieces
+    monkeypatch.setattr(Segmenter, "pieces", lambda self, image: seen.append(image) or pieces(self, image))
     validation = train.validate(run)
     items = [run.data.validation[number] for number in expected]
     assert len(seen) == len(items) and all(np.array_equal(image, one) for image, (one, *_) in zip(seen, items))
