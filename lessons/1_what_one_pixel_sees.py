@@ -1,18 +1,18 @@
 # %% [markdown]
 # # 1. What one pixel sees
 #
-# *Segmentation* gives every pixel of an image a class: here, gland or not. The answer is a *mask*, an image of
-# class numbers. A *network* computes it, and for one pixel of the mask it looks at a small square of the image.
+# *Segmentation* gives every pixel of an image a class: here, gland or not. The answer is a *mask*, an image of class
+# numbers. A *network* computes it, and for one pixel of the mask it looks at a small square of the image.
 #
 # **Question.** How large is that square, and how much better is it than a single pixel?
 #
-# Our network, the FCN in `model.py`, is a chain of *layers*. A *convolution* 3×3 replaces each pixel by weighted sums of
-# the 3×3 pixels around it; the weights are what is learned. *Pooling* keeps the highest of each 2×2 pixels, which halves
-# the image; *upsampling* doubles it again. In order: convolution 3×3, convolution 3×3, pooling 2×2, convolution 3×3,
-# upsampling, convolution 5×5.
+# Our network, the FCN in `model.py`, is a chain of *layers*. A *convolution* 3×3 replaces each pixel by weighted sums
+# of the 3×3 pixels around it; the weights are what is learned. *Pooling* keeps the highest of each 2×2 pixels, which
+# halves the image; *upsampling* doubles it again. In order: convolution 3×3, convolution 3×3, pooling 2×2, convolution
+# 3×3, upsampling, convolution 5×5.
 #
-# **Predict first.** How many pixels wide is the square? And if a network may see the colour of one pixel only, how
-# well can it do: right for half of the pixels, for three quarters, for nine tenths? Write both down.
+# **Predict first.** How many pixels wide is the square? And if a network may see the colour of one pixel only, how well
+# can it do: right for half of the pixels, for three quarters, for nine tenths? Write both down.
 
 # %%
 import sys
@@ -59,9 +59,9 @@ fact("the halo that the network states", network.halo, stated=8)
 # 8 is the smallest even number that is at least 7.
 #
 # Now the other half of the question. From the left half of a photograph of tissue, first learn what *colour alone* can
-# tell: for each colour, was it gland more often than not? Then train the network on the same half. Both are tested on the
-# right half, which neither has seen. The figure is the *IoU*, intersection over union: pixels that are gland in both
-# masks, divided by those that are gland in at least one. 1 is perfect.
+# tell: for each colour, was it gland more often than not? Then train the network on the same half. Both are tested on
+# the right half, which neither has seen. The figure is the *IoU*, intersection over union: pixels that are gland in
+# both masks, divided by those that are gland in at least one. 1 is perfect.
 
 # %%
 image, mask = sample()                                   # uint8 (512, 512, 3), and (512, 512) of 0 and 255
@@ -107,9 +107,9 @@ show(figure, "1")
 # Change the project's files, then run the cell below the task. It looks at the files as they are at that moment. If you
 # know Git, `git checkout model.py` takes a change back; else keep a copy.
 #
-# **1.1** Let the network see 18 columns without a single weight more. (`model.py`, class `FCN`. A convolution can leave gaps
-# between the pixels it adds up: look up `dilation` in PyTorch's `Conv2d`. The output must keep the image's size. And the
-# halo must again be the smallest even number that is at least as far as a pixel sees.)
+# **1.1** Let the network see 18 columns without a single weight more. (`model.py`, class `FCN`. A convolution can leave
+# gaps between the pixels it adds up: look up `dilation` in PyTorch's `Conv2d`. The output must keep the image's size.
+# And the halo must again be the smallest even number that is at least as far as a pixel sees.)
 
 # %%
 check("1.1")

@@ -1,14 +1,14 @@
 # %% [markdown]
 # # 2. A picture larger than memory
 #
-# Suppose that a network's input of 256×256 pixels is all that fits into memory. Photographs are larger. So one cuts them into
-# *windows*, segments each, and lays the results side by side.
+# Suppose that a network's input of 256×256 pixels is all that fits into memory. Photographs are larger. So one cuts
+# them into *windows*, segments each, and lays the results side by side.
 #
 # **Question.** Can that be done without a trace?
 #
-# **Predict first.** We cut a photograph of 512×512 pixels into 64 tiles of 64×64. For which share of the pixels does the network
-# now compute another value than for the whole photograph: 1 %, 5 %, a third? (A pixel sees up to 7 pixels around it,
-# says chapter 1.)
+# **Predict first.** We cut a photograph of 512×512 pixels into 64 tiles of 64×64. For which share of the pixels does
+# the network now compute another value than for the whole photograph: 1 %, 5 %, a third? (A pixel sees up to 7 pixels
+# around it, says chapter 1.)
 
 # %%
 import sys
@@ -26,9 +26,9 @@ from support.sample import sample
 
 # %% [markdown]
 # **Experiment.** First, a referee: the network's result for the whole photograph at once, in memory that we pretend not
-# to have. Computers round sums, and round them differently for images of different sizes. To leave no excuse, the trained
-# network that comes with the project gets weights that are whole multiples of 1/64. With 64-bit numbers, all of its sums are
-# then exact, and two results are either the same to the last bit or really different.
+# to have. Computers round sums, and round them differently for images of different sizes. To leave no excuse, the
+# trained network that comes with the project gets weights that are whole multiples of 1/64. With 64-bit numbers, all of
+# its sums are then exact, and two results are either the same to the last bit or really different.
 
 # %%
 image, _ = sample()                                      # uint8 (512, 512, 3)
@@ -76,15 +76,15 @@ figure.supxlabel("orange: another value than in the whole photograph", color=ORA
 show(figure, "2")
 
 # %% [markdown]
-# **What to see.** On the left, the seams: along the edge of a tile, the network sees black nothing where the photograph goes
-# on. On the right there is nothing to see, and that is the point.
+# **What to see.** On the left, the seams: along the edge of a tile, the network sees black nothing where the photograph
+# goes on. On the right there is nothing to see, and that is the point.
 #
-# **Answer.** Yes: with a halo of **8** pixels the stitched result is the whole one, **to the last bit**. Plain tiles change
-# **30 %** of the values, a halo of 4 still 10 %.
+# **Answer.** Yes: with a halo of **8** pixels the stitched result is the whole one, **to the last bit**. Plain tiles
+# change **30 %** of the values, a halo of 4 still 10 %.
 #
 # A surprise: 6 is enough, though a pixel sees up to 7. Chapter 1 has the reason. A core begins with an even column,
-# which sees 6 to the left, and it ends with an odd one, which sees 6 to the right. The project rounds 7 up to 8 and stays on
-# the safe side.
+# which sees 6 to the left, and it ends with an odd one, which sees 6 to the right. The project rounds 7 up to 8 and
+# stays on the safe side.
 #
 # ## Stage by stage
 #
@@ -96,12 +96,13 @@ for depth in (3, 4):
     halo, stride = UNet.reach(depth, upsample="transposed")
     height, width, cover = tiles(2048, 2048, halo, stride)
     work = len(cover) * height * width / 2048**2
-    fact(f"{depth} poolings: halo {halo}; each pixel is computed so often", work, {3: 2.48, 4: 13.14}[depth], within=0.01)
+    stated = {3: 2.48, 4: 13.14}[depth]
+    fact(f"{depth} poolings: halo {halo}; each pixel is computed so often", work, stated, within=0.01)
 
 # %% [markdown]
-# But a U-Net is a chain of *stages*, of two convolutions each, and one stage sees only 2 pixels around each. So the project
-# runs the first stage over the whole image, in windows with a halo of 2, puts its result together, runs the next stage over that,
-# and so on.
+# But a U-Net is a chain of *stages*, of two convolutions each, and one stage sees only 2 pixels around each. So the
+# project runs the first stage over the whole image, in windows with a halo of 2, puts its result together, runs the
+# next stage over that, and so on.
 
 # %%
 height, width, cover = tiles(2048, 2048, 2, 1, limit=stage_side(0))
@@ -118,21 +119,21 @@ for result in in_windows, in_stages:                     # with usual 32-bit num
     fact("largest difference to the whole", abs(result - at_once).max(), stated=0, within=1e-5)
 
 # %% [markdown]
-# With four poolings, windows of the whole network do **13 times** the work, stages hardly more than once, and the result is
-# the same.
+# With four poolings, windows of the whole network do **13 times** the work, stages hardly more than once, and the
+# result is the same.
 #
 # ## Exercises
 #
-# **2.1** Your memory is a quarter: 128×128 pixels. Change one number in `patches.py`. Predict first how many windows
-# a photograph of 512×512 pixels will need, with a halo of 8.
+# **2.1** Your memory is a quarter: 128×128 pixels. Change one number in `patches.py`. Predict first how many windows a
+# photograph of 512×512 pixels will need, with a halo of 8.
 
 # %%
 check("2.1")
 
 # %% [markdown]
 # **2.2** An image of odd width is padded to an even one by repeating its last column. Mirror it instead: the new column
-# shall be like the last but one. You will find two places, in `model.py` and in `patches.py`. Change one of them first, and run
-# the check: what does it say, and why?
+# shall be like the last but one. You will find two places, in `model.py` and in `patches.py`. Change one of them first,
+# and run the check: what does it say, and why?
 
 # %%
 check("2.2")

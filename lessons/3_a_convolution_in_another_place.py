@@ -1,13 +1,13 @@
 # %% [markdown]
 # # 3. A convolution in another place
 #
-# The last two layers of the FCN double a small image, by repeating each value in a 2×2 square, and then take sums over 5×5
-# pixels of the large image.
+# The last two layers of the FCN double a small image, by repeating each value in a 2×2 square, and then take sums over
+# 5×5 pixels of the large image.
 #
 # **Question.** Can the same result be had for less work?
 #
-# **Predict first.** Of the 25 values under the 5×5 kernel, how many are different? How much work would be left if each were
-# multiplied only once: a half, a third, a quarter? And would the whole network then be faster by a lot, or hardly?
+# **Predict first.** Of the 25 values under the 5×5 kernel, how many are different? How much work would be left if each
+# were multiplied only once: a half, a third, a quarter? And would the whole network then be faster by a lot, or hardly?
 
 # %%
 import sys
@@ -25,10 +25,10 @@ from model import FCN, convolve_doubled
 
 # %% [markdown]
 # **Experiment.** After repeating, 5 neighbours in a row are copies of only 3 values of the small image: *a a b b c* or
-# *a b b c c*. Weights that fall on copies can be added up before. So each pixel of the large image needs 3×3 multiplications
-# instead of 5×5: four 3×3 kernels, one for each pixel of a 2×2 square. The project's `convolve_doubled` does that, and the
-# prescribed layers are still there. With whole numbers for all weights and values, sums are exact, so that "the same"
-# can mean: to the last bit.
+# *a b b c c*. Weights that fall on copies can be added up before. So each pixel of the large image needs 3×3
+# multiplications instead of 5×5: four 3×3 kernels, one for each pixel of a 2×2 square. The project's `convolve_doubled`
+# does that, and the prescribed layers are still there. With whole numbers for all weights and values, sums are exact,
+# so that "the same" can mean: to the last bit.
 
 # %%
 torch.manual_seed(0)
@@ -59,8 +59,8 @@ fact("share of the layer's work that is left", after / before, stated=0.36)
 fact("share of the whole network's work that is left", all_after / all_before, stated=0.927, within=0.001)
 
 # %% [markdown]
-# So the layer takes 36 % of the work, but as it is a small part of the network, only 7 % of all is saved. Is the network
-# then only 7 % faster? FLOPs, additions and multiplications of numbers, are counted; now take a clock.
+# So the layer takes 36 % of the work, but as it is a small part of the network, only 7 % of all is saved. Is the
+# network then only 7 % faster? FLOPs, additions and multiplications of numbers, are counted; now take a clock.
 
 
 # %%
@@ -107,10 +107,10 @@ axes.legend(frameon=False)
 show(figure, "3")
 
 # %% [markdown]
-# **What to see.** If FLOPs were time, each blue bar would stand to its orange one in the same way. On the machine of the
-# picture that comes with this chapter, it does for the first three. But the 5×5 convolution has only 2 channels out, one
-# for each class, and most of the processor's arithmetic units have nothing to do: it takes longer than all others, for a
-# ninth of the FLOPs. "Four 3×3" has 8 channels out, a smaller image, and takes a sixth of the time.
+# **What to see.** If FLOPs were time, each blue bar would stand to its orange one in the same way. On the machine of
+# the picture that comes with this chapter, it does for the first three. But the 5×5 convolution has only 2 channels
+# out, one for each class, and most of the processor's arithmetic units have nothing to do: it takes longer than all
+# others, for a ninth of the FLOPs. "Four 3×3" has 8 channels out, a smaller image, and takes a sixth of the time.
 #
 # The *layout* matters as well: whether a pixel's channels lie beside each other in memory (channels last) or each
 # channel is a plane of its own. The FLOPs are the same:
@@ -121,14 +121,15 @@ print(f"on this machine: channels last {milliseconds(network, image):.1f} ms, pl
       f"{milliseconds(planes, image.contiguous()):.1f} ms")
 
 # %% [markdown]
-# **Answer.** The same result, to the last bit where sums are exact, for **36 %** of the layer's work; that is **93 %** of the
-# network's. What it saves in time depends on the machine: measure it, as FLOPs do not say. (`docs/BENCHMARKS.md`
+# **Answer.** The same result, to the last bit where sums are exact, for **36 %** of the layer's work; that is **93 %**
+# of the network's. What it saves in time depends on the machine: measure it, as FLOPs do not say. (`docs/BENCHMARKS.md`
 # has the project's own figures.)
 #
 # ## Exercises
 #
-# **3.1** Let `convolve_doubled` (in `model.py`) also rearrange a 3×3 convolution, and keep the 5×5. Which weights fall on copies
-# now? Two of an even pixel's three sums, and two of an odd one's, will use only two values of the small image.
+# **3.1** Let `convolve_doubled` (in `model.py`) also rearrange a 3×3 convolution, and keep the 5×5. Which weights fall
+# on copies now? Two of an even pixel's three sums, and two of an odd one's, will use only two values of the small
+# image.
 
 # %%
 check("3.1")

@@ -6,9 +6,9 @@
 #
 # **Question.** How do you notice that it learns its patches by heart, when there is only one image?
 #
-# **Predict first.** A network of half a million weights learns from a scrap of 160×160 pixels. How low does the loss become there,
-# and how low on the part of the scrap that was held back? And if all colours are changed a little at random during
-# training, is it better or worse on a photograph that is a little brighter?
+# **Predict first.** A network of half a million weights learns from a scrap of 160×160 pixels. How low does the loss
+# become there, and how low on the part of the scrap that was held back? And if all colours are changed a little at
+# random during training, is it better or worse on a photograph that is a little brighter?
 
 # %%
 import sys
@@ -25,18 +25,19 @@ from support.sample import sample
 image, mask = sample()                                   # uint8 (512, 512, 3), and (512, 512) of 0 and 255
 
 # %% [markdown]
-# **A strip is held out.** `train.py` cuts a strip out of the image, to *validate* on: it does not learn from it. Nor from the 8
-# pixels beside it, as the network sees that far; else it would have seen pixels of the strip.
+# **A strip is held out.** `train.py` cuts a strip out of the image, to *validate* on: it does not learn from it. Nor
+# from the 8 rows beside it, as the network sees that far; else it would have seen pixels of the strip. (Here the strip
+# lies at the lower edge.)
 
 # %%
 training, [(strip, _)] = hold_out(image, mask, least=64, gap=8, share=0.2)
-fact("rows to learn from", sum(len(part) for part, _ in training), stated=394)
+fact("rows to learn from", sum(len(part) for part, _ in training), stated=402)
 fact("rows of the strip", len(strip), stated=102)
-fact("rows in neither", 512 - len(strip) - sum(len(part) for part, _ in training), stated=16)
+fact("rows in neither", 512 - len(strip) - sum(len(part) for part, _ in training), stated=8)
 
 # %% [markdown]
-# **Experiment.** A U-Net, a larger network (chapter 6), learns from a scrap of the photograph: once from its patches as they are, and
-# once *augmented*: flipped, turned, and with light and contrast changed by up to 20 %.
+# **Experiment.** A U-Net, a larger network (chapter 6), learns from a scrap of the photograph: once from its patches as
+# they are, and once *augmented*: flipped, turned, and with light and contrast changed by up to 20 %.
 
 # %%
 scrap = np.s_[150:310, 0:160]
@@ -62,8 +63,9 @@ show(figure, "4")
 # **What to see.** The orange lines fall, step by step. The blue ones, of the strip, stop falling early: what is learned
 # after that holds for these patches only. This is *over-fitting*, and the gap between the two shows it.
 #
-# **The next image** is another test. It is never lit quite as the one that was learned from. So here is the right half of
-# the photograph, unseen, as it is and 15 % brighter and darker, for the small network with and without *jitter* of the light:
+# **The next image** is another test. It is never lit quite as the one that was learned from. So here is the right half
+# of the photograph, unseen, as it is and 15 % brighter and darker, for the small network with and without *jitter* of
+# the light:
 
 # %%
 unseen, truth = image[:, 256:], mask[:, 256:] // 255
@@ -80,15 +82,17 @@ measured("IoU in another light, no jitter", score[0][1], stated=0.90, within=0.0
 measured("IoU in another light, jitter 0.2", score[0.2][1], stated=0.94, within=0.025)
 
 # %% [markdown]
-# Jitter is a bargain: in another light the IoU rises from **0.90** to **0.94**. It is no gift. Where colour is the signal, as with
-# green plants on a field, much jitter costs: [measured](../docs/RESULTS.md#what-was-tried-and-left-as-it-is).
+# Jitter is a bargain: in another light the IoU rises from **0.90** to **0.94**. It is no gift. Where colour is the
+# signal, as with green plants on a field, much jitter costs:
+# [measured](../docs/RESULTS.md#what-was-tried-and-left-as-it-is).
 #
-# **Why one image has no epoch.** With many images, an *epoch* is the time in which each was seen once. One photograph of 512×512 pixels has
+# **Why one image has no epoch.** With many images, an *epoch* is the time in which each was seen once. One photograph
+# of 512×512 pixels has
 
 # %%
 patches = (512 - 64 + 1) ** 2 * 8                        # places for a patch of 64×64, and eight ways to lay it
 fact("different patches", patches, stated=1_612_808)
-fact("share of them that an epoch of 50 steps, of 16 patches each, shows", 50 * 16 / patches, stated=0.0005, within=1e-5)
+fact("share of them that an epoch of 50 steps of 16 patches shows", 50 * 16 / patches, stated=0.0005, within=1e-5)
 
 # %% [markdown]
 # so an "epoch" is whatever you call one: here 50 steps, after which the strip is looked at.
@@ -98,15 +102,15 @@ fact("share of them that an epoch of 50 steps, of 16 patches each, shows", 50 * 
 #
 # ## Exercises
 #
-# **4.1** You know that your microscope's lamp changes, but never the contrast. Let `photometric_jitter` (in `patches.py`) change light and
-# tint only. What multiplies a pixel is called gain, what is added to it, offset.
+# **4.1** You know that your microscope's lamp changes, but never the contrast. Let `photometric_jitter` (in
+# `patches.py`) change light and tint only. What multiplies a pixel is called gain, what is added to it, offset.
 
 # %%
 check("4.1")
 
 # %% [markdown]
-# **4.2** `train.py` keeps the weights of the epoch with the best IoU on the strip. Keep those with the lowest loss there.
-# (`quality`, in `train.py`, is what epochs are compared by.)
+# **4.2** `train.py` keeps the weights of the epoch with the best IoU on the strip. Keep those with the lowest loss
+# there. (`quality`, in `train.py`, is what epochs are compared by.)
 
 # %%
 check("4.2")

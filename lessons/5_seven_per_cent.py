@@ -3,11 +3,11 @@
 #
 # Often what one looks for is rare. Here it is the blue *nuclei* outside the glands: 7 % of the photograph.
 #
-# **Question.** The *loss* is the number that training makes small, and there are several to choose from. What does each of
-# them make of a rare class?
+# **Question.** The *loss* is the number that training makes small, and there are several to choose from. What does each
+# of them make of a rare class?
 #
-# **Predict first.** A network says "no nucleus" everywhere. How accurate is it? Then: if training counts each nucleus pixel
-# as often as all other pixels together, will the network find more nuclei, too many, or the same?
+# **Predict first.** A network says "no nucleus" everywhere. How accurate is it? Then: if training counts each nucleus
+# pixel as often as all other pixels together, will the network find more nuclei, too many, or the same?
 
 # %%
 import sys
@@ -66,9 +66,9 @@ measured("precision, weighted", precisions["weighted"], stated=0.62, within=0.08
 measured("recall, weighted", recalls["weighted"], stated=0.99, within=0.01)
 
 # %% [markdown]
-# *Precision*: of what it calls nucleus, so much is. *Recall*: of the nuclei, so much was found. Weighted, it finds nearly all,
-# and four in ten of its nuclei are none. Did it learn less? Ask for a nucleus only where it is very sure, at another
-# *threshold* than a half:
+# *Precision*: of what it calls nucleus, so much is. *Recall*: of the nuclei, so much was found. Weighted, it finds
+# nearly all, and four in ten of its nuclei are none. Did it learn less? Ask for a nucleus only where it is very sure,
+# at another *threshold* than a half:
 
 # %%
 sure = confusion_matrix(there, (probability["weighted"] > 0.96).astype(np.uint8), classes=2)
@@ -98,26 +98,27 @@ axes.legend(frameon=False, loc="upper left")
 show(figure, "5")
 
 for name, stated, within in ("cross-entropy", 0.71, 0.08), ("focal", 0.89, 0.08), ("weighted", 0.05, 0.05):
-    measured(f"of the pixels near 0.65, nuclei, {name}", share_of_nuclei(probability[name], 0.6, 0.7)[1], stated, within)
+    _, nuclei = share_of_nuclei(probability[name], 0.6, 0.7)
+    measured(f"of the pixels near 0.65, nuclei, {name}", nuclei, stated, within)
 
 # %% [markdown]
-# **What to see.** On the dotted line, probabilities are true. Cross-entropy lies nearest. Dice promises a little too much. Focal, which stops caring
-# once a pixel is fairly right, is too modest: what it calls 0.65 is a nucleus nine times in ten. Weighted, it is a braggart: what
-# it calls 0.65 is one in twenty.
+# **What to see.** On the dotted line, probabilities are true. Cross-entropy lies nearest. Dice promises a little too
+# much. Focal, which stops caring once a pixel is fairly right, is too modest: what it calls 0.65 is a nucleus nine
+# times in ten. Weighted, it is a braggart: what it calls 0.65 is one in twenty.
 #
 # **Answer.** No nuclei at all: accuracy **0.93**, IoU **0**. Cross-entropy rewards true probabilities: IoU **0.81**.
 # Weights buy recall 0.99 with precision **0.62**, and a threshold of 0.96 undoes it: IoU **0.82**. Focal rewards being
 # right about hard pixels, Dice the overlap itself.
 #
-# The project has a knob that looks alike: `--balance 0.5` *draws* half of the patches around a pixel of a class drawn evenly,
-# so that a rare class is seen at all. That, too, moves probabilities, but little here, as nuclei fill only a part of each
-# patch.
+# The project has a knob that looks alike: `--balance 0.5` *draws* half of the patches around a pixel of a class drawn
+# evenly, so that a rare class is seen at all. That, too, moves probabilities, but little here, as nuclei fill only a
+# part of each patch.
 #
 # ## Exercises
 #
-# **5.1** Predictions take the class with the higher logit, which is a threshold of 0.5. Missing a nucleus is now worse than inventing
-# one: let `decide` (in `patches.py`) say class 1 wherever its probability is above 0.3. (With two logits, p is above 0.3
-# where their difference is above log(0.3 / 0.7).)
+# **5.1** Predictions take the class with the higher logit, which is a threshold of 0.5. Missing a nucleus is now worse
+# than inventing one: let `decide` (in `patches.py`) say class 1 wherever its probability is above 0.3. (With two
+# logits, p is above 0.3 where their difference is above log(0.3 / 0.7).)
 
 # %%
 check("5.1")

@@ -1,17 +1,17 @@
 # %% [markdown]
 # # 6. Deeper
 #
-# An eye test shows rings, some of them with a gap. The task: fill the closed ones. In the middle of a ring there is only white
-# paper, as outside of it. Whoever sees 14 pixels, as the FCN does, cannot know.
+# An eye test shows rings, some of them with a gap. The task: fill the closed ones. In the middle of a ring there is
+# only white paper, as outside of it. Whoever sees 14 pixels, as the FCN does, cannot know.
 #
 # **Question.** How does a network see far and still draw sharp borders?
 #
-# A *U-Net* halves the image several times, by pooling: at a quarter of the size, a few pixels are a whole ring. On the way back
-# it doubles the size again, and beside each enlarged image it puts the one that it had at that size on the way down, the *skip
-# connection*.
+# A *U-Net* halves the image several times, by pooling: at a quarter of the size, a few pixels are a whole ring. On the
+# way back it doubles the size again, and beside each enlarged image it puts the one that it had at that size on the way
+# down, the *skip connection*.
 #
-# **Predict first.** Take the skip away at full size, at half size, both. Which of them hurts most? And will the FCN do better if it
-# is shown the image at half its size?
+# **Predict first.** Take the skip away at full size, at half size, both. Which of them hurts most? And will the FCN do
+# better if it is shown the image at half its size?
 
 # %%
 import sys
@@ -72,9 +72,9 @@ measured("IoU, FCN at half the size", zoomed, stated=0.74, within=0.12)
 measured("IoU, U-Net", unet, stated=0.98, within=0.06)
 
 # %% [markdown]
-# *Zoom* is cheap: at half the size, 14 pixels are 28 of the original, for a quarter of the work. But borders become coarse. Now the U-Net
-# without its skips. `ascend` is its stage on the way up; we let it have nothing (zeros) in place of a skip, in training and
-# after.
+# *Zoom* is cheap: at half the size, 14 pixels are 28 of the original, for a quarter of the work. But borders become
+# coarse. Now the U-Net without its skips. `ascend` is its stage on the way up; we let it have nothing (zeros) in place
+# of a skip, in training and after.
 
 
 # %%
@@ -103,19 +103,19 @@ for axes, name in zip(panels, (None, "FCN", "no skip", "U-Net")):
     picture = image[part].copy()
     if name:
         found, there = shown[name][part] == 1, truth[part] == 1
-        for pixels, colour in (found & there, (86, 180, 233)), (found & ~there, (213, 94, 0)), (there & ~found, (0, 0, 0)):
-            picture[pixels] = colour
+        picture[found & there], picture[found & ~there], picture[there & ~found] = (86, 180, 233), (213, 94, 0), 0
     axes.imshow(picture)
     axes.set(title=name or "the rings", xticks=[], yticks=[])
 figure.supxlabel("light blue: right; orange: invented; black: missed", fontsize=14)
 show(figure, "6")
 
 # %% [markdown]
-# **What to see.** The FCN guesses. The U-Net without skips knows which rings are closed, and frays their borders. With them, it
-# does both.
+# **What to see.** The FCN guesses. The U-Net without skips knows which rings are closed, and frays their borders. With
+# them, it does both.
 #
-# **A moving average that begins at noise.** What `train.py` keeps is an average of the weights over the last steps: each step moves it by 1 % towards the
-# weights. But it begins at the first weights, which are random. How much of them is left after 50 steps?
+# **A moving average that begins at noise.** What `train.py` keeps is an average of the weights over the last steps:
+# each step moves it by 1 % towards the weights. But it begins at the first weights, which are random. How much of them
+# is left after 50 steps?
 
 # %%
 steps = range(50)
@@ -123,23 +123,25 @@ fact("share of random weights after 50 steps, 1 % a step", 0.99**50, stated=0.60
 fact("the same in this project", np.prod([average_decay(step, 0.99) for step in steps]), stated=0, within=1e-8)
 
 # %% [markdown]
-# Six tenths of the average would be noise. So at first the project's average forgets faster (`average_decay` in `train.py`). How much that
-# gains is [measured](../docs/RESULTS.md#what-was-tried-and-left-as-it-is): after 50 steps of a U-Net an IoU of 0.956 instead of 0.469.
+# Six tenths of the average would be noise. So at first the project's average forgets faster (`average_decay` in
+# `train.py`). How much that gains is [measured](../docs/RESULTS.md#what-was-tried-and-left-as-it-is): after 50 steps of
+# a U-Net an IoU of 0.956 instead of 0.469.
 #
-# **Answer.** By pooling it sees far, by its skips it stays sharp: IoU **0.35** for the FCN, **0.74** at half the size, **0.98** for a
-# U-Net, **0.92** without skips. One skip alone can nearly be spared, as the other does its work.
+# **Answer.** By pooling it sees far, by its skips it stays sharp: IoU **0.35** for the FCN, **0.74** at half the size,
+# **0.98** for a U-Net, **0.92** without skips. One skip alone can nearly be spared, as the other does its work.
 #
 # ## Exercises
 #
-# **6.1** Let the average of the first steps be the plain mean of all weights so far (but for the random ones), until the decay that was asked for
-# is reached. (`average_decay` in `train.py`: step 0 takes the new weights, step 1 half of them, step 2 a third, ...)
+# **6.1** Let the average of the first steps be the plain mean of all weights so far (but for the random ones), until
+# the decay that was asked for is reached. (`average_decay` in `train.py`: step 0 takes the new weights, step 1 half of
+# them, step 2 a third, ...)
 
 # %%
 check("6.1")
 
 # %% [markdown]
-# **6.2** Add each skip to the enlarged image, instead of laying it beside it. The convolutions after it then have half as many channels
-# to read. (`UNet` in `model.py`.)
+# **6.2** Add each skip to the enlarged image, instead of laying it beside it. The convolutions after it then have half
+# as many channels to read. (`UNet` in `model.py`.)
 
 # %%
 check("6.2")

@@ -5,9 +5,9 @@
 #
 # **Question.** Which figures of a report can be believed, and what has to be asked first?
 #
-# **Predict first.** A training log ends with "Dice −0.18, accuracy 1e-9". Is the network very bad, or is it something else? And: a
-# method that understands nothing copies the mask of that training frame which looks most alike. Which IoU does it reach on
-# frames of a video: 0.3, 0.6, 0.9?
+# **Predict first.** A training log ends with "Dice −0.18, accuracy 1e-9". Is the network very bad, or is it something
+# else? And: a method that understands nothing copies the mask of that training frame which looks most alike. Which IoU
+# does it reach on frames of a video: 0.3, 0.6, 0.9?
 
 # %%
 import sys
@@ -30,13 +30,14 @@ truth = mask // 255                                      # classes: 1 is gland
 # %% [markdown]
 # ## Figures that cannot be
 #
-# *Dice* is 2 · overlap / (size of one mask + size of the other), so it lies between 0 and 1, as an accuracy does, the share
-# of pixels that are right. What makes it negative? A network's outputs, its *logits*, are any numbers; only `softmax` makes
-# probabilities of them. Forget it:
+# *Dice* is 2 · overlap / (size of one mask + size of the other), so it lies between 0 and 1, as an accuracy does, the
+# share of pixels that are right. What makes it negative? A network's outputs, its *logits*, are any numbers; only
+# `softmax` makes probabilities of them. Forget it:
 
 # %%
 torch.manual_seed(1)
-logits = torch_forward(FCN(classes=2), [0.7, 0.6, 0.6], [0.2, 0.2, 0.2])(image[:256, 256:])     # (2, 256, 256), untrained
+untrained = torch_forward(FCN(classes=2), [0.7, 0.6, 0.6], [0.2, 0.2, 0.2])
+logits = untrained(image[:256, 256:])                    # (2, 256, 256)
 there = truth[:256, 256:]
 as_it_should_be = dice(confusion_matrix(there, logits.argmax(axis=0), classes=2))[1] or 0.0
 of_logits = 2 * (logits[1] * there).sum() / (logits[1].sum() + there.sum())
@@ -44,8 +45,8 @@ fact("Dice of the masks, between 0 and 1", 0 <= as_it_should_be <= 1, stated=1)
 fact("'Dice' of the logits", of_logits, stated=-0.13, within=0.01)
 
 # %% [markdown]
-# The other one, 1e-9, is a share that was divided by the number of pixels once more, here those of 3,000 images of 256×256. So it
-# can be undone:
+# The other one, 1e-9, is a share that was divided by the number of pixels once more, here those of 3,000 images of
+# 256×256. So it can be undone:
 
 # %%
 right = accuracy(confusion_matrix(there, logits.argmax(axis=0), classes=2))
@@ -53,8 +54,8 @@ print(f"an accuracy of {right:.2f}, divided again: {right / (3000 * 256**2):.1e}
 fact("the accuracy that was meant by 1e-9", 1e-9 * 3000 * 256**2, stated=0.197, within=0.001)
 
 # %% [markdown]
-# Two bugs in the *measuring*; of the network they say nothing. A figure that cannot be is a reason to read the code that
-# made it.
+# Two bugs in the *measuring*; of the network they say nothing. A figure that cannot be is a reason to read the code
+# that made it.
 #
 # ## Figures that mean little
 #
@@ -69,8 +70,8 @@ fact("IoU of a white mask", iou(white)[1], stated=0.584, within=0.001)
 # %% [markdown]
 # A mask that calls everything a gland has an IoU of 0.58. Ask of each figure: what would doing nothing have got?
 #
-# "Ours is better by 0.004." The *seed* decides by chance with which weights a training begins and which patches it sees. Three
-# trainings, alike but for the seed:
+# "Ours is better by 0.004." The *seed* decides by chance with which weights a training begins and which patches it
+# sees. Three trainings, alike but for the seed:
 
 # %%
 ious = []
@@ -82,8 +83,8 @@ measured("mean IoU", np.mean(ious), stated=0.965, within=0.01)
 measured("from the worst to the best seed", max(ious) - min(ious), stated=0.005, within=0.005)
 
 # %% [markdown]
-# A gain that is smaller than what another seed makes is no gain. Nor is one that was *chosen* on the test images. Take 20 settings
-# that are all equally good, IoU 0.80, each measured with a chance error of 0.02. Report the best:
+# A gain that is smaller than what another seed makes is no gain. Nor is one that was *chosen* on the test images. Take
+# 20 settings that are all equally good, IoU 0.80, each measured with a chance error of 0.02. Report the best:
 
 # %%
 random = np.random.default_rng(0)
@@ -97,9 +98,9 @@ fact("the best of 20 equal settings, on average", best.mean(), stated=0.837, wit
 # ## Frames of one drive
 #
 # **Experiment.** Our video is a camera that glides over the tissue: frames of 64×64 pixels, each 4 pixels further. The
-# method that understands nothing copies the mask of the most similar training frame. First, a fifth of all frames, drawn
-# at random, is for testing. Then, all frames of the right half are, and those of the left half to learn from. There are two tasks: the
-# glands, and the nuclei outside of them (chapter 5).
+# method that understands nothing copies the mask of the most similar training frame. First, a fifth of all frames,
+# drawn at random, is for testing. Then, all frames of the right half are, and those of the left half to learn from.
+# There are two tasks: the glands, and the nuclei outside of them (chapter 5).
 
 # %%
 blue = filters.gaussian(color.rgb2hed(image)[:, :, 0], sigma=1)
@@ -141,22 +142,25 @@ show(figure, "8")
 # %% [markdown]
 # **What to see.** The same method, the same tissue. Only the choice of the test frames differs, and with it the figure.
 #
-# **Answer.** "Dice −0.18, accuracy 1e-9" are bugs of the measuring. And copying reaches an IoU of **0.967** for the glands, as
-# much as the trained networks above, where test frames lie between training frames: **0.895** where they show another
-# place. For the nuclei it is **0.46** and **0.13**. So ask, before believing a figure: what does doing nothing reach? How many seeds, and
-# what spread? On which images was it chosen? Do test images have neighbours among those that were learned from?
+# **Answer.** "Dice −0.18, accuracy 1e-9" are bugs of the measuring. And copying reaches an IoU of **0.967** for the
+# glands, as much as the trained networks above, where test frames lie between training frames: **0.895** where they
+# show another place. For the nuclei it is **0.46** and **0.13**. So ask, before believing a figure: what does doing
+# nothing reach? How many seeds, and what spread? On which images was it chosen? Do test images have neighbours among
+# those that were learned from?
 #
 # ## Exercises
 #
 # **8.1** `split_off` in `data.py` puts each image by a hash of its name into training or validation. Names are
-# `drive07_012`: drive and frame. Let all frames of a drive go to the same side. (The drive is what stands before the `_`.)
+# `drive07_012`: drive and frame. Let all frames of a drive go to the same side. (The drive is what stands before the
+# `_`.)
 
 # %%
 check("8.1")
 
 # %% [markdown]
-# **8.2** Let every report say what doing nothing would have reached: add `"of_commonest"` to what `overall` in `metrics.py` returns, the
-# accuracy of a mask that is everywhere of the commonest true class, None where there are no pixels.
+# **8.2** Let every report say what doing nothing would have reached: add `"of_commonest"` to what `overall` in
+# `metrics.py` returns, the accuracy of a mask that is everywhere of the commonest true class, None where there are no
+# pixels.
 
 # %%
 check("8.2")

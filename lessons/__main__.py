@@ -5,9 +5,13 @@
     python -m lessons --quick      train for a moment only, and compare what needs no training: all eight in a minute
     python -m lessons --pictures lessons/pictures      draw the pictures of lessons/README.md anew
 """
-from support.arguments import Parser, run_script
+import runpy
+import time
+from pathlib import Path
 
 import lessons
+from support.arguments import Parser, run_script
+from support.files import BadInput
 
 CHAPTERS = {path.name[0]: path for path in sorted((lessons.ROOT / "lessons").glob("[1-9]_*.py"))}
 
@@ -18,16 +22,6 @@ def parse_arguments(argv=None):
     parser.add_argument("--quick", action="store_true", help="train for a moment only (off)")
     parser.add_argument("--pictures", default="lessons_out", metavar="DIR", help="where the pictures go (lessons_out)")
     return parser.parse_args(argv)
-
-
-if __name__ == "__main__":
-    ARGS = parse_arguments()     # before the imports that take seconds
-
-import runpy
-import time
-from pathlib import Path
-
-from support.files import BadInput
 
 
 def run(args):
@@ -44,4 +38,4 @@ def run(args):
 
 
 if __name__ == "__main__":
-    run_script(run, ARGS, "lessons")
+    run_script(run, parse_arguments(), "lessons")

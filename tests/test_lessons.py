@@ -5,9 +5,14 @@ import shutil
 import sys
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, command
+from PIL import Image
 
+import lessons
+import lessons.__main__ as lessons_main
+from lessons import cheat_sheet, glossary
 from lessons.exercises import EXERCISES
+from support.files import BadInput
 
 LESSONS = ROOT / "lessons"
 CHAPTERS = sorted(LESSONS.glob("[1-9]_*.py"))
@@ -34,8 +39,9 @@ def copy(tmp_path_factory):
     folder = tmp_path_factory.mktemp("project")
     for path in ROOT.glob("*.py"):
         shutil.copy(path, folder)
+    others = lambda _, names: [name for name in names if "." in name and not name.endswith(".py")]
     for package in "support", "tools", "lessons", "challenges":
-        shutil.copytree(ROOT / package, folder / package, ignore=lambda _, names: [n for n in names if "." in n and not n.endswith(".py")])
+        shutil.copytree(ROOT / package, folder / package, ignore=others)
     return folder
 
 
@@ -51,6 +57,59 @@ def imported_anew(copy, monkeypatch):
     for name in [name for name in sys.modules if name.split(".")[0] in ours]:
         del sys.modules[name]
     sys.modules.update(before)
+
+
+def test_all_chapters_run_and_what_needs_no_training_is_as_stated(tmp_path):
+    process = command("-m", "lessons", "--quick", "--pictures", tmp_path / "pictures", cwd=tmp_path)
+    assert process.returncode == 0, process.stderr
+    assert "every number is as the text states" in process.stdout
+    for chapter in CHAPTERS:
+        with Image.open(tmp_path / "pictures" / f"{chapter.name[0]}.png") as picture:
+            assert picture.size[0] == 800  # letters of 14 points are then legible on a phone
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["pictures"]
+
+
+def test_a_number_that_is_not_as_stated_is_told(monkeypatch, capsys):
+    monkeypatch.setattr(lessons, "wrong", [])
+    monkeypatch.setattr(lessons, "quick", False)
+    lessons.fact("right", 0.5, stated=0.5)
+    lessons.measured("within", 0.52, stated=0.5, within=0.03)
+    assert lessons.wrong == [] and "states" not in capsys.readouterr().out
+    lessons.fact("a bit off", 0.501, stated=0.5)
+    lessons.measured("far off", 0.54, stated=0.5, within=0.03)
+    lessons.fact("no number", float("nan"), stated=0.5, within=1)
+    assert [text.split(":")[0] for text in lessons.wrong] == ["a bit off", "far off", "no number"]
+    assert "0.54 — the text states 0.5 ± 0.03" in capsys.readouterr().out
+    monkeypatch.setattr(lessons, "quick", True)
+    lessons.measured("of a network that hardly learned", 0.1, stated=0.5, within=0.03)
+    assert len(lessons.wrong) == 3
+
+
+def test_a_run_fails_where_a_number_is_not_as_stated(tmp_path, monkeypatch):
+    monkeypatch.setattr(lessons, "wrong", [])
+    for name in "pictures", "quick", "alone":  # which a run sets
+        monkeypatch.setattr(lessons, name, getattr(lessons, name))
+    chapter = tmp_path / "1_wrong.py"
+    chapter.write_text("from lessons import fact\nfact('the answer', 41, stated=42)")
+    monkeypatch.setattr(lessons_main, "CHAPTERS", {"1": chapter})
+    with pytest.raises(BadInput, match="1 numbers are not as the text states: the answer: 41, stated 42"):
+        lessons_main.run(lessons_main.parse_arguments([]))
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.name[0])
+def test_a_chapter_has_its_parts_and_every_bold_number_is_compared(chapter):
+    text = chapter.read_text(encoding="utf-8")
+    cells = re.split(r"^# %%", text, flags=re.M)
+    words = "".join(cell for cell in cells if cell.startswith(" [markdown]"))
+    code = "".join(cell for cell in cells if not cell.startswith(" [markdown]"))
+    for part in "Question.", "Predict first.", "Experiment.", "What to see.", "Answer.":
+        assert words.count(f"**{part}**") == 1, part
+    assert len(re.findall(r"^show\(", code, re.M)) == 1
+    numbers = {float(number) for number in re.findall(r"(?<![\w.])-?\d[\d_]*\.?\d*", code)}
+    for bold in re.findall(r"\*\*(\d[\d.]*)(?: %| times)?\*\*", words):
+        digits = len(bold.partition(".")[2])
+        stated = {round(value * scale, digits) for value in numbers for scale in (1, 100)}
+        assert float(bold) in stated, bold
 
 
 def test_every_exercise_has_a_solution_and_two_belong_to_each_chapter():
@@ -83,3 +142,28 @@ def test_an_exercise_is_unsolved_here_and_right_with_its_solution(number, import
     finally:
         for path, text in kept.items():
             path.write_text(text, encoding="utf-8")
+
+
+def test_each_word_of_the_glossary_is_linked_to_its_line():
+    page = glossary.PAGE.read_text(encoding="utf-8")
+    assert glossary.with_line_numbers(page) == page, "python -m lessons.glossary puts the numbers of the lines right"
+    words = re.findall(r"^- \*\*(.+?)\*\*", page, re.M)
+    assert len(words) == 30 == len(re.findall(r"#L\d+\)", page)) and words == sorted(words, key=str.lower)
+
+
+def test_a_line_that_is_gone_or_there_twice_is_told():
+    for code in "def no_such_function(", "import":
+        with pytest.raises(ValueError, match=re.escape(repr(code))):
+            glossary.with_line_numbers(f"[`{code}`](../train.py#L1)")
+
+
+def test_the_cheat_sheet_is_what_its_script_draws():
+    assert cheat_sheet.PAGE.read_text(encoding="utf-8") == cheat_sheet.page()
+
+
+def test_pictures_are_small_and_shown():
+    page = (LESSONS / "README.md").read_text(encoding="utf-8")
+    for chapter in CHAPTERS:
+        picture = f"pictures/{chapter.name[0]}.png"
+        assert picture in page and chapter.name in page
+        assert (LESSONS / picture).stat().st_size < 150_000
