@@ -57,7 +57,7 @@ measured("IoU, rain", score["rain", "usual"], stated=0.53, within=0.2)
 measured("IoU, rain, adapted", score["rain", "adapted"], stated=0.95, within=0.025)
 
 # %%
-figure, panels = canvas(columns=3, height=6.4)
+figure, panels = canvas(columns=3, height=5.8)
 for axes, (title, pixels) in zip(panels, {
         "in fog": worlds["fog"], "the mask,\nas trained": shown["fog", "usual"],
         "the mask,\nadapted": shown["fog", "adapted"]}.items()):

@@ -18,10 +18,14 @@ CHAPTERS = {path.name[0]: path for path in sorted((lessons.ROOT / "lessons").glo
 
 def parse_arguments(argv=None):
     parser = Parser(__file__, __doc__, prog="lessons")
-    parser.add_argument("chapters", nargs="*", choices=[[], *CHAPTERS], metavar="CHAPTER", help="their numbers (all)")
+    parser.add_argument("chapters", nargs="*", metavar="CHAPTER", help="their numbers (all)")
     parser.add_argument("--quick", action="store_true", help="train for a moment only (off)")
     parser.add_argument("--pictures", default="lessons_out", metavar="DIR", help="where the pictures go (lessons_out)")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    for number in args.chapters:
+        if number not in CHAPTERS:
+            parser.error(f"there is no chapter {number}; expected {', '.join(CHAPTERS)}")
+    return args
 
 
 def run(args):

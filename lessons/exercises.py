@@ -4,7 +4,7 @@
 
 Each fails before the right change and passes after it; tests/test_lessons.py tries both, with lessons/solutions.md.
 """
-import sys
+from support.arguments import Parser
 
 
 def expect(condition, otherwise):
@@ -286,9 +286,9 @@ EXERCISES = {name.removeprefix("exercise_").replace("_", "."): function
 
 
 def main():
-    number = sys.argv[1] if len(sys.argv) == 2 else ""
-    if number not in EXERCISES:
-        raise SystemExit(f"python -m lessons.exercises NUMBER: expected one of {', '.join(EXERCISES)}")
+    parser = Parser("lessons.exercises", __doc__, prog="lessons.exercises")
+    parser.add_argument("number", choices=EXERCISES, metavar="NUMBER", help="of the exercise: " + ", ".join(EXERCISES))
+    number = parser.parse_args().number
     try:
         EXERCISES[number]()
     except AssertionError as error:

@@ -25,7 +25,7 @@ from support.sample import sample
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
-PAGES = sorted([*PAGES, *(ROOT / "challenges").rglob("*.md")])
+PAGES = sorted([*PAGES, *(ROOT / "challenges").rglob("*.md"), *(ROOT / "lessons").glob("*.md")])
 NAMES = [page.relative_to(ROOT).as_posix() for page in PAGES]
 OF_OTHERS = "pytest", "venv", "pip"  # modules that are not ours
 PLACEHOLDER = re.compile(r"[A-Z]+([_/-][A-Z]+)*(\.\w+)?|<.*>")  # DIR, IMAGE_DIR, LOGO.png
@@ -65,7 +65,10 @@ def test_every_file_it_points_to_exists(name):
         path, _, anchor = target.partition("#")
         page = (ROOT / name).parent / path if path else ROOT / name
         assert page.exists(), target
-        assert not anchor or anchor in anchors(page.read_text(encoding="utf-8")), target
+        if page.suffix == ".py":  # a line, as in #L22; the glossary's are looked at in tests/test_lessons.py
+            assert not anchor or re.fullmatch(r"L\d+", anchor), target
+        else:
+            assert not anchor or anchor in anchors(page.read_text(encoding="utf-8")), target
 
 
 def test_the_tree_of_files_is_whole():
@@ -221,7 +224,8 @@ def find_script(words, page):
             module, words = words[1], words[2:]
             if module in OF_OTHERS:
                 return None, []
-            script = module.replace(".", "/") + ".py"
+            package = (ROOT / module / "__main__.py").is_file()
+            script = module.replace(".", "/") + ("/__main__.py" if package else ".py")
             assert (ROOT / script).is_file(), f"there is no module {module}"
             return script, words
         assert words[0].endswith(".py"), f"python {words[0]} starts no script"
