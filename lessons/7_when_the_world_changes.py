@@ -105,6 +105,7 @@ measured("AUROC of softmax, fog", notice["fog", "softmax"], stated=1.0, within=0
 # %%
 blunted = noticed(hardened, "rain", "energy")
 measured("IoU in rain, hardened", score["rain", "hardened"], stated=0.69, within=0.2)
+measured("IoU in fog, hardened", score["fog", "hardened"], stated=0.05, within=0.3)
 measured("AUROC of energy in rain, hardened", blunted, stated=0.61, within=0.28)
 
 # %% [markdown]

@@ -26,7 +26,8 @@ def fact(text, value, stated, within=0.0):
     if not right:
         wrong.append(f"{text}: {value:.6g}, stated {stated:.6g} ± {within:g}")
     accuracy = f" ± {within:g}" if within else ""
-    print(f"{text}: {value:.6g}" + ("" if right else f" — the text states {stated:.6g}{accuracy}"))
+    shown = f"{value:,}" if isinstance(value, int) else f"{value:.6g}"
+    print(f"{text}: {shown}" + ("" if right else f" — the text states {stated:.6g}{accuracy}"))
 
 
 def measured(text, value, stated, within):

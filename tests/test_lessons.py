@@ -144,6 +144,14 @@ def test_an_exercise_is_unsolved_here_and_right_with_its_solution(number, import
             path.write_text(text, encoding="utf-8")
 
 
+def test_a_chapter_asks_another_process_whether_an_exercise_is_solved(monkeypatch, capsys):
+    lessons.check("5.2")
+    assert capsys.readouterr().out.strip() == "exercise 5.2, not yet: metrics.py has no balanced_accuracy"
+    monkeypatch.setattr(lessons, "alone", False)
+    lessons.check("5.2")
+    assert capsys.readouterr().out == ""
+
+
 def test_each_word_of_the_glossary_is_linked_to_its_line():
     page = glossary.PAGE.read_text(encoding="utf-8")
     assert glossary.with_line_numbers(page) == page, "python -m lessons.glossary puts the numbers of the lines right"
