@@ -73,12 +73,12 @@ def canvas(columns=1, rows=1, height=4.5):
 
 
 def show(figure, name):
-    """Write a figure to NAME.png in the folder of pictures, and show it where this is a notebook."""
+    """Write a figure to NAME.jpg in the folder of pictures, and show it where this is a notebook."""
     from support.files import PICTURES, check_writable
     from support.plots import save
 
     pictures.mkdir(parents=True, exist_ok=True)
-    path = check_writable(pictures / f"{name}.png", endings=PICTURES)
+    path = check_writable(pictures / f"{name}.jpg", endings=PICTURES)
     save(figure, path)
     print(f"see {path}")
     if "ipykernel" in sys.modules:

@@ -64,7 +64,7 @@ def test_all_chapters_run_and_what_needs_no_training_is_as_stated(tmp_path):
     assert process.returncode == 0, process.stderr
     assert "every number is as the text states" in process.stdout
     for chapter in CHAPTERS:
-        with Image.open(tmp_path / "pictures" / f"{chapter.name[0]}.png") as picture:
+        with Image.open(tmp_path / "pictures" / f"{chapter.name[0]}.jpg") as picture:
             assert picture.size[0] == 800  # letters of 14 points are then legible on a phone
     assert sorted(path.name for path in tmp_path.iterdir()) == ["pictures"]
 
@@ -124,8 +124,11 @@ def test_every_exercise_has_a_solution_and_two_belong_to_each_chapter():
 def test_an_exercise_is_unsolved_here_and_right_with_its_solution(number, imported_anew):
     with pytest.raises(AssertionError):
         EXERCISES[number]()
-    for name in [name for name in sys.modules if getattr(sys.modules[name], "__file__", None) and
-                 str(imported_anew) in sys.modules[name].__file__]:
+    for name in [
+        name
+        for name in sys.modules
+        if getattr(sys.modules[name], "__file__", None) and str(imported_anew) in sys.modules[name].__file__
+    ]:
         del sys.modules[name]
     kept = {}
     try:
@@ -172,6 +175,6 @@ def test_the_cheat_sheet_is_what_its_script_draws():
 def test_pictures_are_small_and_shown():
     page = (LESSONS / "README.md").read_text(encoding="utf-8")
     for chapter in CHAPTERS:
-        picture = f"pictures/{chapter.name[0]}.png"
+        picture = f"pictures/{chapter.name[0]}.jpg"
         assert picture in page and chapter.name in page
         assert (LESSONS / picture).stat().st_size < 150_000
