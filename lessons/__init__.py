@@ -79,7 +79,7 @@ def show(figure, name):
 
     pictures.mkdir(parents=True, exist_ok=True)
     path = check_writable(pictures / f"{name}.jpg", endings=PICTURES)
-    save(figure, path)
+    save(figure, path, quality=85)
     print(f"see {path}")
     if "ipykernel" in sys.modules:
         from IPython.display import Image, display

@@ -2,6 +2,7 @@
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -21,11 +22,11 @@ LOSS_LABELS = {"ce": "cross-entropy (nats per pixel)", "bce": "cross-entropy (na
 warnings.filterwarnings("ignore", "Glyph .* missing from")       # a file's name may hold what no font here can draw
 
 
-def save(figure: Figure, path: Path | str) -> None:
-    """Write a matplotlib Figure as an image file."""
+def save(figure: Figure, path: Path | str, **changed: Any) -> None:
+    """Write a matplotlib Figure as an image file; `changed` are as write_image takes them."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
-    write_image(path, np.asarray(canvas.buffer_rgba())[:, :, :3].copy())
+    write_image(path, np.asarray(canvas.buffer_rgba())[:, :, :3].copy(), **changed)
 
 
 def draw_curves(history: list[dict], best: dict, loss: str, path: Path | str, with_metrics: bool = False) -> None:
