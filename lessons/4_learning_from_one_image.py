@@ -51,7 +51,7 @@ measured("loss on the strip", on_strip[-1], stated=0.12, within=0.06)
 figure, axes = canvas(height=4.6)
 for losses, colour, name in (on_patches, ORANGE, "on its patches"), (on_strip, BLUE, "on the strip"):
     axes.plot(range(1, len(losses) + 1), losses, colour, marker="o", markersize=8)
-    axes.annotate(name, (len(losses), losses[-1]), (0, 14), textcoords="offset points", color=colour, ha="right")
+    axes.annotate(name, (len(losses), losses[-1]), (0, -28), textcoords="offset points", color=colour, ha="right")
 axes.set(yscale="log", ylim=(0.008, 1), xlabel="epoch (of 25 steps)", ylabel="loss", title="Learned by heart")
 axes.set_yticks([0.01, 0.1, 1], ["0.01", "0.1", "1"])
 axes.spines[["top", "right"]].set_visible(False)
