@@ -11,7 +11,6 @@ import argparse
 if __name__ == "__main__":       # before the imports that take seconds
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9, help="how often all take turns (9)")
-    parser.add_argument("--keep-memory", action="store_true", help="keep freed memory, as training does")
     ARGS = parser.parse_args()
 
 import statistics
@@ -41,12 +40,12 @@ def in_batches(model, image, window, count):
 
 
 def main(args):
-    if args.keep_memory:
-        keep_freed_memory()
+    keep_freed_memory()
     torch.manual_seed(0)
     model = FCN().eval().to(memory_format=torch.channels_last)
     image = np.random.default_rng(0).integers(0, 256, (970, 1300, 3), np.uint8)
-    cases = [(side, 1) for side in (64, 96, 128, 192, 256, None)] + [(256, 2), (256, 4), (256, 8)]
+    sides = 64, 96, 128, 192, 224, 232, 240, 242, 250, 256, None
+    cases = [*((side, 1) for side in sides), (256, 2), (256, 4), (256, 8)]
     seconds = {case: [] for case in cases}
     for case in cases:
         in_batches(model, image, *case)      # warm-up
@@ -56,9 +55,11 @@ def main(args):
     print(f"{machine()}; median and range of {args.rounds}")
     for (side, count), times in seconds.items():
         height, width, cover = tiles(*image.shape[:2], model.halo, model.stride, side)
-        work = len(cover) * height * width / image[:, :, 0].size
+        pixels, times = len(cover) * height * width, [1e3 * one for one in times]
+        work = pixels / image[:, :, 0].size
         print(f"{len(cover):>4} windows of {height}x{width}, {count} at a time: {work:.2f} x the pixels, "
-              f"{1e3 * statistics.median(times):>5.0f} ms ({1e3 * min(times):.0f} to {1e3 * max(times):.0f})"
+              f"{1e6 * statistics.median(times) / pixels:>3.0f} ns each, {statistics.median(times):>4.0f} ms "
+              f"({min(times):.0f} to {max(times):.0f})"
               f"{'  (the default)' if side is None else ''}")
 
 
