@@ -130,7 +130,7 @@ WAYS = {"this project": ours, "whole image at once": whole, "MONAI, its defaults
 # One way in its process, and all of them in turns
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def undecided(make):
     """Return a network of random weights for which each of its two classes is as likely on noise."""
     torch.manual_seed(0)
