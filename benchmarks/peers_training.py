@@ -24,7 +24,7 @@ from support.files import write_image
 from support.sample import sample
 
 TARGET = 0.97                    # IoU on the validation strip
-STEPS = 500
+STEPS = 300
 
 
 def prepared(folder, *words):
