@@ -142,15 +142,23 @@ def prepare(args: Namespace, last: dict | None = None) -> Run:
     else:
         check_unfinished(args)
     found = load_data(args, halo, stride)
-    classes = found.classes
-    background = check_settings(args, classes, stride)
+    background = check_settings(args, found.classes, stride)
     check_outputs(args)
-    mean, std = data.colour_statistics(found.training)
+    return build_run(args, device, found, background, began, last)
+
+
+def build_run(args: Namespace, device: torch.device, found: data.TrainingData, background: int | None,
+              began: float, last: dict | None = None, colours: tuple | None = None) -> Run:
+    """Return the Run of a new network that learns from the TrainingData `found`; `background` as in Sampling.
+
+    `colours` are (mean, std) for a network that goes on with another's weights, else those of the data.
+    """
+    mean, std = colours or data.colour_statistics(found.training)
 
     # The network, the moving average of its weights, the optimizer, the loss, and how patches are drawn.
     torch.manual_seed(args.seed)
-    network = build(args.model, len(classes), **network_settings(args))
-    start = last.get("start") if last else first_weights(args, network, classes)
+    network = build(args.model, len(found.classes), **network_settings(args))
+    start = last.get("start") if last else first_weights(args, network, found.classes)
     network = network.to(device).to(memory_format=torch.channels_last)
     ema_model = copy.deepcopy(network)
     optimizer = torch.optim.AdamW(network.parameters(), args.lr, betas=(0.9, 0.99), weight_decay=args.weight_decay)
@@ -161,7 +169,7 @@ def prepare(args: Namespace, last: dict | None = None) -> Run:
     scale = tuple(args.zoom * part for part in args.scale)
     sampling = Sampling(args.seed, args.patch, args.batch, args.balance, scale, args.flips, args.reuse, args.paste,
                         background)
-    metadata = {"classes": classes, "ignore": found.ignore, "mean": mean, "std": std,
+    metadata = {"classes": found.classes, "ignore": found.ignore, "mean": mean, "std": std,
                 "settings": {name: value for name, value in vars(args).items() if name not in NOT_SETTINGS},
                 "data": found.fingerprint, "full_scale": found.full_scale, "versions": versions(device),
                 "start": start}

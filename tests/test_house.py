@@ -127,7 +127,7 @@ def test_every_function_says_the_types_of_what_it_takes_and_returns(name):
 
 
 SCRIPTS = [[f"{name}.py"] for name in sorted(RUN)]
-TOOLS = "convert", "crossvalidate", "digests", "export", "report", "show", "speed", "thresholds"
+TOOLS = "convert", "crossvalidate", "digests", "export", "paint", "report", "show", "speed", "thresholds"
 SCRIPTS += [["-m", f"tools.{name}"] for name in TOOLS]
 SCRIPTS += [["-m", "challenges.cityscapes.benchmark"], ["-m", "benchmarks.one_image"]]
 

@@ -205,6 +205,12 @@ def split_commands(line):
     return [[word for word in words if word != ">"] for words in commands if words]
 
 
+def script_of(module):
+    """The file that `python -m` runs, below the root."""
+    path = module.replace(".", "/")
+    return f"{path}/__main__.py" if (ROOT / path).is_dir() else f"{path}.py"
+
+
 def find_script(words, page):
     """(script below the root or None, its words) of a command; a script that is not there is an AssertionError."""
     words = list(words)
@@ -224,15 +230,14 @@ def find_script(words, page):
             module, words = words[1], words[2:]
             if module in OF_OTHERS:
                 return None, []
-            package = (ROOT / module / "__main__.py").is_file()
-            script = module.replace(".", "/") + ("/__main__.py" if package else ".py")
+            script = script_of(module)
             assert (ROOT / script).is_file(), f"there is no module {module}"
             return script, words
         assert words[0].endswith(".py"), f"python {words[0]} starts no script"
     if not words:
         return None, []
     if re.fullmatch(r"(tools|benchmarks|challenges)(\.\w+)+", words[0]):
-        script = words[0].replace(".", "/") + ".py"
+        script = script_of(words[0])
     elif words[0].endswith(".py"):
         beside = (page.parent / words[0]).resolve()
         script = beside.relative_to(ROOT.resolve()).as_posix() if beside.is_file() else words[0]
@@ -260,9 +265,11 @@ def is_command(code):
     )
 
 
-FILES = [path for folder in ("", "*/", "challenges/*/") for path in ROOT.glob(f"{folder}*.*")]
+FILES = [path for folder in ("", "*/", "challenges/*/", "tools/*/") for path in ROOT.glob(f"{folder}*.*")]
 SCRIPTS = [
-    path for folder in (".", "tools", "benchmarks", "challenges/*") for path in sorted(ROOT.glob(f"{folder}/*.py"))
+    path
+    for folder in (".", "tools", "tools/*", "benchmarks", "challenges/*")
+    for path in sorted(ROOT.glob(f"{folder}/*.py"))
 ]
 SCRIPTS = [script for script in (path.relative_to(ROOT).as_posix() for path in SCRIPTS) if has_parser(script)]
 
@@ -287,7 +294,7 @@ def test_every_command_and_option_in_the_text_is_there(name):
             wrong = [parses(script, shlex.split(code)) for script in SCRIPTS]
             assert None in wrong, code
         elif re.fullmatch(r"(tools|benchmarks|challenges)(\.\w+)+", code):
-            assert (ROOT / code.replace(".", "/")).with_suffix(".py").is_file(), code
+            assert (ROOT / script_of(code)).is_file(), code
         elif re.fullmatch(r"[\w/]+\.(py|args)", code) and code != "settings.args":
             assert any(path.as_posix().endswith(f"/{code}") for path in FILES), code
 

@@ -98,6 +98,18 @@ def export_arguments(argv=None, description=None):
     return args
 
 
+def paint_arguments(argv=None, description=None):
+    """Parse the command line of tools.paint."""
+    parser = Parser("tools.paint", description)
+    add = parser.add_argument
+    add("images", nargs="*", metavar="IMAGE", help="images, or folders of them (those in --out; the bundled sample)")
+    add("--checkpoint", metavar="FILE", help="begin with this network, and correct its predictions (a new one)")
+    add("--out", default="painted", metavar="DIR", help="the data set: a new folder, or one to go on with (painted)")
+    add("--port", type=number(int, 1, 65535), metavar="N", help="the port of the address (any that is free)")
+    add("--no-browser", action="store_true", help="print the address and open no browser")
+    return parser.parse_args(argv)
+
+
 def report_arguments(argv=None, description=None):
     """Parse the command line of tools.report."""
     parser = Parser("tools.report", description)

@@ -1,0 +1,1073 @@
+"""The server, the session and the learner of tools.paint, without a browser."""
+
+import contextlib
+import http.client
+import io
+import json
+import os
+import queue
+import random
+import re
+import signal
+import socket
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+from conftest import command, fails_in_one_line
+from PIL import Image
+from scipy import ndimage
+
+import data
+from benchmarks.paint_page import painting
+from benchmarks.strokes import strokes_inside
+from model import build
+from segmenter import Segmenter
+from support.checkpoint import save_checkpoint
+from support.files import BadInput, write_image
+from support.images import IGNORE, read_image, read_mask
+from support.sample import sample
+from tools.paint import server as serving
+from tools.paint.session import CORRECTION, LEARNT, PUT_ASIDE, Session, covered, read_journal, sees
+
+CLASSES = [
+    {"name": "ground", "value": 0, "colour": [86, 180, 233]},
+    {"name": "disc", "value": 1, "colour": [230, 159, 0]},
+]
+SIZES = {"a": (90, 120), "b": (40, 33), "tiny": (1, 1)}  # height and width
+
+
+@pytest.fixture
+def out(tmp_path):
+    """A folder with images of several sizes, as python -m tools.paint begins one."""
+    random = np.random.default_rng(0)
+    for name, size in SIZES.items():
+        (tmp_path / "out" / "images").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (*size, 3), np.uint8)).save(tmp_path / "out" / "images" / f"{name}.png")
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def opened(out):
+    """A function that opens the session in that folder; it is closed at the end."""
+    sessions = []
+
+    def opened():
+        while sessions:
+            sessions.pop().end()
+        paths = {name: out / "images" / f"{name}.png" for name in SIZES}
+        sessions.append(Session(out, paths, 65535, CLASSES, 255))
+        return sessions[-1]
+
+    yield opened
+    for session in sessions:
+        session.end()
+
+
+def stroke(image=0, tool="brush", label=1, width=7, points=((20, 20), (60, 40))):
+    return {"image": image, "tool": tool, "class": label, "width": width, "points": [list(point) for point in points]}
+
+
+def random_stroke(random):
+    tool = random.choice(["brush", "brush", "brush", "erase", "fill"])
+    points = [[random.uniform(-10, 130), random.uniform(-10, 100)] for _ in range(random.randint(1, 6))]
+    return stroke(random.randrange(2), tool, random.randrange(2), random.uniform(0.1, 30), points)
+
+
+def maps(session):
+    return [np.array(picture.map(kind)) for picture in session.pictures for kind in ("strokes", "roles")]
+
+
+def same(first, second):
+    return len(first) == len(second) and all(np.array_equal(*both) for both in zip(first, second))
+
+
+# ---------------------------------------------------------------------------------------------------
+# Strokes
+
+
+def distance_to_line(points, y, x):
+    """From the centre of each pixel to the nearest piece of a line."""
+    nearest = np.full(y.shape, np.inf)
+    for (ax, ay), (bx, by) in zip(points, points[1:] or points):
+        length = max((bx - ax) ** 2 + (by - ay) ** 2, 1e-30)
+        t = (((x - ax) * (bx - ax) + (y - ay) * (by - ay)) / length).clip(0, 1)
+        nearest = np.minimum(nearest, np.hypot(x - ax - t * (bx - ax), y - ay - t * (by - ay)))
+    return nearest
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_brush_covers_the_pixels_within_half_its_width_of_the_line_and_those_of_its_points(seed):
+    random = np.random.default_rng(seed)
+    height, length, width = random.integers(1, 80), random.integers(1, 80), random.uniform(0.1, 40)
+    points = random.uniform(-20, 100, (random.integers(1, 8), 2))
+    if seed % 3 == 0:  # horizontal, vertical and standing still
+        points = np.repeat(points.round(), 2, axis=0)
+        points[1::2, seed % 2] += 9
+    y, x = np.mgrid[:height, :length] + 0.5
+    expected = distance_to_line(points.tolist(), y, x) <= width / 2
+    for px, py in np.floor(points).astype(int):
+        if 0 <= px < length and 0 <= py < height:
+            expected[py, px] = True
+    top, left, area = covered(points, width, height, length)
+    found = np.zeros((height, length), bool)
+    found[top : top + area.shape[0], left : left + area.shape[1]] = area
+    assert np.array_equal(found, expected)
+
+
+def test_a_fill_covers_the_region_that_strokes_and_the_border_bound(opened):
+    session = opened()
+    session.post("stroke", stroke(points=[(0, 0), (119, 89)], width=1.5))  # pixels that touch at corners close it
+    before = np.array(session.pictures[0].map("strokes"))
+    regions, _ = ndimage.label(before == IGNORE)
+    session.post("stroke", stroke(tool="fill", label=0, points=[(100, 5)]))
+    after = np.array(session.pictures[0].map("strokes"))
+    assert np.array_equal(after == 0, regions == regions[5, 100]) and (after == 0).sum() > 3000
+    assert np.array_equal(after == 1, before == 1)
+
+
+def test_undo_and_redo_go_over_all_images_in_order_of_time(opened):
+    session, chance = opened(), random.Random(1)
+    states = [maps(session)]
+    while len(states) <= 110:
+        versions = [picture.strokes_version for picture in session.pictures]
+        session.post("stroke", random_stroke(chance))
+        if versions != [picture.strokes_version for picture in session.pictures]:  # else it met no pixel
+            states.append(maps(session))
+    for state in reversed(states[:-1]):
+        assert session.post("undo", {})["redo"] and same(maps(session), state)
+    assert not session.post("undo", {})["undo"]
+    for state in states[1:]:
+        session.post("redo", {})
+        assert same(maps(session), state)
+    assert not session.state()["redo"]
+    session.post("undo", {})
+    assert not session.post("stroke", stroke())["redo"]  # what was undone is gone once something else is painted
+
+
+def test_what_is_painted_is_counted(opened):
+    session, chance = opened(), random.Random(2)
+    for number in range(60):
+        session.post("stroke", random_stroke(chance))
+        if number % 4 == 3:
+            session.post(chance.choice(["undo", "redo"]), {})
+    painted = np.concatenate([picture.map("strokes").ravel() for picture in session.pictures[:2]])
+    assert session.state()["painted"] == np.bincount(painted, minlength=256)[:2].tolist()
+
+
+def test_the_journal_tells_all_again(opened, out):
+    session, chance = opened(), random.Random(3)
+    for _ in range(80):
+        name = chance.choice(["stroke"] * 4 + ["undo", "undo", "redo"])
+        session.post(name, random_stroke(chance) if name == "stroke" else {})
+    session.post("classes", {"classes": [*CLASSES, {"name": "new", "colour": [1, 2, 3]}]})
+    before, state = maps(session), session.state()
+    again = opened()
+    assert same(maps(again), before)
+    for key in ("classes", "painted", "undo", "redo"):
+        assert again.state()[key] == state[key]
+    assert again.post("undo", {})["redo"]  # and what was done before can be taken back
+
+
+def test_a_request_that_comes_twice_is_done_once_also_after_a_restart(opened, out):
+    session = opened()
+    for _ in range(2):
+        session.post("stroke", {**stroke(), "request": "one"})
+        session.post("stroke", {**stroke(points=[(5, 5)]), "request": "two"})
+    assert len(read_journal(out / "strokes.jsonl")) == 3
+    session.post("undo", {"request": "back"})
+    before = maps(session)
+    again = opened()
+    again.post("undo", {"request": "back"})
+    assert same(maps(again), before) and (before[0] == 1).any() and again.state()["undo"]
+
+
+def test_a_journal_cut_anywhere_loses_the_line_that_was_being_written_and_no_other(opened, out):
+    session = opened()
+    for number in range(3):
+        session.post("stroke", stroke(points=[(10 * number, 20), (50, 60)]))
+    session.end()
+    content = (out / "strokes.jsonl").read_bytes()
+    for length in range(content.index(b"\n") + 1, len(content) + 1, 7):
+        (out / "strokes.jsonl").write_bytes(content[:length])
+        assert len(read_journal(out / "strokes.jsonl")) == content[:length].count(b"\n")
+        assert (out / "strokes.jsonl").read_bytes().endswith(b"\n")
+    (out / "strokes.jsonl").write_bytes(content.replace(b'"tool"', b"'tool'", 1))
+    with pytest.raises(BadInput, match="line 2 is damaged"):
+        read_journal(out / "strokes.jsonl")
+
+
+def test_on_a_full_disk_nothing_is_painted_and_what_was_is_whole(opened, out):
+    session = opened()
+    session.post("stroke", stroke())
+    before, content = maps(session), (out / "strokes.jsonl").read_bytes()
+
+    class Full:
+        def __init__(self, file):
+            self.file = file
+
+        def write(self, line):
+            return self.file.write(line[:10])
+
+        def __getattr__(self, name):
+            return getattr(self.file, name)
+
+    session.journal.file, usual = Full(session.journal.file), session.journal.file
+    with pytest.raises(BadInput, match="no space left"):
+        session.post("stroke", stroke(points=[(70, 70)]))
+    assert same(maps(session), before) and (out / "strokes.jsonl").read_bytes() == content
+    session.journal.file = usual
+    session.post("stroke", stroke(points=[(70, 70)]))
+    assert len(read_journal(out / "strokes.jsonl")) == 3
+
+
+def test_every_fifth_stroke_of_a_class_is_put_aside_and_corrections_never_are(opened):
+    session = opened()
+    roles = lambda: [event["stroke"]["role"] for event in read_journal(session.out / "strokes.jsonl")[1:]]
+    for number in range(10):
+        session.post("stroke", stroke(points=[(10 * number, 8)]))
+    assert roles() == 2 * [LEARNT, LEARNT, LEARNT, LEARNT, PUT_ASIDE]
+    session.pictures[0].map("prediction")[:] = 0
+    session.hear(("predicted", 0, True))
+    for number in range(5):
+        session.post("stroke", stroke(points=[(10 * number, 30)]))
+    assert roles()[10:] == 5 * [CORRECTION] and session.state()["images"][0]["corrections"]
+    session.post("stroke", stroke(label=0, points=[(50, 50)]))  # as predicted
+    assert roles()[-1] == LEARNT
+
+
+# ---------------------------------------------------------------------------------------------------
+# Tiles, and what is known of a pixel
+
+
+def test_tiles_are_the_image_and_the_maps_reduced(opened, out):
+    session = opened()
+    image = read_image(out / "images" / "a.png")
+    session.post("stroke", stroke())
+    session.post("stroke", stroke(label=0, width=1, points=[(3, 70), (110, 75)]))
+    strokes = np.array(session.pictures[0].map("strokes"))
+    decoded = lambda answer: np.asarray(Image.open(io.BytesIO(answer[0])))
+    assert np.array_equal(decoded(session.tile(0, "image", 0, 0, 0)), image)
+    assert np.array_equal(decoded(session.tile(0, "strokes", 0, 0, 0)), strokes)
+    for level in range(1, 7):
+        step, (height, width) = 2**level, strokes.shape
+        size = -(-height // step), -(-width // step)
+        reduced = decoded(session.tile(0, "strokes", level, 0, 0))
+        squares = [[strokes[y : y + step, x : x + step] for x in range(0, width, step)] for y in range(0, height, step)]
+        assert np.array_equal(reduced, [[square.min() for square in row] for row in squares])
+        assert decoded(session.tile(0, "image", level, 0, 0)).shape == (*size, 3)
+    means = image[:88, :120].reshape(44, 2, 60, 2, 3).mean(axis=(1, 3))
+    assert np.abs(session.pyramids.level(session.pictures[0], 1)[:44, :60] - means).max() <= 0.5
+    for level, column, row in [(0, 1, 0), (0, 0, 1), (9, 0, 0), (40, 0, 0)]:
+        with pytest.raises(KeyError):
+            session.tile(0, "image", level, column, row)
+    with pytest.raises(KeyError):
+        session.tile(0, "prediction", 0, 0, 0)  # there is none yet
+
+
+def test_a_large_image_has_tiles_that_fit_together(out):
+    image = np.random.default_rng(0).integers(0, 256, (700, 1100, 3), np.uint8)
+    Image.fromarray(image).save(out / "images" / "large.png")
+    session = Session(out, {"large": out / "images" / "large.png"}, 65535, CLASSES, 255)
+    try:
+        rows = [
+            np.hstack([np.asarray(Image.open(io.BytesIO(session.tile(0, "image", 0, x, y)[0]))) for x in range(3)])
+            for y in range(2)
+        ]
+        assert np.array_equal(np.vstack(rows), image)
+    finally:
+        session.end()
+
+
+def linear(network):
+    """The network with nothing in it that could hide a gradient."""
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, torch.nn.ReLU):
+                setattr(module, name, torch.nn.Identity())
+            elif isinstance(child, torch.nn.MaxPool2d):
+                setattr(module, name, torch.nn.AvgPool2d(2))
+    return network.eval()
+
+
+@pytest.mark.parametrize("words", [("fcn",), ("fcn", "bilinear"), ("unet",), ("unet", "bilinear")], ids="-".join)
+def test_a_pixel_sees_what_its_gradient_reaches(words):
+    from tools.paint.learner import NetworkLearner
+
+    torch.manual_seed(0)
+    knobs = {"depth": 2, "width": 2} if words[0] == "unet" else {}
+    network = build(words[0], 2, upsample=words[1] if words[1:] else None, **knobs)
+    arguments = {"zoom": 1, "threshold": None, "flips": "all"}
+    metadata = {"classes": CLASSES, "ignore": [255], "mean": [0.5] * 3, "std": [0.2] * 3, "settings": arguments}
+    steps = NetworkLearner(words[0], CLASSES, 255, 65535, (network, metadata)).reach["steps"]
+    image = torch.rand(1, 3, 4, 96, requires_grad=True)
+    logits = linear(network)(image)
+    for x in range(40, 48):
+        (gradient,) = torch.autograd.grad(logits[0, :, :, x].sum(), image, retain_graph=True)
+        reached = np.flatnonzero(gradient[0].abs().sum(dim=(0, 1)).numpy())
+        first, end = sees(x, 96, steps)
+        assert first <= reached[0] and reached[-1] < end
+        assert "bilinear" in words or (reached[0], reached[-1] + 1) == (first, end)
+
+
+def test_the_window_of_a_pixel_is_the_one_whose_core_holds_it(out):
+    Image.fromarray(np.zeros((400, 700, 3), np.uint8)).save(out / "images" / "wide.png")
+    session = Session(out, {"wide": out / "images" / "wide.png"}, 65535, CLASSES, 255)
+    try:
+        every = session.windows(0)
+        covered = np.zeros((400, 700), int)
+        for left, top, right, bottom in every["cores"]:
+            covered[top:bottom, left:right] += 1
+        assert (covered == 1).all() and len(every["windows"]) == len(every["cores"]) > 4
+        found = session.pixel(0, 333, 222)
+        assert found["core"][0] <= 333 < found["core"][2] and found["core"][1] <= 222 < found["core"][3]
+        assert found["window"][0] <= found["sees"][0] and found["window"][2] >= found["sees"][2]
+        assert found["probabilities"] is None and found["stroke"] is None and found["prediction"] is None
+    finally:
+        session.end()
+
+
+def test_the_worst_place_is_the_most_uncertain_one_away_from_strokes(opened):
+    session = opened()
+    assert session.worst(0) is None
+    session.pictures[0].map("uncertainty")[10:58, 20:70] = 200
+    session.pictures[0].map("uncertainty")[60:90, 80:120] = 150
+    session.hear(("predicted", 0, True))
+    assert 20 <= session.worst(0)["x"] < 70 and 10 <= session.worst(0)["y"] < 58
+    session.post("stroke", stroke(width=20, points=[(40, 30), (50, 40)]))
+    assert 80 <= session.worst(0)["x"] < 120 and 60 <= session.worst(0)["y"] < 90
+    session.hear(("predicted", 2, True))
+    assert session.worst(2) == {"x": 0, "y": 0, "uncertainty": 0}  # of an image of one pixel
+
+
+# ---------------------------------------------------------------------------------------------------
+# What is left in the folder
+
+
+def test_the_folder_holds_masks_of_what_is_painted_and_data_load_reads_it(opened, out):
+    session = opened()
+    for label in 0, 1:
+        session.post("stroke", stroke(label=label, points=[(10, 20 + 40 * label), (110, 25 + 40 * label)]))
+        session.post("stroke", stroke(1, label=label, points=[(5, 5 + 20 * label), (30, 9 + 20 * label)]))
+    session.post("stroke", stroke(2, points=[(0, 0)], width=1))
+    session.end()
+    for name in "ab":
+        assert np.array_equal(read_mask(out / "masks" / f"{name}.png"), picture_strokes(session, name))
+    assert not (out / "masks" / "tiny.png").exists()  # which nobody can train on
+    found = data.load(out, least=16)
+    assert found.classes == CLASSES and found.ignore == [255]
+    assert len(found.training) + len(found.validation) == 2
+
+
+def picture_strokes(session, name):
+    """What a session's journal says is painted, drawn anew."""
+    height, width = SIZES[name]
+    strokes = np.full((height, width), 255, np.uint8)
+    for event in read_journal(session.out / "strokes.jsonl")[1:]:
+        told = event["stroke"]
+        if told["image"] == name:
+            top, left, area = covered(np.array(told["points"], float), told["width"], height, width)
+            strokes[top : top + area.shape[0], left : left + area.shape[1]][area] = told["class"]
+    return strokes
+
+
+def test_an_accepted_prediction_becomes_the_mask_below_the_strokes_and_stays_so(opened, out):
+    session = opened()
+    with pytest.raises(BadInput, match="predicted before"):
+        session.post("accept", {"image": 0, "accepted": True})
+    prediction = np.random.default_rng(0).integers(0, 2, SIZES["a"], np.uint8)
+    session.pictures[0].map("prediction")[:] = prediction
+    session.hear(("predicted", 0, True))
+    session.post("stroke", stroke())
+    session.post("accept", {"image": 0, "accepted": True})
+    session.pictures[0].map("prediction")[:] = 0  # the network goes on; what was accepted stays
+    session.post("stroke", stroke(label=0, points=[(50, 70)]))
+    strokes = np.array(session.pictures[0].map("strokes"))
+    expected = np.where(strokes == IGNORE, prediction, strokes)
+    for _ in range(2):
+        session = opened()
+        assert session.state()["images"][0]["accepted"] is not None
+        session.post("stroke", stroke(tool="erase", points=[(5, 5)]))  # erases nothing
+        session.end()
+        assert np.array_equal(read_mask(out / "masks" / "a.png"), expected)
+    session = opened()
+    session.post("accept", {"image": 0, "accepted": False})
+    session.end()
+    assert np.array_equal(read_mask(out / "masks" / "a.png"), strokes)
+
+
+def test_a_class_table_that_a_person_changed_is_kept(opened, out, capsys):
+    opened().end()
+    own = (out / "classes.json").read_text().replace("ground", "soil")
+    (out / "classes.json").write_text(own)
+    session = opened()
+    session.post("classes", {"classes": [*CLASSES, {"name": "new", "colour": [1, 2, 3]}]})
+    assert (out / "classes.json").read_text() == own and "kept" in capsys.readouterr().out
+
+
+def test_a_mask_that_a_person_changed_is_kept_and_one_without_strokes_goes(opened, out, capsys):
+    session = opened()
+    session.post("stroke", stroke())
+    session.end()
+    own = np.full(SIZES["a"], 1, np.uint8)
+    session = opened()
+    session.post("undo", {})
+    session.end()
+    assert not (out / "masks" / "a.png").exists()
+    Image.fromarray(own).save(out / "masks" / "a.png")
+    session = opened()
+    session.post("stroke", stroke())
+    session.end()
+    assert np.array_equal(read_mask(out / "masks" / "a.png"), own) and "kept" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("ignore, expected", [(255, [2, 3]), (2, [3, 4]), ([255] * 3, None)])
+def test_new_classes_get_values_that_nothing_else_has(out, ignore, expected):
+    colours = [{**entry, "value": entry["colour"]} for entry in CLASSES] if expected is None else CLASSES
+    session = Session(out, {"a": out / "images" / "a.png"}, 65535, colours, ignore)
+    try:
+        more = [{"name": name, "colour": [1, 1, number]} for number, name in enumerate("xy")]
+        found = [entry["value"] for entry in session.post("classes", {"classes": [*CLASSES, *more]})["classes"]]
+        assert found[2:] == expected if expected else len({str(value) for value in [*found, ignore]}) == 5
+    finally:
+        session.end()
+
+
+# ---------------------------------------------------------------------------------------------------
+# The server refuses
+
+
+@pytest.fixture
+def served(opened):
+    """(A session, its server)."""
+    session = opened()
+    server = serving.open_server(session, None)
+    threading.Thread(target=server.serve_forever, args=[0.02], daemon=True).start()
+    yield session, server
+    server.shutdown()
+    server.server_close()
+
+
+def ask(server, path="state", method="GET", body=None, token=None, **headers):
+    """Send a request as the page does, but for what is given, and return (status, content)."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=30)
+    headers = {
+        "Host": f"127.0.0.1:{server.server_port}",
+        **{key.replace("_", "-"): value for key, value in headers.items()},
+    }
+    connection.request(method, f"/{server.token if token is None else token}/{path}", body, headers)
+    response = connection.getresponse()
+    answer = response.status, response.read(), dict(response.getheaders())
+    connection.close()
+    return answer
+
+
+def post(server, path, body, **headers):
+    content = body if isinstance(body, (str, bytes)) else json.dumps(body)
+    return ask(server, path, "POST", content, **{"Content_Type": "application/json", **headers})
+
+
+def test_the_page_is_served_with_headers_that_load_nothing_from_elsewhere(served):
+    status, content, headers = ask(served[1], "")
+    assert status == 200 and b"<html" in content.lower() and headers["Content-Type"].startswith("text/html")
+    for name in serving.PAGE.glob("*"):
+        assert ask(served[1], name.name)[0] == 200
+    assert headers["Content-Security-Policy"].startswith("default-src 'self'; img-src 'self' blob: data:")
+    assert headers["X-Content-Type-Options"] == "nosniff" and headers["Referrer-Policy"] == "no-referrer"
+    assert headers["Cache-Control"] == "no-store"
+    assert ask(served[1])[2]["Cache-Control"] == "no-store"
+
+
+STROKE = json.dumps(stroke())
+DEEP = "[" * 20_000 + "]" * 20_000
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:{port}", "127.0.0.1", "127.0.0.1:1", "[::1]:{port}", ""]
+)
+def test_another_host_is_refused(served, host):
+    session, server = served
+    assert ask(server, Host=host.format(port=server.server_port))[0] == 403
+    assert post(server, "stroke", STROKE, Host=host.format(port=server.server_port))[0] == 403
+    assert not session.state()["undo"]
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1", "https://127.0.0.1:{port}"])
+def test_another_origin_is_refused(served, origin):
+    session, server = served
+    assert post(server, "stroke", STROKE, Origin=origin.format(port=server.server_port))[0] == 403
+    assert not session.state()["undo"]
+    assert post(server, "stroke", STROKE, Origin=f"http://127.0.0.1:{server.server_port}")[0] == 200
+
+
+@pytest.mark.parametrize("token", ["", "x", "{token}x", "{short}", "%00", "..", "%C3%BC"])
+def test_without_the_token_nothing_is_there(served, token):
+    _, server = served
+    token = token.format(token=server.token, short=server.token[:-1])
+    assert ask(server, token=token)[0] == 404 and post(server, "undo", {}, token=token)[0] == 404
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["../session.py", "..%2fsession.py", "%2e%2e/session.py", "page/index.html", "..\\session.py", "index.html/../x.js"]
+    + ["/etc/passwd", "//etc/passwd", "%2fetc%2fpasswd", "index.html%00", "index.html?x", "state?after=-1", "state?x"]
+    + ["tile/0/image/0/0/0.png/", "tile/0/roles/0/0/0.png", "tile/99/image/0/0/0.png?v=../..", "pixel/0/1", "tile"]
+    + ["tile/0/image/0/999999999/0.png", "tile/0/image/999999999/0/0.png", "__init__.py", ".address", "pixel/0/-1/0"],
+)
+def test_a_path_outside_of_the_given_files_is_refused(served, path):
+    assert ask(served[1], path)[0] == 404
+    assert post(served[1], path, {})[0] == 404
+
+
+def test_another_method_is_refused(served):
+    for method in ("PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "BREW"):
+        assert ask(served[1], method=method)[0] == 405
+    assert ask(served[1], method="HEAD")[0] == 405
+
+
+@pytest.mark.parametrize(
+    "status, body, headers",
+    [
+        (413, "x" * (2**20 + 1), {}),
+        (415, STROKE, {"Content_Type": "text/plain"}),
+        (415, STROKE, {"Content_Type": "application/x-www-form-urlencoded"}),
+        (411, STROKE, {"Content_Length": "1e3"}),
+        (411, STROKE, {"Content_Length": "-1"}),
+        (411, STROKE, {"Transfer_Encoding": "chunked"}),
+        (400, "", {}),
+        (400, "{", {}),
+        (400, "[]", {}),
+        (400, DEEP, {}),
+        (400, '{"a":' * 20_000 + "1" + "}" * 20_000, {}),
+        (400, b"\xff\xfe{}", {}),
+        (400, '{"image": ' + "9" * 5000 + "}", {}),
+        (400, STROKE.replace("20", "NaN", 1), {}),
+        (400, STROKE.replace("20", "1e999", 1), {}),
+        (400, STROKE.replace("20", "-Infinity", 1), {}),
+        (400, STROKE.replace("20", "1e30", 1), {}),
+        (400, STROKE.replace("20", "null", 1), {}),
+        (400, STROKE.replace("20", "true", 1), {}),
+        (400, json.dumps(stroke(width=1e9)), {}),
+        (400, json.dumps(stroke(width=-3)), {}),
+        (400, json.dumps(stroke(width="7")), {}),
+        (400, json.dumps(stroke(label=2)), {}),
+        (400, json.dumps(stroke(label=-1)), {}),
+        (400, json.dumps(stroke(label=0.0)), {}),
+        (400, json.dumps(stroke(image=3)), {}),
+        (400, json.dumps(stroke(image=True)), {}),
+        (400, json.dumps(stroke(image="../a")), {}),
+        (400, json.dumps(stroke(tool="spray")), {}),
+        (400, json.dumps(stroke(points=[])), {}),
+        (400, json.dumps(stroke(points=[[1, 2, 3]])), {}),
+        (400, json.dumps(stroke(points=[(1, 1)] * 20_001)), {}),
+        (400, json.dumps({**stroke(), "request": "x" * 101}), {}),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_a_stroke_that_is_none_is_refused_in_one_line(served, status, body, headers):
+    session, server = served
+    found, content, _ = post(server, "stroke", body, **headers)
+    assert found == status and list(json.loads(content)) == ["error"] and content.count(b"\n") == 0
+    assert not session.state()["undo"]
+    assert post(server, "stroke", STROKE)[0] == 200 and session.state()["undo"]  # and the next one is served
+
+
+@pytest.mark.parametrize(
+    "path, body",
+    [("classes", {"classes": CLASSES[:1]}), ("classes", {"classes": [{"name": 1}, {"name": 2}]}), ("classes", {})]
+    + [("classes", {"classes": [{"name": "x", "colour": [0, 0, 256]}, {"name": "y", "colour": [0, 0, 0]}]})]
+    + [("classes", {"classes": [CLASSES[0], CLASSES[0]]}), ("classes", {"classes": [*CLASSES * 128]})]
+    + [("classes", {"classes": [{**CLASSES[0], "name": "a\nb"}, CLASSES[1]]})]
+    + [("view", {"image": 0, "box": [0, 0, 1]}), ("view", {"image": 0, "box": [0, 0, 1e300, 1]}), ("view", {})]
+    + [("learn", {"learning": 1}), ("learn", {"model": "vit"}), ("learn", {"model": []})]
+    + [("accept", {"image": 0, "accepted": True}), ("accept", {"image": 0})],
+)
+def test_other_nonsense_is_refused_in_one_line(served, path, body):
+    before = served[0].state()
+    status, content, _ = post(served[1], path, body)
+    assert status == 400 and list(json.loads(content)) == ["error"]
+    assert served[0].state() == before
+
+
+def test_points_outside_of_the_image_are_cut_off(served):
+    assert post(served[1], "stroke", stroke(points=[(-1000, 5), (-900, 7)]))[0] == 200
+    assert not served[0].state()["undo"]  # it met no pixel
+    assert post(served[1], "stroke", stroke(points=[(-1000, 20.25), (5000, 20.25)]))[0] == 200
+    strokes = served[0].pictures[0].map("strokes")
+    assert (strokes[17:24] == 1).all() and (strokes != IGNORE).sum() == 7 * 120
+
+
+def test_a_slow_or_broken_off_body_holds_nobody_up(served, monkeypatch):
+    session, server = served
+    monkeypatch.setattr(serving, "PATIENCE", 0.5)
+    monkeypatch.setattr(serving.Handler, "timeout", 0.5)
+    head = f"POST /{server.token}/stroke HTTP/1.1\r\nHost: 127.0.0.1:{server.server_port}\r\n"
+    head += f"Content-Type: application/json\r\nContent-Length: {len(STROKE)}\r\n\r\n"
+    for drip in (b"", b"{"):
+        with socket.create_connection(("127.0.0.1", server.server_port), timeout=5) as line:
+            line.sendall(head.encode() + drip)
+            for _ in range(20):  # a byte now and then would keep a timeout of each byte from ending
+                time.sleep(0.1)
+                with contextlib.suppress(OSError):
+                    line.sendall(b" " * bool(drip))
+            answer = b""
+            with contextlib.suppress(ConnectionError):  # but no timeout of ours
+                answer = line.recv(4096)
+            assert not answer or b" 408 " in answer
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=10) as line:
+        line.sendall(head.encode() + b"{")
+        line.shutdown(socket.SHUT_WR)
+        assert b" 400 " in line.recv(4096)
+    assert post(server, "stroke", STROKE)[0] == 200
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00\r\n\r\n", b"GET\r\n\r\n", b"G" * 70_000 + b"\r\n\r\n"]
+    + [b"GET http://evil.example/ HTTP/1.1\r\nHost: x\r\n\r\n", b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 200 + b"\r\n"],
+)
+def test_what_is_no_request_is_refused(served, request_, capfd):
+    with socket.create_connection(("127.0.0.1", served[1].server_port), timeout=10) as line:
+        with contextlib.suppress(OSError):
+            line.sendall(request_)
+        answer = line.recv(65536)
+    assert re.search(rb"^HTTP/1.1 4\d\d|^\{\"error|^$", answer) and b"evil" not in answer
+    assert "Traceback" not in capfd.readouterr().err and ask(served[1])[0] == 200
+
+
+def test_a_second_host_header_is_refused(served):
+    _, server = served
+    head = f"GET /{server.token}/state HTTP/1.1\r\nHost: 127.0.0.1:{server.server_port}\r\nHost: evil.example\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=10) as line:
+        line.sendall(head.encode())
+        assert b" 403 " in line.recv(4096)
+
+
+def test_too_many_connections_are_closed_and_the_next_is_served(served):
+    _, server = served
+    lines = [socket.create_connection(("127.0.0.1", server.server_port)) for _ in range(serving.MOST_CONNECTIONS + 9)]
+    time.sleep(0.3)
+    for line in lines:
+        line.close()
+    time.sleep(0.3)
+    assert ask(server)[0] == 200
+
+
+def test_the_state_is_told_when_it_changes(served):
+    session, server = served
+    revision, answers = session.state()["revision"], queue.Queue()
+    waiting = lambda: answers.put(json.loads(ask(server, f"state?after={revision}")[1]))
+    threading.Thread(target=waiting, daemon=True).start()
+    time.sleep(0.3)
+    assert answers.empty()
+    post(server, "stroke", STROKE)
+    assert answers.get(timeout=5)["undo"]
+
+
+def test_a_restart_has_the_same_address_where_it_is_free(opened):
+    session = opened()
+    first = serving.open_server(session, None)
+    second = serving.open_server(session, None)
+    assert second.token == first.token and second.server_port != first.server_port
+    second.server_close()
+    again = serving.open_server(session, None)
+    assert (again.token, again.server_port) == (second.token, second.server_port)
+    with pytest.raises(BadInput, match="is taken"):
+        serving.open_server(session, first.server_port)
+    if os.name == "posix":
+        assert (session.out / ".address").stat().st_mode & 0o077 == 0
+    for server in first, again:
+        server.server_close()
+
+
+# ---------------------------------------------------------------------------------------------------
+# The learner, in this process
+
+
+class Rig:
+    """A session of one image and its learner, without processes between them."""
+
+    def __init__(self, folder, image, model="fcn", networks=(), classes=CLASSES):
+        from tools.paint.learner import Learner
+
+        write_image(folder / "images" / "one.png", image)
+        self.session = Session(folder, {"one": folder / "images" / "one.png"}, 65535, classes, 255)
+        self.inbox, self.told = queue.Queue(), []
+        self.session.tell = self.inbox.put
+        picture = self.session.pictures[0]
+        setup = {
+            "pictures": [(picture.path, (picture.height, picture.width))],
+            "maps": self.session.maps,
+            "classes": classes,
+            "ignore": 255,
+            "full": 65535,
+            "out": folder / "model.pt",
+            "networks": list(networks),
+        }
+        self.learner = Learner(setup, self.inbox, self.tell)
+        self.learner.announce()
+        self.session.post("learn", {"model": model})
+        self.session.post("view", {"image": 0, "box": [0, 0, picture.width, picture.height]})
+        self.learner.take_news(wait=False)
+
+    def tell(self, *message):
+        self.told.append(message)
+        self.session.hear(message)
+
+    def map(self, kind):
+        return np.array(self.session.pictures[0].map(kind))
+
+    def paint(self, *strokes):
+        for each in strokes:
+            self.session.post("stroke", each)
+        self.learner.take_news(wait=False)
+
+    def work(self, turns, condition=lambda: False):
+        for _ in range(turns):
+            self.learner.take_news(wait=False)
+            if condition() or not self.learner.turn():
+                break
+
+
+@pytest.fixture
+def rig(out):
+    rigs = []
+
+    def rig(*words, **options):
+        rigs.append(Rig(out, *words, **options))
+        return rigs[-1]
+
+    yield rig
+    for each in rigs:
+        each.session.end()
+
+
+def blobs(height=150, width=260):
+    """An image of dark discs on bright ground, with noise, and its mask."""
+    random = np.random.default_rng(0)
+    y, x = np.mgrid[:height, :width]
+    mask = np.zeros((height, width), np.uint8)
+    for _ in range(14):
+        mask[(y - random.integers(height)) ** 2 + (x - random.integers(width)) ** 2 < random.integers(8, 18) ** 2] = 1
+    image = np.where(mask[:, :, None] == 1, (80, 120, 90), (150, 140, 160)) + random.normal(0, 15, (height, width, 3))
+    return image.clip(0, 255).astype(np.uint8), mask
+
+
+def true_strokes(mask, count=2, seed=0):
+    strokes = strokes_inside(mask, count, seed)
+    return [stroke(0, "brush", label, width, points.tolist()) for label, points, width in strokes]
+
+
+def foreground_iou(found, mask):
+    return ((found == 1) & (mask == 1)).sum() / ((found == 1) | (mask == 1)).sum()
+
+
+@pytest.mark.parametrize("model", ["fcn", pytest.param("unet", marks=pytest.mark.slow), "forest"])
+def test_it_learns_from_strokes_and_predicts_all_of_the_image(rig, model):
+    image, mask = blobs()
+    rig = rig(image, model=model)
+    rig.work(3)
+    assert not rig.session.state()["images"][0]["prediction"]  # nothing is painted
+    rig.paint(*(each for each in true_strokes(mask, 3) if each["class"] == 0))
+    rig.work(3)
+    assert not rig.session.state()["images"][0]["prediction"]  # one class
+    rig.paint(*true_strokes(mask, 3))
+    rig.work(40, lambda: foreground_iou(rig.map("prediction"), mask) > 0.85)
+    assert foreground_iou(rig.map("prediction"), mask) > 0.85
+    state = rig.session.state()
+    assert state["images"][0]["whole"] and state["step"] > 0 and state["loss"]
+    found = rig.session.ask  # answered by the learner between two turns
+    answer = queue.Queue()
+    threading.Thread(target=lambda: answer.put(found(rig.session.pictures[0], 33, 44))).start()
+    while answer.empty():
+        rig.learner.take_news(wait=False)
+    probabilities = answer.get()
+    assert (
+        abs(sum(probabilities) - 1) < 1e-4
+        and np.argmax(probabilities)
+        == rig.learner.current.probabilities(rig.learner.canvases[0].pixels(rig.learner.canvases[0].at(33, 44)))[
+            :, 44 - rig.learner.canvases[0].at(33, 44).y, 33 - rig.learner.canvases[0].at(33, 44).x
+        ].argmax()
+    )
+
+
+def test_what_it_predicts_is_what_the_saved_network_predicts(rig, out):
+    image, mask = blobs(300, 301)
+    rig = rig(image)
+    rig.paint(*true_strokes(mask))
+    rig.work(2)
+    rig.session.post("learn", {"learning": False})
+    rig.work(20)
+    rig.learner.save(now=True)
+    segment = Segmenter.load(out / "model.pt")
+    logits = torch.from_numpy(segment.logits(image))
+    assert np.array_equal(rig.map("prediction"), segment(image))
+    entropy = torch.distributions.Categorical(logits=logits.permute(1, 2, 0)).entropy() / np.log(2)
+    assert np.abs(rig.map("uncertainty") - 255 * entropy.numpy()).max() <= 1
+    assert segment.classes == CLASSES and segment.ignore == [255]
+
+
+def test_strokes_put_aside_are_not_learned_and_corrections_are_drawn_twice_as_often(rig):
+    image, mask = blobs()
+    rig = rig(image)
+    rig.paint(*true_strokes(mask, 5))
+    canvas = rig.learner.canvases[0]
+    strokes, roles = rig.map("strokes"), rig.map("roles")
+    assert (roles == PUT_ASIDE).any()
+    assert np.array_equal(canvas.truth, np.where(roles == PUT_ASIDE, 255, strokes))
+    rig.session.pictures[0].map("prediction")[:] = 1
+    rig.session.hear(("predicted", 0, True))
+    rig.paint(*(each for each in true_strokes(mask, 2, 1) if each["class"] == 0))
+    strokes, roles = rig.map("strokes"), rig.map("roles")
+    dataset = rig.learner.strokes_so_far()
+    assert [len(items) for items in dataset.items] == [3, 3]  # (image, mask, rows) of all, and of corrections
+    for (_, found, rows), expected in zip(dataset.items, [roles != PUT_ASIDE, roles == CORRECTION]):
+        assert np.array_equal(found, np.where(expected, strokes, 255))
+        assert np.array_equal(rows[:, -1], [(found == label).sum() for label in (0, 1)])
+    rig.session.post("undo", {})
+    rig.learner.take_news(wait=False)
+    assert np.array_equal(canvas.truth, np.where(rig.map("roles") == PUT_ASIDE, 255, rig.map("strokes")))
+    said = canvas.agreement()
+    aside = (rig.map("roles") == PUT_ASIDE) & (rig.map("strokes") != 255)
+    assert said == ((rig.map("strokes")[aside] == 1).sum(), aside.sum())
+
+
+def test_what_is_in_view_is_predicted_first_and_the_oldest_of_it(rig):
+    rig = rig(np.zeros((700, 900, 3), np.uint8))
+    rig.paint(stroke(label=0), stroke(label=1, points=[(500, 500)]))
+    rig.learner.learn()
+    box = [400, 300, 520, 480]
+    rig.session.post("view", {"image": 0, "box": box})
+    rig.learner.take_news(wait=False)
+    canvas = rig.learner.canvases[0]
+    meets = lambda tile: tile.left < box[2] and tile.right > box[0] and tile.top < box[3] and tile.bottom > box[1]
+    order = [meets(canvas.cover[number]) for _, number in rig.learner.stale_windows()]
+    assert order == sorted(order, reverse=True) and 0 < sum(order) < len(order) == len(canvas.cover)
+    rig.work(30)
+    assert (canvas.seen > 0).all()
+
+
+def test_more_classes_keep_what_was_learned(rig):
+    image, mask = blobs()
+    rig = rig(image)
+    rig.paint(*true_strokes(mask))
+    rig.work(3)
+    before = {name: tensor.clone() for name, tensor in rig.learner.current.run.ema_model.state_dict().items()}
+    rig.session.post("classes", {"classes": [*CLASSES, {"name": "new", "colour": [1, 2, 3]}]})
+    rig.learner.take_news(wait=False)
+    after = rig.learner.current.run.ema_model.state_dict()
+    assert after["layers.conv4.weight"].shape[0] == 3
+    assert all(torch.equal(after[name][: len(tensor)], tensor) for name, tensor in before.items())
+    rig.paint(stroke(label=2, points=[(5, 5), (60, 5)]))
+    rig.work(2)
+    assert len(rig.learner.probabilities_at(0, 5, 5)) == 3
+
+
+def test_the_forest_sees_in_windows_what_it_sees_in_the_whole_image():
+    from tools.paint.learner import ForestLearner, features, inside
+    from tools.paint.learner import tiles as cut
+
+    image, _ = blobs(400, 300)
+    whole = features(image)
+    height, width, cover = cut(400, 300, ForestLearner.reach["halo"], 1, limit=ForestLearner.reach["limit"])
+    assert len(cover) > 1
+    for tile in cover:
+        found = features(image[tile.y : tile.y + height, tile.x : tile.x + width])[inside(tile)[1:]]
+        assert np.allclose(found, whole[tile.top : tile.bottom, tile.left : tile.right], atol=1e-5)
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """A network of two classes whose masks are black and white, of which it says white everywhere."""
+    network = build("fcn", 2)
+    with torch.no_grad():
+        network.layers.conv4.bias[:] = torch.tensor([-9.0, 9.0])
+    classes = [{"name": "background", "value": 0}, {"name": "foreground", "value": 255}]
+    settings = {"zoom": 1, "threshold": None, "flips": "mirror"}
+    save = lambda **changed: save_checkpoint(
+        tmp_path / "net.pt",
+        network,
+        **{
+            "classes": classes,
+            "ignore": [],
+            "mean": [0.1, 0.2, 0.3],
+            "std": [0.2, 0.2, 0.2],
+            "settings": {**settings, **changed},
+        },
+    )
+    save()
+    return tmp_path / "net.pt", save
+
+
+def test_a_checkpoint_predicts_at_once_and_corrections_change_it(rig, checkpoint):
+    image, mask = blobs()
+    classes = [{**entry, "value": value} for entry, value in zip(CLASSES, (0, 255))]
+    rig = rig(image, networks=[checkpoint[0]], classes=classes)
+    rig.work(5)
+    assert (rig.map("prediction") == 1).all()
+    run = rig.learner.current.run
+    assert run.metadata["mean"] == [0.1, 0.2, 0.3] and run.sampling.flips == "mirror"
+    rig.paint(*true_strokes(mask, 3))
+    assert rig.session.state()["images"][0]["corrections"]
+    rig.work(60, lambda: foreground_iou(rig.map("prediction"), mask) > 0.8)
+    assert foreground_iou(rig.map("prediction"), mask) > 0.8
+
+
+def test_an_image_that_cannot_be_read_is_told_and_the_others_go_on(rig, out):
+    rig = rig(blobs()[0])
+    rig.learner.canvases.clear()
+    (out / "images" / "one.png").write_bytes(b"\x89PNG broken")
+    rig.session.post("view", {"image": 0, "box": [0, 0, 9, 9]})
+    rig.learner.take_news(wait=False)
+    rig.work(2)
+    assert "one.png" in rig.session.state()["message"]
+
+
+# ---------------------------------------------------------------------------------------------------
+# The command
+
+
+def paint_command(*words, cwd):
+    return command("-m", "tools.paint", "--no-browser", *words, cwd=cwd)
+
+
+@pytest.mark.slow
+def test_killed_after_any_answer_nothing_is_lost(tmp_path):
+    chance = random.Random(5)
+    with painting(tmp_path / "out") as paint:
+        for _ in range(4):
+            for _ in range(5):
+                each = {**random_stroke(chance), "image": 0, "request": f"{chance.random()}"}
+                state = paint.post("stroke", **each)
+            before = paint.strokes()
+            again = paint.post("stroke", **each)  # as a page that has not heard the answer sends it
+            paint.kill()
+            address = paint.address
+            paint.start()
+            assert np.array_equal(paint.strokes(), before) and paint.address == address
+            assert paint.post("stroke", **each)["painted"] == again["painted"] == state["painted"]
+
+
+@pytest.mark.slow
+def test_strokes_on_the_sample_become_a_network_and_a_data_set(tmp_path):
+    """From four strokes a class to an IoU above 0.9, model.pt for predict.py, and a folder for train.py."""
+    image, mask = sample()
+    truth = (mask > 0).astype(np.uint8)
+    with painting(tmp_path / "out") as paint:
+        paint.post("view", image=0, box=[0, 0, 512, 512])
+        for label, points, width in strokes_inside(truth, 4, 0):
+            each = stroke(0, "brush", label, width, points.tolist())
+            paint.post("stroke", **each)
+        deadline, found = time.monotonic() + 120, 0.0
+        while found < 0.9 and time.monotonic() < deadline:
+            time.sleep(0.5)
+            if paint.state()["images"][0]["whole"]:
+                tile = np.asarray(Image.open(io.BytesIO(paint.get("tile/0/prediction/0/0/0.png"))))
+                found = foreground_iou(tile, truth)
+        assert found > 0.9
+        paint.post("accept", image=0, accepted=True)
+        refused = paint_command("--out", tmp_path / "out", cwd=tmp_path)
+        fails_in_one_line(refused, "is being written to by another process")
+        paint.process.send_signal(signal.SIGINT)
+        printed = paint.process.stdout.read()
+        assert paint.process.wait(60) == 130
+    assert "python predict.py" in printed and "python train.py --data" in printed
+    accepted = read_mask(tmp_path / "out" / "masks" / "sample.png")
+    assert foreground_iou(accepted, truth) > 0.85 and set(np.unique(accepted)) == {0, 1}
+    write_image(tmp_path / "next.png", image)
+    done = command(
+        "predict.py", "next.png", "--checkpoint", tmp_path / "out" / "model.pt", "--out", "p.png", cwd=tmp_path
+    )
+    assert done.returncode == 0 and foreground_iou(read_mask(tmp_path / "p.png"), truth) > 0.85
+    words = ["--data", tmp_path / "out", "--out", "run", "--epochs", 1, "--steps", 2]
+    assert command("train.py", *words, cwd=tmp_path).returncode == 0
+
+
+@pytest.mark.slow
+def test_images_of_any_kind_and_size_are_painted_on_and_learned_from(tmp_path):
+    random = np.random.default_rng(0)
+    (tmp_path / "in").mkdir()
+    Image.fromarray(random.integers(0, 4096, (60, 50), np.uint16)).save(tmp_path / "in" / "deep.tif")
+    Image.fromarray(random.integers(0, 256, (30, 700), np.uint8)).save(tmp_path / "in" / "grey.png")
+    Image.fromarray(random.integers(0, 256, (1, 1, 3), np.uint8)).save(tmp_path / "in" / "dot.png")
+    content = {path: path.read_bytes() for path in (tmp_path / "in").iterdir()}
+    with painting(tmp_path / "out", tmp_path / "in") as paint:
+        images = paint.state()["images"]
+        assert {(each["name"], each["width"], each["height"]) for each in images} == {
+            ("deep.tif", 50, 60),
+            ("grey.png", 700, 30),
+            ("dot.png", 1, 1),
+        }
+        for each in images:
+            for label in 0, 1:
+                at = (each["width"] - 1) * label
+                paint.post("stroke", **stroke(each["id"], label=label, width=1, points=[(at + 0.5, 0.5)]))
+        deadline = time.monotonic() + 120
+        while not all(each["whole"] for each in paint.state()["images"]) and time.monotonic() < deadline:
+            time.sleep(0.3)
+        assert all(each["whole"] for each in paint.state()["images"])
+        for each in images:
+            paint.get(f"tile/{each['id']}/image/0/0/0.png")
+            assert len(json.loads(paint.get(f"pixel/{each['id']}/0/0"))["probabilities"]) == 2
+    assert content == {path: path.read_bytes() for path in (tmp_path / "in").iterdir()}
+    with painting(tmp_path / "out") as paint:  # without the images' names: those that are there
+        assert len(paint.state()["images"]) == 3 and sum(paint.state()["painted"]) == 5
+
+
+@pytest.mark.slow
+def test_a_monkey_loses_no_stroke_takes_no_memory_and_sees_no_traceback(tmp_path, capfd):
+    from benchmarks.strokes import monkey
+
+    rows = monkey(20 / 60, tmp_path, every=4, tell=lambda *words, **options: None)
+    assert rows[-1][1] > 30 and "Traceback" not in capfd.readouterr().err
+    assert rows[-1][2] < rows[0][2] + 50  # MB of the server
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "make, words, line",
+    [
+        (lambda folder: None, ["none.png"], "none.png"),
+        (lambda folder: (folder / "a.txt").write_text("x"), ["a.txt"], "a.txt is no image"),
+        (lambda folder: (folder / "a.png").write_bytes(b"x"), ["a.png"], "a.png is no readable image"),
+        (lambda folder: (folder / "empty").mkdir(), ["empty"], "empty holds no image"),
+        (lambda folder: (folder / "painted" / "x").mkdir(parents=True), [], "painted is there and holds other things"),
+        (lambda folder: (folder / "net.pt").write_bytes(b"x"), ["--checkpoint", "net.pt"], "net.pt is no checkpoint"),
+        (lambda folder: None, ["--port", "0"], "0 is not a whole number from 1"),
+    ],
+    ids=["missing", "text", "broken", "empty", "others", "checkpoint", "port"],
+)
+def test_a_mistake_is_told_in_one_line_and_nothing_is_left(tmp_path, make, words, line):
+    make(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    fails_in_one_line(paint_command(*words, cwd=tmp_path), line)
+    assert sorted(path for path in tmp_path.rglob("*") if path.name != ".lock") == before
+
+
+def test_classes_and_colours_are_the_checkpoints_and_what_is_ignored_is_none_of_them(checkpoint):
+    from tools.paint.__main__ import begin_classes
+
+    classes, ignore = begin_classes(checkpoint[0])
+    assert [(entry["name"], entry["value"]) for entry in classes] == [("background", 0), ("foreground", 255)]
+    assert ignore == 254
+    checkpoint[1](zoom=0.5)
+    with pytest.raises(BadInput, match="zoom"):
+        begin_classes(checkpoint[0])
+
+
+def test_images_of_one_name_are_refused(tmp_path):
+    from tools.paint.__main__ import find_sources, place_images
+
+    for folder in "ab":
+        write_image(
+            tmp_path / folder / "x.png" if (tmp_path / folder).mkdir() is None else "", np.zeros((9, 9, 3), np.uint8)
+        )
+    with pytest.raises(BadInput, match="have the same name"):
+        find_sources([str(tmp_path / "a"), str(tmp_path / "b" / "x.png")])
+    write_image(tmp_path / "b" / "x.png", np.ones((9, 9, 3), np.uint8))
+    place_images(find_sources([str(tmp_path / "a")]), tmp_path / "out" / "images")
+    place_images(find_sources([str(tmp_path / "a")]), tmp_path / "out" / "images")  # the same again
+    with pytest.raises(BadInput, match="is another image"):
+        place_images(find_sources([str(tmp_path / "b")]), tmp_path / "out" / "images")

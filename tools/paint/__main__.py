@@ -1,0 +1,135 @@
+"""Paint strokes on images in the browser and watch a network learn from them, from a picture without a mask to both.
+
+    python -m tools.paint                              the bundled sample
+    python -m tools.paint photo.jpg more.jpg --out painted
+    python -m tools.paint DIR --checkpoint model.pt    corrects the predictions of a network
+
+Nothing that was painted is lost, whenever the program ends: the same command goes on. It leaves a folder that
+train.py --data reads (images, masks of what was painted, classes.json) and the network, model.pt, for predict.py and
+infer.py.
+"""
+from support.arguments import run_script
+from tools.arguments import paint_arguments
+
+if __name__ == "__main__":
+    ARGS = paint_arguments(description=__doc__)        # before the imports that take seconds
+
+import contextlib
+import io
+import threading
+import unicodedata
+import webbrowser
+from argparse import Namespace
+from pathlib import Path
+
+from support.files import BadInput, begin_folder, check_writable, take, write_image
+from support.images import (
+    READABLE,
+    are_coloured,
+    class_colours,
+    full_scale,
+    head_and_length,
+    image_size,
+    images_by_name,
+)
+from support.notes import print_notes
+from support.sample import sample
+from tools.paint.process import Process
+from tools.paint.server import open_server
+from tools.paint.session import COLOURS, Session
+
+
+def find_sources(words: list[str]) -> dict[str, Path]:
+    """Return {name: path} of the images that a command line names, files or folders. Raises BadInput."""
+    found: dict[str, Path] = {}
+    for word in words:
+        path = Path(word)
+        if path.is_dir():
+            images = images_by_name(path)
+        elif path.suffix.lower() in READABLE:
+            images = {unicodedata.normalize("NFC", path.stem): path}
+        else:
+            raise BadInput(f"{path} is no image; expected a folder, or a file that ends in {', '.join(READABLE)}")
+        for name, image in images.items():
+            if name in found and not found[name].samefile(image):
+                raise BadInput(f"{found[name]} and {image} have the same name; expected names that differ")
+            image_size(image)                    # whatever is wrong with its header is said now
+            found[name] = image
+    return found
+
+
+def place_images(sources: dict[str, Path], folder: Path) -> None:
+    """Link or copy images into the data set; a user's own are never changed. Raises BadInput."""
+    for name, path in sources.items():
+        target = folder / f"{name}{path.suffix}"
+        if target.exists() and not target.samefile(path) and head_and_length(target) != head_and_length(path):
+            raise BadInput(f"{target} is another image than {path}; expected another --out")
+        take(path, target)
+    if not sources and not folder.is_dir():
+        folder.mkdir(parents=True)
+        write_image(folder / "sample.png", sample()[0])
+
+
+def begin_classes(checkpoint: str | None) -> tuple[list[dict], object]:
+    """Return (classes with their colours, the mask value of what is not painted), a checkpoint's where there is one."""
+    colours = [list(bytes.fromhex(colour[1:])) for colour in COLOURS]
+    if checkpoint is None:
+        return [{"name": name, "value": value, "colour": colours[value]}
+                for value, name in enumerate(("background", "foreground"))], 255
+    from model import load_network
+
+    _, metadata = load_network(checkpoint)
+    if metadata["settings"]["zoom"] != 1:
+        raise BadInput(f"{checkpoint} learned at --zoom {metadata['settings']['zoom']}; expected 1, as strokes are "
+                       "painted and learned at the image's own size")
+    classes, ignored = metadata["classes"], metadata["ignore"]
+    if len(classes) > 2 or "colour" in classes[0] or are_coloured(classes):
+        colours = class_colours(classes).tolist()
+    values = [entry["value"] for entry in classes]
+    greys = ([level] * 3 if are_coloured(classes) else level for level in (*range(255, -1, -1), *range(256, 65536)))
+    ignore = ignored[0] if ignored else next(value for value in greys if value not in values)
+    return [{**entry, "colour": colour} for entry, colour in zip(classes, colours)], ignore
+
+
+def paint(args: Namespace) -> None:
+    """Serve the page until Ctrl-C."""
+    out = Path(args.out)
+    sources = find_sources(args.images)
+    classes, ignore = begin_classes(args.checkpoint)
+    with begin_folder(out, {"made by": "tools.paint"}):
+        place_images(sources, out / "images")
+        check_writable(out / "model.pt")
+        paths = images_by_name(out / "images")
+        with contextlib.redirect_stdout(io.StringIO()) as remarks:
+            full = full_scale(paths.values())
+        session = Session(out, paths, full, classes, ignore, begun=args.checkpoint is None)
+        learner = Process(session, args.checkpoint)
+        server = open_server(session, args.port)
+        print(f"Paint at http://127.0.0.1:{server.server_port}/{server.token}/ (Ctrl-C ends it, nothing is lost)",
+              flush=True)
+        print(remarks.getvalue(), end="")
+        print_notes()
+        try:
+            serve(server, not args.no_browser)
+        finally:
+            learner.end()
+            session.end()
+            for line in session.commands():
+                print(line)
+
+
+def serve(server, browser: bool) -> None:
+    """Answer the page, until Ctrl-C."""
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    if browser:
+        webbrowser.open(f"http://127.0.0.1:{server.server_port}/{server.token}/")
+    try:
+        while thread.is_alive():
+            thread.join(0.5)                     # Windows heeds Ctrl-C between two of them
+    finally:
+        server.shutdown()
+
+
+if __name__ == "__main__":
+    run_script(paint, ARGS, "tools.paint", interrupted="ended; the same command goes on")

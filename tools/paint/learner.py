@@ -1,0 +1,502 @@
+"""The learner: a process of its own, in which a network learns from strokes while they are painted, and predicts.
+
+Session and learner share maps of each picture, files that both have open: the session paints into "strokes" and
+"roles", the learner predicts into "prediction" and "uncertainty". Beside these they tell each other what has changed,
+as tuples in two queues. The network learns by train.py's own step, from patches in which all but strokes is ignored;
+its windows are stitched by patches.py. The learner does both by turns, in slices of a fraction of a second, and looks
+for news between them.
+"""
+import math
+import queue
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+import train
+from data import Dataset, TrainingData, begin_worker
+from model import load_network
+from patches import MAX_SIDE, Tile, class_rows, cut_batches, tiles
+from segmenter import Segmenter
+from support.arguments import NETWORK_KNOBS, train_arguments
+from support.checkpoint import save_checkpoint
+from support.devices import pick_device
+from support.files import BadInput
+from support.images import IGNORE, read_image
+from support.machine import keep_freed_memory
+from tools.paint.session import CORRECTION, NAMES, PUT_ASIDE
+
+SLICE = 0.3                      # seconds of learning, or of predicting, before looking for news
+SAVED_EVERY = 2.0                # seconds, while it learns
+SHOWN_EVERY = 1.0                # seconds from one look at what is in view to the next, while it learns
+STAGED_LIMIT = 512               # pixels a side of a U-Net's regions: larger ones would keep strokes waiting
+STEPS = 5                        # of an "epoch", between two looks at the clock
+
+# Where these settings differ from train.py's own: each patch lies on a stroke (balance 1), there is one picture in
+# memory (reuse 1), and a schedule is as long as a person likes to wait. Strokes lie inside of regions, and whoever
+# learns them by heart extends them wrongly: a lower rate and fewer steps than for a mask, see docs/PAINT.md.
+COMMON = ["--balance", "1", "--reuse", "1", "--warmup", "20", "--steps", STEPS]
+SETTINGS = {"fcn": [*COMMON, "--epochs", 32, "--lr", 0.005], "unet": [*COMMON, "--epochs", 120, "--model", "unet"]}
+
+
+# ---------------------------------------------------------------------------------------------------
+# A picture, as the learner sees it
+
+
+class Canvas:
+    """A picture with its strokes: `truth` (H, W) holds the class indices to learn, IGNORE elsewhere.
+
+    `rows`, (classes, H), counts the pixels of each class in each row of it. `corrected` and its rows are the same
+    for corrections alone.
+    """
+
+    def __init__(self, number: int, path: Path, size: tuple[int, int], maps: Path, full: int):
+        self.number, self.size = number, size
+        self.image = np.require(read_image(path, full=full), requirements="W")        # (H, W, 3), as PyTorch wants it
+        if self.image.shape[:2] != size:
+            raise BadInput(f"{path} has changed; expected {size[1]}x{size[0]} pixels")
+        self.strokes, self.roles, self.prediction, self.uncertainty = (
+            np.memmap(maps / f"{number}.{kind}", np.uint8, mode, shape=size)
+            for kind, mode in [("strokes", "r"), ("roles", "r"), ("prediction", "r+"), ("uncertainty", "r+")])
+        self.truth, self.corrected = (np.full(size, IGNORE, np.uint8) for _ in range(2))
+        self.rows, self.corrected_rows = (np.zeros((IGNORE, size[0]), np.int32) for _ in range(2))
+        self.take_strokes([0, 0, size[1], size[0]])
+        self.cover: list[Tile] = []                      # the windows of the network that predicts
+        self.window = 0, 0                               # their height and width
+        self.seen = np.zeros(0, int)                     # which version of the weights predicted each, 0 for none
+
+    def take_strokes(self, box: list[int]) -> None:
+        """Take over the strokes in a box [left, top, right, bottom] that have changed."""
+        place = np.s_[box[1]:box[3], box[0]:box[2]]
+        strokes, roles = np.array(self.strokes[place]), np.array(self.roles[place])
+        self.truth[place] = np.where(roles == PUT_ASIDE, IGNORE, strokes)
+        self.corrected[place] = np.where(roles == CORRECTION, strokes, IGNORE)
+        for mask, rows in (self.truth, self.rows), (self.corrected, self.corrected_rows):
+            for top in range(box[1], box[3], 256):       # some rows at a time: it takes 16 bytes for each pixel
+                part = slice(top, min(top + 256, box[3]))
+                rows[:, part] = np.diff(class_rows(mask[part], IGNORE), prepend=0)
+        self.aside = np.nonzero((self.roles == PUT_ASIDE) & (self.strokes != IGNORE))
+
+    def items(self, classes: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Yield (image, mask, its class_rows) for data.Dataset: what is painted, corrections once more."""
+        for mask, rows in (self.truth, self.rows), (self.corrected, self.corrected_rows):
+            if rows.any():
+                yield self.image, mask, rows[:classes].cumsum(axis=1)
+
+    def cut(self, halo: int, stride: int, limit: int) -> None:
+        """Cut the picture into windows of a network, none of which is predicted yet."""
+        *self.window, self.cover = tiles(*self.size, halo, stride, limit=limit)
+        missing = [(0, -side % stride) for side in self.size]
+        self.padded = np.pad(self.image, [*missing, (0, 0)], mode="edge") if any(map(max, missing)) else self.image
+        self.seen = np.zeros(len(self.cover), int)
+
+    def pixels(self, tile: Tile) -> np.ndarray:
+        """Return what a window shows, (h, w, 3)."""
+        return self.padded[tile.y:tile.y + self.window[0], tile.x:tile.x + self.window[1]]
+
+    def at(self, x: int, y: int) -> Tile:
+        """Return the window in whose core a pixel lies."""
+        return next(tile for tile in self.cover if tile.top <= y < tile.bottom and tile.left <= x < tile.right)
+
+    def in_view(self, box: list[int]) -> np.ndarray:
+        """Return the numbers of the windows whose core meets a box [left, top, right, bottom]."""
+        return np.array([number for number, tile in enumerate(self.cover)
+                         if tile.left < box[2] and tile.right > box[0] and tile.top < box[3] and tile.bottom > box[1]],
+                        int)
+
+    def agreement(self) -> tuple[int, int]:
+        """Return (how many of the pixels that were put aside are predicted as painted, how many are predicted)."""
+        said, painted = self.prediction[self.aside], self.strokes[self.aside]
+        return int((said == painted).sum()), int((said != IGNORE).sum())
+
+
+def inside(tile: Tile) -> tuple:
+    """Return where in an array (C, h, w) of a window its core lies."""
+    return np.s_[:, tile.top - tile.y:tile.bottom - tile.y, tile.left - tile.x:tile.right - tile.x]
+
+
+# ---------------------------------------------------------------------------------------------------
+# Who learns: each has `version`, which rises as it learns, and `reach`, what the page shows of its windows
+
+
+class NetworkLearner:
+    """An FCN or a U-Net that learns by train.py's step and is kept as the moving average of its weights."""
+
+    def __init__(self, name: str, classes: list[dict], ignore: Any, full: int, former: tuple | None = None):
+        self.name, self.classes, self.ignore, self.full, self.former = name, classes, ignore, full, former
+        self.run: train.Run | None = None
+        self.version, self.epoch, self.batches_cut = 0, 0, 0
+        if former:
+            self.begin(Dataset([], [np.zeros(len(classes), int)], [0]))
+            self.version = 1
+
+    def begin(self, dataset: Dataset) -> None:
+        """Make the network, with the weights and colours of a former one where there is one."""
+        words = [str(word) for word in SETTINGS[self.name]]
+        network, metadata = self.former or (None, {})
+        settings = {**metadata.get("settings", {}), **(network.arguments if network else {})}
+        known = {name: settings[name] for name in (*NETWORK_KNOBS, "flips") if name in settings}
+        args = train_arguments(words, **known)
+        colours = (metadata["mean"], metadata["std"]) if network else None
+        found = TrainingData(dataset, dataset, self.classes, [self.ignore], "painted", [], self.full)
+        self.run = train.build_run(args, pick_device("auto"), found, None, time.perf_counter(), colours=colours)
+        self.run.bar = tqdm(disable=True)
+        for target in (self.run.network, self.run.ema_model) if network else ():
+            take_weights(target, network.state_dict())
+        self.segment = Segmenter(self.run.ema_model, self.run.metadata, self.run.device)
+
+    @property
+    def reach(self) -> dict:
+        """The geometry of its windows; `steps` are those of session.sees."""
+        network = self.run.network
+        steps = [2, "/", 1, "*", 2]
+        if self.name == "unet":
+            steps = [2, "/"] * network.depth + [2] + ["*", 2] * network.depth
+        if network.arguments["upsample"] == "bilinear":
+            steps = [part for step in steps for part in ([step, 1] if step == "/" else [step])]
+        return {"halo": self.segment.halo, "stride": network.stride, "steps": steps,
+                "limit": MAX_SIDE if self.segment.limit == MAX_SIDE else max(STAGED_LIMIT, 4 * network.halo)}
+
+    def news(self) -> None:
+        """Go back to the middle of the schedule at most, where the rate is high, as there is more to learn."""
+        if self.run:
+            self.epoch = min(self.epoch, self.run.args.epochs // 2)
+
+    @property
+    def finished(self) -> bool:
+        return self.run is not None and self.epoch >= self.run.args.epochs
+
+    def improve(self, dataset: Dataset) -> float:
+        """Learn for a slice of time and return the loss."""
+        if self.run is None:
+            self.begin(dataset)
+        run, losses, until = self.run, [], time.perf_counter() + SLICE
+        while time.perf_counter() < until and not self.finished:
+            losses.append(train.train_epoch(run, self.epoch, self.batches(dataset)))
+            self.epoch += 1
+            self.version += STEPS
+        return float(np.mean(losses))
+
+    def batches(self, dataset: Dataset) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield the batches of an epoch; no two are the same, also where the schedule went back."""
+        for _ in range(STEPS):
+            yield cut_batches(dataset, self.run.sampling, 0, self.batches_cut, 1, range(self.run.args.batch))[0]
+            self.batches_cut += 1
+
+    def probabilities(self, pixels: np.ndarray) -> np.ndarray:
+        """Return the probability of each class in a window (h, w, 3): float32 (C, h, w)."""
+        return torch.softmax(torch.from_numpy(self.segment.forward(pixels)), dim=0).numpy()
+
+    def save(self, path: Path) -> None:
+        """Write the network as train.py does."""
+        save_checkpoint(path, self.run.ema_model, **self.run.metadata, metrics={"step": self.version})
+
+
+@torch.no_grad()
+def take_weights(network: torch.nn.Module, weights: dict) -> None:
+    """Put weights into a network that may have more classes: those of the additional ones stay as they are."""
+    for name, tensor in network.state_dict().items():
+        former = weights[name]
+        if tensor.dim():
+            tensor[:len(former)].copy_(former)
+        else:
+            tensor.copy_(former)
+
+
+class ForestLearner:
+    """A random forest on scikit-image's multi-scale features (Breiman, 2001), the peer to compare with.
+
+    It learns anew whenever there are new strokes; what it knows of windows without new ones is kept.
+    """
+
+    reach = {"halo": 36, "stride": 1, "limit": MAX_SIDE, "steps": [35]}      # 4 · sigma_max, and 3 for derivatives
+
+    def __init__(self, classes: list[dict]):
+        self.classes, self.version, self.finished, self.forest = classes, 0, False, None
+
+    def news(self) -> None:
+        self.finished = False
+
+    def improve(self, dataset: Dataset) -> float:
+        """Learn from all strokes and return the share of their pixels that it does not know."""
+        from sklearn.ensemble import RandomForestClassifier
+
+        found = [(features(pixels)[known], truth[known]) for pixels, truth, known in painted_windows(dataset)]
+        values, truth = (np.concatenate(parts) for parts in zip(*found))
+        forest = RandomForestClassifier(n_estimators=100, min_samples_leaf=5, n_jobs=-1, random_state=0)
+        self.forest = forest.fit(values, truth)
+        self.version, self.finished = self.version + 1, True
+        return float(np.mean(forest.predict(values) != truth))
+
+    def probabilities(self, pixels: np.ndarray) -> np.ndarray:
+        """Return the probability of each class in a window (h, w, 3): float32 (C, h, w)."""
+        found = self.forest.predict_proba(features(pixels).reshape(-1, 48))
+        every = np.zeros((len(self.classes), *pixels.shape[:2]), np.float32)
+        every[self.forest.classes_] = found.T.reshape(-1, *pixels.shape[:2])
+        return every
+
+
+def features(pixels: np.ndarray) -> np.ndarray:
+    """Return intensity, edges and texture at four scales: (h, w, 48)."""
+    from skimage.feature import multiscale_basic_features
+
+    return multiscale_basic_features(pixels, sigma_min=1, sigma_max=8, channel_axis=-1)
+
+
+def painted_windows(dataset: Dataset) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield (pixels, truth, where that counts) of the windows of all pictures in which something is painted."""
+    halo, limit = ForestLearner.reach["halo"], ForestLearner.reach["limit"]
+    for image, mask, _ in dataset.items:
+        height, width, cover = tiles(*mask.shape, halo, 1, limit=limit)
+        for tile in cover:
+            place = np.s_[tile.y:tile.y + height, tile.x:tile.x + width]
+            known = np.zeros((height, width), bool)
+            core = inside(tile)[1:]
+            known[core] = mask[place][core] != IGNORE
+            if known.any():
+                yield image[place], mask[place], known
+
+
+# ---------------------------------------------------------------------------------------------------
+# The process
+
+
+class Learner:
+    """What happens in the process: `inbox` brings news from the session, `tell` sends some back."""
+
+    def __init__(self, setup: dict, inbox: Any, tell: Any):
+        self.setup, self.inbox, self.tell = setup, inbox, tell
+        self.classes = setup["classes"]
+        self.canvases: dict[int, Canvas] = {}
+        self.broken: set[int] = set()                    # pictures that cannot be read
+        self.view: tuple[int, list[int]] | None = None   # (picture, box)
+        self.learning, self.model = True, "fcn"
+        self.kinds: dict[str, Any] = {}                  # who has learned so far, by name
+        self.dataset: Dataset | None = None              # the strokes, where they are of two classes
+        self.repainted = True                            # since that was made
+        self.saved: tuple = ()                           # (name, version) of who was saved last
+        self.saved_at = self.shown_at = -math.inf        # by time.perf_counter()
+        self.ended = False
+        for path in setup["networks"]:
+            network, metadata = load_network(path)
+            self.model = network.name
+            self.kinds[self.model] = NetworkLearner(self.model, self.classes, setup["ignore"], setup["full"],
+                                                    (network, metadata))
+
+    @property
+    def current(self) -> Any:
+        """Who learns and predicts now."""
+        if self.model not in self.kinds:
+            self.kinds[self.model] = (ForestLearner(self.classes) if self.model == "forest" else NetworkLearner(
+                self.model, self.classes, self.setup["ignore"], self.setup["full"]))
+        return self.kinds[self.model]
+
+    def work(self) -> None:
+        """Learn and predict, by turns, until the session ends; wait where there is nothing to do."""
+        self.announce()
+        busy = True
+        while not self.ended:
+            self.take_news(wait=not busy)
+            busy = self.turn()
+            self.save(now=not busy)
+        self.save(now=True)
+
+    def turn(self) -> bool:
+        """Learn, then predict, for a slice of time each; return whether there was anything to do."""
+        learned = self.learn()
+        if learned and time.perf_counter() - self.shown_at < SHOWN_EVERY:
+            return True
+        return self.predict() or learned
+
+    def take_news(self, wait: bool) -> None:
+        """Take what the session has told, and where nothing is to be done, wait for it."""
+        try:
+            if wait:
+                self.take(*self.inbox.get())
+            while True:
+                self.take(*self.inbox.get_nowait())
+        except queue.Empty:
+            pass
+
+    def take(self, kind: str, *rest: Any) -> None:
+        """Take one message of the session."""
+        if kind == "strokes":
+            number, box = rest
+            there = number in self.canvases
+            canvas = self.canvas(number)
+            if canvas and there:
+                canvas.take_strokes(box)
+            self.repainted = True
+            for learner in self.kinds.values():
+                learner.news()
+        elif kind == "view":
+            self.view = tuple(rest)
+            self.canvas(self.view[0])
+            self.forget_pictures()
+        elif kind == "learn":
+            self.learning, model = rest
+            if model != self.model:
+                self.model = model
+                self.announce()
+            self.tell("message", self.status())
+        elif kind == "classes":
+            self.take_classes(*rest)
+        elif kind == "pixel":
+            ticket, number, x, y = rest
+            self.tell("answer", ticket, self.probabilities_at(number, x, y))
+        elif kind == "end":
+            self.ended = True
+
+    def take_classes(self, classes: list[dict]) -> None:
+        """Go on with other names, or with more classes: what was learned stays."""
+        more, self.classes = len(classes) > len(self.classes), classes
+        for name, learner in list(self.kinds.items()):
+            learner.classes = classes
+            if name == "forest" or learner.run is None:
+                continue
+            learner.run.metadata["classes"] = classes
+            if more:
+                former = learner.run.ema_model, learner.run.metadata
+                self.kinds[name] = NetworkLearner(name, classes, self.setup["ignore"], self.setup["full"], former)
+        self.repainted = True
+        if more:
+            self.announce()
+
+    def canvas(self, number: int) -> Canvas | None:
+        """Return a picture as the learner sees it; None where it cannot be read, which is told once."""
+        if number not in self.canvases and number not in self.broken:
+            path, size = self.setup["pictures"][number]
+            try:
+                self.canvases[number] = Canvas(number, path, size, self.setup["maps"], self.setup["full"])
+            except BadInput as error:
+                self.broken.add(number)
+                self.tell("message", str(error))
+                return None
+            self.cut(self.canvases[number])
+        return self.canvases.get(number)
+
+    def forget_pictures(self) -> None:
+        """Let go of pictures that are neither painted nor in view."""
+        for number, canvas in list(self.canvases.items()):
+            if number != self.view[0] and not canvas.rows.any():
+                del self.canvases[number]
+
+    def announce(self) -> None:
+        """Tell the page about the windows of who learns now, and begin to predict anew."""
+        if self.model == "forest" or self.current.run is not None:
+            self.tell("network", self.model, self.current.reach)
+            for canvas in self.canvases.values():
+                self.cut(canvas)
+
+    def cut(self, canvas: Canvas) -> None:
+        if self.model == "forest" or self.current.run is not None:
+            reach = self.current.reach
+            canvas.cut(reach["halo"], reach["stride"], reach["limit"])
+
+    # Learning
+
+    def learn(self) -> bool:
+        """Learn for a slice of time; return whether there was anything to learn."""
+        if self.repainted:
+            self.dataset, self.repainted = self.strokes_so_far(), False
+        if not self.learning or self.dataset is None or self.current.finished:
+            return False
+        began = isinstance(self.current, NetworkLearner) and self.current.run is None
+        loss = self.current.improve(self.dataset)
+        if began:
+            self.announce()
+        right, known = np.sum([canvas.agreement() for canvas in self.canvases.values()], axis=0)
+        self.tell("steps", self.current.version, loss, float(right / known) if known else None)
+        self.tell("message", self.status())
+        return True
+
+    def status(self) -> str:
+        """Return how things are, as a line for the page."""
+        name = NAMES[self.model]
+        if not self.learning:
+            return f"{name} waits: learning is switched off"
+        if self.dataset is None:
+            return "paint strokes of two classes"
+        finished = f"{name} has learned these strokes; paint where it is wrong or unsure"
+        return finished if self.current.finished else f"{name} is learning"
+
+    def strokes_so_far(self) -> Dataset | None:
+        """Return what is painted as a data set; None where that is less than two classes."""
+        items = [item for canvas in self.canvases.values() for item in canvas.items(len(self.classes))]
+        if np.count_nonzero(sum(rows[:, -1] for _, _, rows in items)) < 2:
+            return None
+        return Dataset(items, [rows[:, -1] for _, _, rows in items], [mask.size for _, mask, _ in items])
+
+    def save(self, now: bool) -> None:
+        """Write the network, every few seconds, or now."""
+        learner = self.current
+        late = time.perf_counter() - self.saved_at > SAVED_EVERY
+        if self.model == "forest" or self.saved == (self.model, learner.version) or not (now or late):
+            return
+        if learner.version:
+            try:
+                learner.save(self.setup["out"])
+            except BadInput as error:
+                self.tell("message", str(error))
+            self.saved, self.saved_at = (self.model, learner.version), time.perf_counter()
+
+    # Predicting
+
+    def predict(self) -> bool:
+        """Predict for a slice of time; return whether there was anything to predict."""
+        if not self.current.version:
+            return False
+        until, version, done = time.perf_counter() + SLICE, self.current.version, set()
+        for canvas, number in self.stale_windows():
+            if time.perf_counter() > until and done:
+                break                                    # the rest goes on at the next turn
+            tile = canvas.cover[number]
+            probabilities = self.current.probabilities(canvas.pixels(tile))[inside(tile)]
+            rows, columns = slice(tile.top, tile.bottom), slice(tile.left, tile.right)
+            canvas.prediction[rows, columns] = probabilities.argmax(axis=0)
+            canvas.uncertainty[rows, columns] = doubt(probabilities)
+            canvas.seen[number] = version
+            done.add(canvas.number)
+        else:
+            self.shown_at = time.perf_counter()
+        for number in done:
+            self.tell("predicted", number, bool((self.canvases[number].seen > 0).all()))
+        return bool(done)
+
+    def stale_windows(self) -> Iterator[tuple[Canvas, int]]:
+        """Yield (picture, number) of the windows that older weights predicted: in view first, the oldest first."""
+        version = self.current.version
+        shown = self.view[0] if self.view else None
+        canvases = sorted(self.canvases.values(), key=lambda canvas: canvas.number != shown)
+        for canvas in canvases:
+            first = canvas.in_view(self.view[1]) if canvas.number == shown else np.zeros(0, int)
+            rest = np.setdiff1d(np.arange(len(canvas.cover)), first)
+            for numbers in first, rest:
+                for number in numbers[np.argsort(canvas.seen[numbers], kind="stable")]:
+                    if canvas.seen[number] < version:
+                        yield canvas, int(number)
+
+    def probabilities_at(self, number: int, x: int, y: int) -> list[float] | None:
+        """Return the probability of each class at a pixel, None before there is any."""
+        canvas = self.canvas(number)
+        if canvas is None or not self.current.version:
+            return None
+        tile = canvas.at(x, y)
+        return self.current.probabilities(canvas.pixels(tile))[:, y - tile.y, x - tile.x].tolist()
+
+
+def doubt(probabilities: np.ndarray) -> np.ndarray:
+    """Return how unsure probabilities (C, h, w) are: their entropy, 0 to 255, which is that of equal ones."""
+    entropy = torch.special.entr(torch.from_numpy(probabilities)).sum(dim=0) / math.log(len(probabilities))
+    return (255 * entropy).round().clamp(0, 255).byte().numpy()
+
+
+def work(setup: dict, inbox: Any, outbox: Any) -> None:
+    """Be the process: learn until the session ends."""
+    begin_worker(0)                              # Ctrl-C is for the session, which no learner outlives
+    keep_freed_memory()
+    Learner(setup, inbox, lambda *message: outbox.put(message)).work()

@@ -1,0 +1,802 @@
+"""What is painted: images, classes, strokes and what the network says to them, in memory and, for good, on the disk.
+
+Each stroke is a line of OUT/strokes.jsonl, flushed to the disk before the page hears that it is there. Everything
+else follows from these lines: a session that is killed at any moment is rebuilt from them. Needs no PyTorch.
+"""
+import io
+import json
+import math
+import os
+import secrets
+import shlex
+import shutil
+import threading
+import time
+import zlib
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from patches import MAX_SIDE, tiles
+from support.files import MARK, BadInput, keeps_changes, write_image, write_json
+from support.images import (
+    IGNORE,
+    PALETTE,
+    SMALLEST,
+    check_classes,
+    image_size,
+    read_image,
+    read_mask,
+    to_values,
+)
+
+TILE = 512                       # pixels a side of what the page loads at once
+STEPS_BACK = 200                 # strokes that can be undone
+REMEMBERED = 1000                # requests that are answered, not done again, when they come twice
+ASIDE = 5                        # of each class, one stroke in so many is not learned from, but compared with
+LEARNT, PUT_ASIDE, CORRECTION = 0, 1, 2  # what a painted pixel is for
+HELD = 2**28                     # bytes of decoded images that are kept ready for tiles
+MOST_WINDOWS = 2000
+COLOURS = ["#56b4e9", "#e69f00", "#009e73", "#f0e442", "#cc79a7", "#d55e00", "#0072b2", *PALETTE[9:]]
+NAMES = {"fcn": "the FCN", "unet": "the U-Net", "forest": "the random forest"}
+
+
+# ---------------------------------------------------------------------------------------------------
+# Strokes → pixels
+
+
+def covered(points: np.ndarray, width: float, height: int, length: int) -> tuple[int, int, np.ndarray]:
+    """Return the pixels of an image (height, length) that a line of this `width` covers: (top, left, bool (h, w)).
+
+    The line goes through the points (N, 2), x and y. It covers the pixels whose centre, (x + ½, y + ½), is within
+    half a width of it, and those that hold its points. Around each piece of the line lies a convex shape, of which
+    every row of pixels cuts one interval.
+    """
+    radius = width / 2
+    low, high = points.min(axis=0) - radius, points.max(axis=0) + radius
+    left, top = (int(max(0, math.floor(edge))) for edge in low)
+    right, bottom = (int(min(most, math.ceil(edge))) for edge, most in zip(high, (length, height)))
+    if right <= left or bottom <= top:
+        return 0, 0, np.zeros((0, 0), bool)
+    edges = np.zeros((bottom - top, right - left + 1), np.int32)      # +1 where an interval begins, −1 behind its end
+    following = points[1:] if len(points) > 1 else points             # a single point: a piece without length
+    pieces = np.concatenate([points[:len(following)], following], axis=1)             # (N − 1, 4)
+    first = np.floor(np.minimum(pieces[:, 1], pieces[:, 3]) - radius).clip(top, bottom).astype(int)
+    last = np.ceil(np.maximum(pieces[:, 1], pieces[:, 3]) + radius).clip(top, bottom).astype(int)
+    ends = np.cumsum(last - first)
+    for start in range(0, int(ends[-1]) if len(ends) else 0, 2**20):  # so many rows of pieces at once
+        row = np.arange(start, min(start + 2**20, ends[-1]))
+        piece = np.searchsorted(ends, row, side="right")
+        y = row - (ends - (last - first))[piece] + first[piece]
+        begin, end = row_interval(*pieces[piece].T, y + 0.5, radius)
+        begin = np.ceil(begin - 0.5 - left).clip(0, right - left)
+        end = np.floor(end - 0.5 - left).clip(-1, right - left - 1) + 1
+        cut = begin < end                                             # not where the row misses the shape, NaN
+        np.add.at(edges, (y[cut] - top, begin[cut].astype(int)), 1)
+        np.add.at(edges, (y[cut] - top, end[cut].astype(int)), -1)
+    inside = edges.cumsum(axis=1)[:, :-1] > 0
+    own = np.floor(points).astype(int) - (left, top)
+    own = own[((own >= 0) & (own < (right - left, bottom - top))).all(axis=1)]
+    inside[own[:, 1], own[:, 0]] = True
+    return top, left, inside
+
+
+def row_interval(ax, ay, bx, by, y, radius) -> tuple[np.ndarray, np.ndarray]:
+    """Return where the row at height y enters and leaves what is within `radius` of the line from a to b; NaN, if not.
+
+    That is two discs and a rectangle between them. All are arrays of one length.
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        around_a, around_b = np.sqrt(radius**2 - (y - ay) ** 2), np.sqrt(radius**2 - (y - by) ** 2)
+        begin, end = np.fmin(ax - around_a, bx - around_b), np.fmax(ax + around_a, bx + around_b)
+        # A point of the rectangle is a + t·(b − a) + s·n, 0 ≤ t ≤ 1, |s| ≤ radius; in this row, t decides about s.
+        dx, dy = bx - ax, by - ay
+        distance = np.hypot(dx, dy)
+        nx, ny = -dy / distance, dx / distance
+        limits = [(y - ay - s * ny) / dy for s in (-radius, radius)]  # of t
+        least = np.where(dy == 0, 0, np.minimum(*limits)).clip(0, 1)
+        most = np.where(dy == 0, 1, np.maximum(*limits)).clip(0, 1)
+        inside = np.where(dy == 0, np.abs(y - ay) <= radius, np.maximum(*limits) >= 0) & \
+            np.where(dy == 0, True, np.minimum(*limits) <= 1)
+        for t in least, most:
+            s = np.where(ny == 0, radius, (y - ay - t * dy) / ny)
+            x = np.where(inside, ax + t * dx + s * nx, np.nan)
+            begin, end = np.fmin(begin, x), np.fmax(end, x)
+            x = np.where(inside & (ny == 0), ax + t * dx - s * nx, np.nan)
+            begin, end = np.fmin(begin, x), np.fmax(end, x)
+    return begin, end
+
+
+def region_around(strokes: np.ndarray, x: int, y: int) -> tuple[int, int, np.ndarray]:
+    """Return the connected pixels of equal value around one, of strokes (H, W): (top, left, bool (h, w)).
+
+    Pixels touch at their sides: no region leaks through between two that touch at their corners.
+    """
+    from skimage.segmentation import flood  # only now: it takes half a second to import
+
+    region = flood(np.asarray(strokes), (y, x), connectivity=1)
+    rows, columns = (np.flatnonzero(region.any(axis=axis)) for axis in (1, 0))
+    top, left = int(rows[0]), int(columns[0])
+    return top, left, region[top:rows[-1] + 1, left:columns[-1] + 1]
+
+
+# ---------------------------------------------------------------------------------------------------
+# An image, and what belongs to it
+
+
+class Picture:
+    """An image of the session: where it is, and maps of its size, uint8 (H, W), made when they are first needed.
+
+    The maps are files, which the learner's process has open, too: "strokes" holds class indices, IGNORE where
+    nothing is painted, "roles" what a painted pixel is for, "prediction" class indices and "uncertainty" 0 to 255.
+    """
+
+    def __init__(self, number: int, name: str, path: Path, maps: Path):
+        self.number, self.name, self.path, self.maps = number, name, path, maps
+        self.height, self.width = image_size(path)
+        self.arrays: dict[str, np.ndarray] = {}
+        self.strokes_version = self.prediction_version = 0            # rise when tiles change
+        self.whole = False                       # whether each pixel is predicted
+        self.corrections = 0                     # strokes that contradict the prediction
+        self.accepted: np.ndarray | None = None  # class indices (H, W) of the prediction that was accepted
+        self.accepted_version: int | None = None
+
+    def map(self, kind: str) -> np.ndarray:
+        """Return a map of the picture, made empty where it is not there."""
+        if kind not in self.arrays:
+            array = np.memmap(self.map_path(kind), np.uint8, "w+", shape=(self.height, self.width))
+            array[:] = IGNORE if kind in ("strokes", "prediction") else 0
+            self.arrays[kind] = array
+        return self.arrays[kind]
+
+    def map_path(self, kind: str) -> Path:
+        return self.maps / f"{self.number}.{kind}"
+
+    @property
+    def painted(self) -> bool:
+        return "strokes" in self.arrays and bool((self.arrays["strokes"] != IGNORE).any())
+
+    def open_maps(self) -> None:
+        """Make all maps, before the learner opens them."""
+        for kind in ("strokes", "roles", "prediction", "uncertainty"):
+            self.map(kind)
+
+
+class Pyramids:
+    """Decoded images at 1, ½, ¼, … of their size, the last ones that were asked for kept."""
+
+    def __init__(self, full: int):
+        self.full = full                         # what is white in images of 16 bits
+        self.kept: OrderedDict[int, list[np.ndarray]] = OrderedDict()
+        self.lock = threading.Lock()             # one is decoded at a time, or ten tiles would decode it ten times
+
+    def level(self, picture: Picture, level: int) -> np.ndarray:
+        """Return the image at 1/2^level of its size, uint8 (⌈H/2^level⌉, ⌈W/2^level⌉, 3). Raises BadInput."""
+        with self.lock:
+            if picture.number not in self.kept:
+                self.kept[picture.number] = [read_image(picture.path, full=self.full)]
+                while len(self.kept) > 1 and sum(levels[0].nbytes for levels in self.kept.values()) > HELD:
+                    self.kept.popitem(last=False)
+            self.kept.move_to_end(picture.number)
+            levels = self.kept[picture.number]
+            while len(levels) <= level:
+                levels.append(np.asarray(Image.fromarray(levels[-1]).reduce(2)))
+            return levels[level]
+
+
+def tile_of(array: np.ndarray, column: int, row: int, step: int = 1) -> np.ndarray:
+    """Return what a tile at 1/`step` of the size shows of an array (H, W) or (H, W, 3). Raises KeyError for none."""
+    side = TILE * step
+    tile = array[row * side:(row + 1) * side, column * side:(column + 1) * side]
+    if not tile.size:
+        raise KeyError(f"tile {column}, {row}")
+    return tile
+
+
+def any_painted(strokes: np.ndarray, step: int) -> np.ndarray:
+    """Return strokes (h, w) at 1/`step` of their size: a pixel is painted if any of those it stands for is.
+
+    So thin strokes stay visible. As unpainted is the highest value, the least of each square says so.
+    """
+    height, width = strokes.shape
+    padded = np.pad(strokes, ((0, -height % step), (0, -width % step)), constant_values=IGNORE)
+    return padded.reshape(-(-height // step), step, -(-width // step), step).min(axis=(1, 3))
+
+
+def as_file(array: np.ndarray, kind: str = "PNG") -> bytes:
+    """Return an image array as the content of a PNG or JPEG file."""
+    file = io.BytesIO()
+    options = {"compress_level": 1} if kind == "PNG" else {"quality": 92, "subsampling": 0}
+    Image.fromarray(np.ascontiguousarray(array)).save(file, kind, **options)
+    return file.getvalue()
+
+
+# ---------------------------------------------------------------------------------------------------
+# What comes from the page is checked
+
+
+def check(condition: Any, expected: str) -> None:
+    """Raise BadInput unless a condition holds; the text says what was expected."""
+    if not condition:
+        raise BadInput(f"expected {expected}")
+
+
+def is_number(value: Any, least: float, most: float) -> bool:
+    return type(value) in (int, float) and math.isfinite(value) and least <= value <= most
+
+
+def check_stroke(body: dict, classes: int) -> dict:
+    """Return what a request to paint asks for: tool, class, width and points. Raises BadInput."""
+    tool, points = body.get("tool"), body.get("points")
+    check(tool in ("brush", "erase", "fill"), "the tool brush, erase or fill")
+    check(tool == "erase" or type(body.get("class")) is int and 0 <= body["class"] < classes, "a class that is there")
+    check(tool == "fill" or is_number(body.get("width"), 0.1, 4096), "a width from 0.1 to 4096")
+    check(isinstance(points, list) and 1 <= len(points) <= 20_000, "1 to 20,000 points")
+    for point in points:
+        check(isinstance(point, list) and len(point) == 2 and all(is_number(part, -1e5, 2e5) for part in point),
+              "points of two numbers from -100000 to 200000")
+    points = [[round(part, 2) for part in point] for point in points]
+    return {"tool": tool, "class": None if tool == "erase" else body["class"],
+            "width": None if tool == "fill" else body["width"], "points": points[:1] if tool == "fill" else points}
+
+
+def check_box(box: Any) -> list[int]:
+    """Return a box [left, top, right, bottom] in whole pixels. Raises BadInput."""
+    check(isinstance(box, list) and len(box) == 4 and all(is_number(part, -1e6, 1e6) for part in box),
+          "a box of four numbers")
+    return [math.floor(box[0]), math.floor(box[1]), math.ceil(box[2]), math.ceil(box[3])]
+
+
+# ---------------------------------------------------------------------------------------------------
+# The journal: a line of JSON for whatever was done
+
+
+def read_journal(path: Path) -> list[dict]:
+    """Return what a journal holds; a last line that was being written when the process was killed is cut off.
+
+    Raises BadInput where it is damaged.
+    """
+    content = path.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    events = []
+    for number, line in enumerate(content[:whole].splitlines(), start=1):
+        try:
+            event = json.loads(line)
+            if not isinstance(event, dict) or number == 1 and (event["written by"] != MARK or "classes" not in event):
+                raise ValueError("it is not as this program writes it")
+        except (ValueError, KeyError, RecursionError) as error:
+            raise BadInput(f"{path}, line {number} is damaged ({error}); expected the journal of a painting") from None
+        events.append(event)
+    if whole < len(content):
+        with path.open("rb+") as file:
+            file.truncate(whole)
+    return events
+
+
+class Journal:
+    """A file to which lines are added, each on the disk before it counts, and whole or not at all."""
+
+    def __init__(self, path: Path):
+        self.path, self.file = path, path.open("ab", buffering=0)
+
+    def add(self, event: dict) -> None:
+        """Add a line. Raises BadInput where the system refuses, as on a full disk."""
+        before = self.file.tell()
+        line = json.dumps(event, separators=(",", ":")).encode() + b"\n"
+        try:
+            if self.file.write(line) != len(line):
+                raise OSError("no space left on the disk")
+            os.fsync(self.file.fileno())
+        except OSError as error:
+            self.file.truncate(before)
+            raise BadInput(f"{self.path} cannot be written ({error.strerror or error}); make room for it, and paint "
+                           "this once more") from error
+
+
+# ---------------------------------------------------------------------------------------------------
+# The session
+
+
+class Session:
+    """All that is painted, and what is known of the network that learns from it.
+
+    Its methods are called by the threads of the server, and by the one that listens to the learner. Whatever
+    changes what the page shows raises `revision`, for which the page waits. `begun` says that a journal, where
+    there is one, may have been begun with any classes. Raises BadInput.
+    """
+
+    def __init__(self, out: Path, paths: dict[str, Path], full: int, classes: list[dict], ignore: Any,
+                 begun: bool = True):
+        self.out, self.full = out, full
+        self.maps = out / ".maps"
+        shutil.rmtree(self.maps, ignore_errors=True)                  # those of a session that was killed
+        self.maps.mkdir()
+        self.pictures = [Picture(number, name, path, self.maps) for number, (name, path) in enumerate(paths.items())]
+        self.by_name = {picture.name: picture for picture in self.pictures}
+        self.pyramids = Pyramids(full)
+        self.classes, self.ignore = classes, ignore
+        self.done: deque = deque(maxlen=STEPS_BACK)      # what undo takes back: (event, what was there before)
+        self.undone: list[dict] = []                     # what redo does again
+        self.counts: dict = {}                           # strokes of each class so far
+        self.painted = np.zeros(IGNORE + 1, int)         # pixels of each class, over all pictures
+        self.requests: OrderedDict[str, None] = OrderedDict()
+        self.lock = threading.RLock()
+        self.changed = threading.Condition(self.lock)
+        self.revision, self.run = 0, secrets.token_hex(8)
+        self.tell: Callable[[tuple], None] = lambda message: None    # the learner
+        self.learner = {"model": "fcn", "learning": True, "step": 0, "message": "paint strokes of two classes"}
+        self.network = {"halo": 8, "stride": 2, "limit": MAX_SIDE, "steps": [2, "/", 1, "*", 2]}
+        self.loss: deque = deque(maxlen=300)
+        self.agreement: deque = deque(maxlen=300)
+        self.shown: tuple[int, list[int]] | None = None  # (picture, box) in view
+        self.chosen = False                              # whether somebody chose the model
+        self.answers: dict[int, Any] = {}                # of the learner, about pixels
+        self.unsaved: set[int] = set()                   # numbers of the pictures whose masks are to be written
+        self.ended = False
+        self.open_journal(out / "strokes.jsonl", begun)
+        self.saver = threading.Thread(target=self.save_masks, daemon=True)
+        self.saver.start()
+
+    def open_journal(self, path: Path, begun: bool) -> None:
+        """Do again what the journal holds, or begin one. Raises BadInput."""
+        events = read_journal(path) if path.exists() else []
+        if events:
+            former, self.ignore = events[0]["classes"], events[0]["ignore"]
+            values = [entry["value"] for entry in former]
+            if not begun and [entry["value"] for entry in self.classes] != values:
+                raise BadInput(f"{self.out} was begun with classes of the values {values}; expected that checkpoint")
+            self.classes = former
+        self.journal = Journal(path)
+        if not events:
+            self.journal.add({"written by": MARK, "classes": self.classes, "ignore": self.ignore})
+        self.repeat(events[1:])
+        self.write_classes()
+
+    def repeat(self, events: list[dict]) -> None:
+        """Do again what a journal tells; strokes that were undone are passed over."""
+        done: list[dict] = []
+        accepted = {}
+        for event in events:
+            if "stroke" in event:
+                done.append(event)
+                self.undone.clear()
+            elif "undo" in event and done:
+                self.undone.append(done.pop())
+            elif "redo" in event and self.undone:
+                done.append(self.undone.pop())
+            elif "classes" in event:
+                self.classes = event["classes"]
+            elif "accept" in event:
+                accepted[event["accept"]] = event["accepted"]
+            self.remember(event.get("request"))
+        gone = sum(event["stroke"]["image"] not in self.by_name for event in done)
+        if gone:
+            print(f"{gone} strokes are left out: their images are no longer in {self.out / 'images'}")
+        for event in done:
+            if event["stroke"]["image"] in self.by_name:
+                self.paint(event)
+        for name in [name for name, yes in accepted.items() if yes and name in self.by_name]:
+            picture = self.by_name[name]
+            picture.accepted = self.read_accepted(picture)
+            picture.accepted_version = 0
+            self.unsaved.add(picture.number)
+
+    # What the page asks for
+
+    def state(self) -> dict:
+        """Return all that the page shows beside the pictures."""
+        with self.lock:
+            images = [{"id": picture.number, "name": picture.path.relative_to(self.out / "images").as_posix(),
+                       "width": picture.width, "height": picture.height, "strokes": picture.strokes_version,
+                       "prediction": picture.prediction_version, "corrections": picture.corrections > 0,
+                       "whole": picture.whole, "accepted": picture.accepted_version} for picture in self.pictures]
+            return {"images": images, "classes": self.classes, **self.learner, "models": available_models(),
+                    "loss": list(self.loss), "agreement": list(self.agreement),
+                    "painted": self.painted[:len(self.classes)].tolist(), "undo": bool(self.done),
+                    "redo": bool(self.undone), "revision": self.revision, "run": self.run, "out": str(self.out),
+                    "commands": self.commands(), "halo": self.network["halo"], "stride": self.network["stride"]}
+
+    def wait(self, after: int, seconds: float = 20) -> dict:
+        """Return the state once it is newer than the revision `after`, or after some seconds."""
+        with self.changed:
+            self.changed.wait_for(lambda: self.revision > after or self.ended, seconds)
+            return self.state()
+
+    def raise_revision(self) -> None:
+        with self.changed:
+            self.revision += 1
+            self.changed.notify_all()
+
+    def commands(self) -> list[str]:
+        """Return the command lines that use what was made."""
+        out, model = shlex.quote(str(self.out)), shlex.quote(str(self.out / "model.pt"))
+        found = []
+        if (self.out / "model.pt").exists():
+            found += [f"python predict.py NEXT.jpg --checkpoint {model} --out NEXT_mask.png",
+                      f"python infer.py IMAGE_DIR MASK_DIR --checkpoint {model}"]
+        if (self.out / "masks").is_dir():
+            found.append(f"python train.py --data {out} --out RUN_DIR")
+        return found
+
+    def picture(self, number: Any) -> Picture:
+        """Return a picture by its number. Raises BadInput."""
+        check(type(number) is int and 0 <= number < len(self.pictures), "an image that is there")
+        return self.pictures[number]
+
+    def tile(self, number: int, kind: str, level: int, column: int, row: int) -> tuple[bytes, str]:
+        """Return (content, type) of a tile's file. Raises KeyError where there is none."""
+        picture = self.picture(number)
+        step = 2**level
+        if level > 16 or step >= 2 * max(picture.height, picture.width):
+            raise KeyError("a level below one pixel")
+        if kind == "image":
+            tile = tile_of(self.pyramids.level(picture, level), column, row)
+            return (as_file(tile), "image/png") if level == 0 else (as_file(tile, "JPEG"), "image/jpeg")
+        if kind != "strokes" and not picture.prediction_version:
+            raise KeyError("no prediction yet")
+        region = tile_of(picture.map(kind), column, row, step)
+        if kind == "strokes" and step > 1:
+            return as_file(any_painted(region, step)), "image/png"
+        return as_file(region[::step, ::step]), "image/png"
+
+    def pixel(self, number: int, x: int, y: int) -> dict:
+        """Return what is known of a pixel: the square that the network saw, probabilities, stroke and prediction."""
+        picture = self.picture(number)
+        check(x < picture.width and y < picture.height, "a pixel of the image")
+        known = lambda kind: None if picture.map(kind)[y, x] == IGNORE else int(picture.map(kind)[y, x])
+        window = next(tile for tile in self.tiles_of(picture)
+                      if tile["core"][0] <= x < tile["core"][2] and tile["core"][1] <= y < tile["core"][3])
+        across, down = (sees(place, length, self.network["steps"])
+                        for place, length in ((x, picture.width), (y, picture.height)))
+        return {"x": x, "y": y, "sees": [across[0], down[0], across[1], down[1]], **window,
+                "probabilities": self.ask(picture, x, y), "stroke": known("strokes"),
+                "prediction": known("prediction")}
+
+    def ask(self, picture: Picture, x: int, y: int, seconds: float = 2) -> list[float] | None:
+        """Return the learner's class probabilities at a pixel; None where it has none, or is not quick enough."""
+        if not picture.prediction_version:
+            return None
+        ticket = secrets.randbits(60)
+        with self.changed:
+            self.answers[ticket] = None
+        self.tell(("pixel", ticket, picture.number, x, y))
+        with self.changed:
+            self.changed.wait_for(lambda: self.answers[ticket] is not None, seconds)
+            return self.answers.pop(ticket)
+
+    def tiles_of(self, picture: Picture) -> Iterator[dict]:
+        """Yield the windows that stitch a picture, {"window": [x0, y0, x1, y1], "core": the same of what is kept}."""
+        network = self.network
+        height, width, cover = tiles(picture.height, picture.width, network["halo"], network["stride"],
+                                     limit=network["limit"])
+        for tile in cover:
+            yield {"window": [tile.x, tile.y, min(tile.x + width, picture.width), min(tile.y + height, picture.height)],
+                   "core": [tile.left, tile.top, tile.right, tile.bottom]}
+
+    def windows(self, number: int) -> dict:
+        """Return the windows and cores of a picture, none where they are too many to draw."""
+        every = list(self.tiles_of(self.picture(number)))
+        if len(every) > MOST_WINDOWS:
+            return {"windows": [], "cores": [], "message": f"{len(every)} windows are too many to draw"}
+        return {"windows": [tile["window"] for tile in every], "cores": [tile["core"] for tile in every]}
+
+    def worst(self, number: int) -> dict | None:
+        """Return where a picture is to be painted next: the centre of the most uncertain place away from strokes."""
+        picture = self.picture(number)
+        if not picture.prediction_version:
+            return None
+        size = 16                                # pixels a side of the squares that are compared
+        doubt = Image.fromarray(np.asarray(picture.map("uncertainty"))).reduce(size).filter(ImageFilter.BoxBlur(1))
+        painted = any_painted(np.asarray(picture.map("strokes")), size) != IGNORE
+        near = Image.fromarray(painted).convert("L").filter(ImageFilter.MaxFilter(3))
+        values = np.where(np.asarray(near) > 0, 0, np.asarray(doubt).astype(int))
+        row, column = np.unravel_index(values.argmax(), values.shape)
+        return {"x": int(min(column * size + size // 2, picture.width - 1)),
+                "y": int(min(row * size + size // 2, picture.height - 1)),
+                "uncertainty": int(values[row, column]) / 255}
+
+    # What the page does; each returns the state
+
+    def post(self, name: str, body: dict) -> dict:
+        """Do what the page asks for, once, and return the state. Raises BadInput; KeyError where it is unknown."""
+        actions = {"stroke": self.stroke, "undo": self.undo, "redo": self.redo, "classes": self.set_classes,
+                   "view": self.view, "learn": self.learn, "accept": self.accept}
+        action = actions[name]
+        request = body.get("request")
+        check(request is None or isinstance(request, str) and len(request) <= 100, "a short text as request")
+        with self.lock:
+            if request is None or request not in self.requests:
+                action(body, {} if request is None else {"request": request})
+                self.remember(request)
+            return self.state()
+
+    def remember(self, request: str | None) -> None:
+        if request is not None:
+            self.requests[request] = None
+            if len(self.requests) > REMEMBERED:
+                self.requests.popitem(last=False)
+
+    def stroke(self, body: dict, request: dict) -> None:
+        """Paint, erase or fill, once that is on the disk."""
+        picture = self.picture(body.get("image"))
+        stroke = check_stroke(body, len(self.classes))
+        top, left, area = self.area(picture, stroke)
+        if not area.any():
+            return
+        event = {"stroke": {"image": picture.name, **stroke, "role": self.role(picture, stroke, top, left, area)},
+                 **request}
+        self.journal.add(event)
+        self.undone.clear()
+        self.paint(event, (top, left, area))
+        self.raise_revision()
+
+    def area(self, picture: Picture, stroke: dict) -> tuple[int, int, np.ndarray]:
+        """Return the pixels that a stroke covers: (top, left, bool (h, w))."""
+        if stroke["tool"] != "fill":
+            return covered(np.array(stroke["points"], float), stroke["width"], picture.height, picture.width)
+        x, y = (math.floor(part) for part in stroke["points"][0])
+        if not (0 <= x < picture.width and 0 <= y < picture.height):
+            return 0, 0, np.zeros((0, 0), bool)
+        return region_around(picture.map("strokes"), x, y)
+
+    def role(self, picture: Picture, stroke: dict, top: int, left: int, area: np.ndarray) -> int:
+        """Return what a stroke is for: a correction, where most of its pixels are predicted to be another class.
+
+        Of the others, one in ASIDE of each class is put aside, the rest is learned from.
+        """
+        if stroke["class"] is None:
+            return LEARNT
+        if picture.prediction_version:
+            said = picture.map("prediction")[top:top + area.shape[0], left:left + area.shape[1]][area]
+            if np.mean(said != stroke["class"]) > 0.5 and (said != IGNORE).all():
+                return CORRECTION
+        return PUT_ASIDE if self.counts.get(stroke["class"], 0) % ASIDE == ASIDE - 1 else LEARNT
+
+    def paint(self, event: dict, area: tuple[int, int, np.ndarray] | None = None) -> None:
+        """Change the maps of a picture as an event of the journal says, so that it can be undone."""
+        stroke = event["stroke"]
+        picture = self.by_name[stroke["image"]]
+        top, left, inside = self.area(picture, stroke) if area is None else area
+        place = np.s_[top:top + inside.shape[0], left:left + inside.shape[1]]
+        strokes, roles = picture.map("strokes")[place], picture.map("roles")[place]
+        self.done.append((event, place, *(zlib.compress(array.tobytes(), 1) for array in (strokes, roles))))
+        self.count(strokes[inside], -1)
+        strokes[inside] = IGNORE if stroke["class"] is None else stroke["class"]
+        self.count(strokes[inside], 1)
+        roles[inside] = stroke["role"]
+        self.counts[stroke["class"]] = self.counts.get(stroke["class"], 0) + 1
+        picture.corrections += stroke["role"] == CORRECTION
+        self.repainted(picture, place)
+
+    def count(self, strokes: np.ndarray, sign: int) -> None:
+        """Count pixels of the strokes of each class, with sign 1, or no longer, with −1."""
+        self.painted += sign * np.bincount(strokes.ravel(), minlength=IGNORE + 1)
+
+    def repainted(self, picture: Picture, place: tuple[slice, slice]) -> None:
+        """Tell whoever has to know that the strokes of a part of a picture have changed."""
+        picture.strokes_version += 1
+        picture.open_maps()
+        self.tell(("strokes", picture.number, [place[1].start, place[0].start, place[1].stop, place[0].stop]))
+        self.unsaved.add(picture.number)
+
+    def undo(self, body: dict, request: dict) -> None:
+        """Take the last stroke back, if there is one."""
+        if not self.done:
+            return
+        self.journal.add({"undo": True, **request})
+        event, place, *before = self.done.pop()
+        self.undone.append(event)
+        stroke = event["stroke"]
+        picture = self.by_name[stroke["image"]]
+        for kind, packed in zip(("strokes", "roles"), before):
+            array = picture.map(kind)[place]
+            if kind == "strokes":
+                self.count(array, -1)
+            array[:] = np.frombuffer(zlib.decompress(packed), np.uint8).reshape(array.shape)
+        self.count(picture.map("strokes")[place], 1)
+        self.counts[stroke["class"]] -= 1
+        picture.corrections -= stroke["role"] == CORRECTION
+        self.repainted(picture, place)
+        self.raise_revision()
+
+    def redo(self, body: dict, request: dict) -> None:
+        """Paint the last stroke that was taken back again, if there is one."""
+        if not self.undone:
+            return
+        self.journal.add({"redo": True, **request})
+        self.paint(self.undone.pop())
+        self.raise_revision()
+
+    def set_classes(self, body: dict, request: dict) -> None:
+        """Rename classes, give them other colours, add new ones behind them."""
+        wanted = body.get("classes")
+        check(isinstance(wanted, list) and len(self.classes) <= len(wanted) <= IGNORE,
+              f"{len(self.classes)} to {IGNORE} classes")
+        check(all(isinstance(entry, dict) and isinstance(entry.get("name"), str) and 0 < len(entry["name"]) <= 100
+                  for entry in wanted), "a name of 1 to 100 letters for each class")
+        values = [entry["value"] for entry in self.classes]
+        for _ in wanted[len(values):]:
+            values.append(next_value(values, self.ignore))
+        classes = [{"name": entry["name"].strip(), "value": value, "colour": entry.get("colour")}
+                   for entry, value in zip(wanted, values)]
+        try:
+            check_classes(classes, [self.ignore])
+        except ValueError as error:
+            raise BadInput(f"the classes: {error}") from None
+        check(all(entry["name"] for entry in classes), "a name for each class")
+        if classes != self.classes:
+            self.journal.add({"classes": classes, **request})
+            self.classes = classes
+            self.write_classes()
+            self.tell(("classes", classes))
+            self.raise_revision()
+
+    def view(self, body: dict, request: dict) -> None:
+        """Tell the learner what is in view."""
+        picture, box = self.picture(body.get("image")), check_box(body.get("box"))
+        picture.open_maps()
+        self.shown = picture.number, box
+        self.tell(("view", *self.shown))
+
+    def learn(self, body: dict, request: dict) -> None:
+        """Let the network learn or wait, or another one learn."""
+        learning, model = body.get("learning", self.learner["learning"]), body.get("model", self.learner["model"])
+        check(type(learning) is bool, "learning true or false")
+        check(model in available_models(), f"one of the models {', '.join(available_models())}")
+        self.learner.update(learning=learning, model=model)
+        self.chosen = True
+        self.tell(("learn", learning, model))
+        self.raise_revision()
+
+    def accept(self, body: dict, request: dict) -> None:
+        """Take the prediction of a picture as its mask, strokes on top; or its strokes alone."""
+        picture, accepted = self.picture(body.get("image")), body.get("accepted")
+        check(type(accepted) is bool, "accepted true or false")
+        if accepted:
+            check(picture.whole, "the whole image predicted before it is accepted; wait a moment")
+            prediction = np.array(picture.map("prediction"))
+            path = self.accepted_path(picture)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_image(path, prediction)
+        self.journal.add({"accept": picture.name, "accepted": accepted, **request})
+        picture.accepted = prediction if accepted else None
+        picture.accepted_version = picture.prediction_version if accepted else None
+        self.unsaved.add(picture.number)
+        self.raise_revision()
+
+    # What is written
+
+    def accepted_path(self, picture: Picture) -> Path:
+        return self.out / "accepted" / f"{picture.name}.png"
+
+    def read_accepted(self, picture: Picture) -> np.ndarray:
+        """Return the class indices (H, W) of a prediction that was accepted. Raises BadInput."""
+        path = self.accepted_path(picture)
+        indices = read_mask(path)
+        if indices.shape != (picture.height, picture.width) or indices.max() >= len(self.classes):
+            raise BadInput(f"{path} is not as this program wrote it; remove it, and accept the prediction again")
+        return indices.astype(np.uint8)
+
+    def write_classes(self) -> None:
+        """Write classes.json."""
+        path = self.out / "classes.json"
+        if not keeps_changes(path):
+            write_json(path, {"classes": self.classes, "ignore": [self.ignore]})
+
+    def mask_of(self, picture: Picture) -> np.ndarray:
+        """Return a picture's mask as class indices (H, W): its strokes, below them the prediction that was accepted."""
+        strokes = np.array(picture.map("strokes"))
+        return strokes if picture.accepted is None else np.where(strokes == IGNORE, picture.accepted, strokes)
+
+    def write_mask(self, picture: Picture) -> None:
+        """Write a picture's mask, or remove it where nothing is painted any more; one that a person changed is kept."""
+        path = self.out / "masks" / f"{picture.name}.png"
+        with self.lock:
+            mask = self.mask_of(picture)
+        if keeps_changes(path):
+            return
+        if min(mask.shape) < SMALLEST or (mask == IGNORE).all():     # of which train.py takes none
+            path.unlink(missing_ok=True)
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        values = [*self.classes, {"value": self.ignore}]
+        write_image(path, to_values(np.where(mask == IGNORE, len(self.classes), mask), values))
+
+    def save_masks(self) -> None:
+        """Write the masks that have changed, until the session ends and none is left."""
+        while not self.ended or self.unsaved:
+            try:
+                while self.unsaved:
+                    number = self.unsaved.pop()
+                    try:
+                        self.write_mask(self.pictures[number])
+                    except BadInput:
+                        self.unsaved.add(number)
+                        raise
+            except BadInput as error:
+                self.say(str(error))
+                if self.ended:
+                    return
+                time.sleep(3)
+            time.sleep(0.05)
+
+    def say(self, message: str) -> None:
+        """Show a line in the page."""
+        self.learner["message"] = message
+        self.raise_revision()
+
+    def end(self) -> None:
+        """Write what is still to be written."""
+        with self.changed:
+            self.ended = True
+            self.changed.notify_all()
+        self.saver.join()
+        for picture in self.pictures:
+            picture.arrays.clear()
+        shutil.rmtree(self.maps, ignore_errors=True)
+
+    # What the learner tells
+
+    def hear(self, message: tuple) -> None:
+        """Take what the learner tells."""
+        kind, *rest = message
+        with self.lock:
+            if kind == "steps":
+                step, loss, agreement = rest
+                self.learner["step"] = step
+                self.loss.append([step, loss])
+                if agreement is not None:
+                    self.agreement.append([step, agreement])
+            elif kind == "predicted":
+                number, whole = rest
+                self.pictures[number].prediction_version += 1
+                self.pictures[number].whole |= whole
+            elif kind == "network":
+                model, self.network = rest
+                self.learner["model"] = model if not self.chosen else self.learner["model"]
+            elif kind == "answer":
+                ticket, answer = rest
+                if ticket in self.answers:
+                    self.answers[ticket] = answer
+            elif kind == "message":
+                self.learner["message"], = rest
+        self.raise_revision()
+
+
+def available_models() -> list[str]:
+    return ["fcn", "unet"] + ["forest"] * (find_spec("sklearn") is not None)
+
+
+def next_value(values: list, ignore: Any) -> Any:
+    """Return a mask value for a new class: the least grey level that is free or, among colours, a free colour."""
+    if isinstance(ignore, list):
+        choices = [list(bytes.fromhex(colour[1:])) for colour in [*PALETTE, *COLOURS]]
+        choices += [[level, level, 128] for level in range(256)]
+    else:
+        choices = list(range(65536))
+    return next(value for value in choices if value not in values and value != ignore)
+
+
+def sees(place: int, length: int, steps: list) -> tuple[int, int]:
+    """Return the first pixel that the network sees for one at `place` of an axis, and the one behind the last.
+
+    `steps` lead from the output to the input: a number widens by so many pixels either way, "/" is where the
+    network doubles the resolution, "*" where it halves it.
+
+    >>> sees(40, 100, [2, "/", 1, "*", 2])       # the FCN: conv4, upsample, conv3, pool, conv2 and conv1
+    (34, 48)
+    """
+    first = last = place
+    for step in steps:
+        if step == "/":
+            first, last = first // 2, last // 2
+        elif step == "*":
+            first, last = 2 * first, 2 * last + 1
+        else:
+            first, last = first - step, last + step
+    return max(first, 0), min(last + 1, length)
