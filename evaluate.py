@@ -32,6 +32,8 @@ from support.images import (
     in_threads,
     is_lossy,
     name_two_classes,
+    nodata_of,
+    nodata_values,
     palettes_differ,
     read_image,
     read_mask,
@@ -106,9 +108,11 @@ def read_as(path: Path, classes: list[dict], ignore: list, threshold: int | None
     """Return a mask as class indices, uint8 (H, W). Raises BadInput.
 
     With `any_encoding`, black and white masks may hold 0 and 1, 0 and 255 or be JPEGs; without, a mask holds
-    the values of the classes, as in training.
+    the values of the classes, as in training. What a prediction that is a TIFF file says is no data is IGNORE.
     """
     mask, values = read_mask(path, threshold, are_coloured(classes)), [entry["value"] for entry in classes]
+    if predicted:
+        ignore = ignore + void_values(path, classes, ignore)
     brightest = np.max(values)
     lossy = is_lossy(path)
     kind = "a JPEG" if is_jpeg(path) else "a lossy file"
@@ -131,6 +135,13 @@ def read_as(path: Path, classes: list[dict], ignore: list, threshold: int | None
     return to_indices(mask, classes, path, ignore)
 
 
+def void_values(path: Path, classes: list[dict], ignore: list) -> list[int | list[int]]:
+    """Return the values that a TIFF file says stand for no data, as far as no class has them, nor the table ignores."""
+    known, coloured = [entry["value"] for entry in classes] + ignore, are_coloured(classes)
+    values = [[value] * 3 if coloured else value for value in nodata_values([nodata_of(path)])]
+    return [value for value in values if value not in known]
+
+
 def read_both(predicted: Path, true: Path, classes: list[dict], ignore: list, threshold: int | None = None,
               any_encoding: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """Return (truth, prediction) as class indices, uint8 (H, W). Raises BadInput where they cannot be compared.
@@ -141,6 +152,8 @@ def read_both(predicted: Path, true: Path, classes: list[dict], ignore: list, th
     truth = read_as(true, classes, ignore, threshold, any_encoding=any_encoding)
     prediction = read_as(predicted, classes, ignore, predicted=True)
     same_size(predicted, prediction.shape, true, truth.shape)
+    if void_values(predicted, classes, ignore):         # its image had no data there, so nothing is right or wrong
+        truth = np.where(prediction == IGNORE, np.uint8(IGNORE), truth)
     if (prediction[truth != IGNORE] == IGNORE).any():
         raise BadInput(f"{predicted} holds a value to ignore where {true} has a class; expected one of the classes")
     return truth, prediction

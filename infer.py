@@ -31,7 +31,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from predict import outline
+from predict import needs_whole, outline
 from segmenter import Segmenter
 from support.files import (
     STAMP,
@@ -46,6 +46,7 @@ from support.files import (
     write_image,
     write_whole,
 )
+from support.geotiff import check_world, free_value, read_kept, write_placed
 from support.images import (
     WRITABLE,
     black_and_white,
@@ -57,6 +58,7 @@ from support.images import (
     to_picture,
     to_values,
 )
+from support.large_tiff import LargeTiff, made_of, open_large, write_large
 from support.machine import RANK, WORLD
 from support.notes import print_notes
 from support.onnx_file import load_onnx
@@ -116,14 +118,18 @@ def choose_paths(args: Namespace, images: list[Path], classes: list[dict]) -> di
             for number, image in enumerate(images)}
 
 
-def write_mask(path: Path, indices: np.ndarray, classes: list[dict]) -> None:
-    """Write class indices uint8 (H, W) as the masks' own values or, as JPEG, as what stands for them."""
+def write_mask(path: Path, indices: np.ndarray, classes: list[dict], image: Path) -> None:
+    """Write class indices uint8 (H, W) as the masks' own values or, as JPEG, as what stands for them.
+
+    The mask keeps what support/geotiff.py keeps of `image`, a file.
+    """
     if not is_jpeg(path):
-        write_image(path, to_values(indices, classes))
+        values = to_values(indices, classes)
     elif len(classes) == 2:
-        write_image(path, black_and_white(indices, classes))
+        values = black_and_white(indices, classes)
     else:
-        write_image(path, to_picture(indices, classes))
+        values = to_picture(indices, classes)
+    write_placed(path, values, read_kept(image), free_value(classes), image)
 
 
 def draw_overlay(image: np.ndarray, indices: np.ndarray, classes: list[dict]) -> np.ndarray:
@@ -139,11 +145,11 @@ def draw_overlay(image: np.ndarray, indices: np.ndarray, classes: list[dict]) ->
     return outline(tinted, indices)
 
 
-def write_results(missing: dict[str, Path], image: np.ndarray, indices: np.ndarray, probabilities: np.ndarray | None,
-                  classes: list[dict]) -> None:
-    """Write what is missing of an image's results, {what: path}."""
+def write_results(missing: dict[str, Path], source: Path, image: np.ndarray, indices: np.ndarray,
+                  probabilities: np.ndarray | None, classes: list[dict]) -> None:
+    """Write what is missing of the results, {what: path}, of an image that was read from the file `source`."""
     if "mask" in missing:
-        write_mask(missing["mask"], indices, classes)
+        write_mask(missing["mask"], indices, classes, source)
     if "overlay" in missing:
         write_image(missing["overlay"], draw_overlay(image, indices, classes))
     if probabilities is not None:
@@ -215,6 +221,10 @@ class Results:
         self.failures.append(str(error))
         self.bar.update()
 
+    def finish(self, image: Path) -> None:
+        self.done.append(image)
+        self.bar.update()
+
     def finish_writing(self, most: int = 0) -> None:
         """Wait until at most so many masks are left to write."""
         while len(self.writing) > most:
@@ -224,8 +234,7 @@ class Results:
             except BadInput as error:
                 self.fail(error)
             else:
-                self.done.append(image)
-                self.bar.update()
+                self.finish(image)
 
 
 def segment_image(args: Namespace, segment: Segmenter, pixels: np.ndarray,
@@ -247,20 +256,30 @@ def segment_all(args: Namespace, segment: Segmenter, images: list[Path],
 
     Threads write, while the next images go on.
     """
-    folder = Path(args.images)
+    folder, network = Path(args.images), args.onnx or args.checkpoint
     bar = tqdm(total=len(images), unit="image", disable=RANK > 0 or None)        # None: where nobody looks on
     results = Results(bar)
+
+    def read(source):
+        whole = needs_whole(args, segment, results_of[source.relative_to(folder)]["mask"])
+        return open_large(source, segment.full_scale, whole) or segment.read(source)
 
     def segment_one(image, pixels):
         missing = {what: path for what, path in results_of[image].items() if not (args.resume and path.exists())}
         for path in missing.values():
-            check_writable(path, folder / image, args.onnx or args.checkpoint)
+            check_writable(path, folder / image, network)
+        check_world(folder / image, *[missing["mask"]] * ("mask" in missing))
         pixels, probabilities = pixels.result(), None
+        if isinstance(pixels, LargeTiff):
+            made = made_of(folder / image, network, (*segment.looks, segment.in_16_bits))
+            write_large(missing["mask"], pixels, segment.by_rows, segment.classes, made)
+            return results.finish(image)
         if {"probabilities", "uncertainty"} & set(missing):
             probabilities = empty_probabilities(len(segment.classes), pixels.shape[:2], Path(args.probabilities))
         indices, too_low = segment_image(args, segment, pixels, probabilities)
         if too_low is None:
-            written = pool.submit(write_results, missing, pixels, indices, probabilities, segment.classes)
+            written = pool.submit(write_results, missing, folder / image, pixels, indices, probabilities,
+                                  segment.classes)
             results.writing.append((image, written))
         else:
             for path in missing.values():
@@ -268,7 +287,7 @@ def segment_all(args: Namespace, segment: Segmenter, images: list[Path],
             results.reject(image, too_low)
 
     with ThreadPoolExecutor() as pool, bar:
-        for image, pixels in decode_ahead(pool, folder, images, segment.read):
+        for image, pixels in decode_ahead(pool, folder, images, read):
             try:
                 segment_one(image, pixels)
             except BadInput as error:

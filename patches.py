@@ -3,6 +3,7 @@
 `python -m tools.show windows` and `python -m tools.show patches` draw both. Everything here is geometry
 on NumPy arrays; no network is needed to read or to test it.
 """
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -105,25 +106,32 @@ def tiles(height: int, width: int, halo: int, stride: int, window: int | None = 
                                          for y, top, bottom in rows for x, left, right in columns]
 
 
-def cut_windows(image: np.ndarray, halo: int, stride: int, window: int | None = None,
-                limit: int = MAX_SIDE) -> Iterator[tuple[Tile, np.ndarray]]:
-    """Yield (Tile, uint8 window (h, w, 3)) for each window that covers an image (H, W, 3), see tiles."""
+def cut_windows(image: Any, halo: int, stride: int, window: int | None = None, limit: int = MAX_SIDE,
+                begin: int = 0) -> Iterator[tuple[Tile, np.ndarray]]:
+    """Yield (Tile, uint8 window (h, w, 3)) for each window that covers an image (H, W, 3), see tiles.
+
+    The image may be anything that has a shape and gives its parts, as a LargeTiff does. Windows whose core lies
+    above the row `begin` are left out.
+    """
     height, width = image.shape[:2]
     window_height, window_width, cover = tiles(height, width, halo, stride, window, limit)
-    # Pad as the network itself would: repeat the last row and column up to a multiple of the stride.
-    padded = np.pad(image, ((0, -height % stride), (0, -width % stride), (0, 0)), mode="edge")
     for tile in cover:
-        yield tile, padded[tile.y:tile.y + window_height, tile.x:tile.x + window_width]
+        if tile.bottom > begin:
+            part = image[tile.y:tile.y + window_height, tile.x:tile.x + window_width]
+            # Pad as the network itself would: repeat the last row and column up to a multiple of the stride.
+            beyond = (0, window_height - part.shape[0]), (0, window_width - part.shape[1]), (0, 0)
+            yield tile, np.pad(part, beyond, mode="edge")
 
 
-def core_logits(forward: Forward, image: np.ndarray, halo: int, stride: int, window: int | None = None,
-                limit: int = MAX_SIDE) -> Pieces:
+def core_logits(forward: Forward, image: Any, halo: int, stride: int, window: int | None = None,
+                limit: int = MAX_SIDE, begin: int = 0) -> Pieces:
     """Yield (rows, columns, logits) of each window's core: two slices of the image, and (C, y, x).
 
-    `forward` maps a uint8 window (h, w, 3) to an array (C, h, w). Every pixel of the image is in exactly
-    one core. One window at a time is no slower than several (`python -m benchmarks.windows`).
+    `forward` maps a uint8 window (h, w, 3) to an array (C, h, w). Every pixel of the image, from the row `begin`
+    on, is in exactly one core. They come from left to right, then down. One window at a time is no slower than
+    several (`python -m benchmarks.windows`).
     """
-    for tile, pixels in cut_windows(image, halo, stride, window, limit):
+    for tile, pixels in cut_windows(image, halo, stride, window, limit, begin):
         rows, columns = slice(tile.top, tile.bottom), slice(tile.left, tile.right)
         inside = np.s_[:, tile.top - tile.y:tile.bottom - tile.y, tile.left - tile.x:tile.right - tile.x]
         yield rows, columns, forward(pixels)[inside]
@@ -177,8 +185,8 @@ def decide(pieces: Pieces, size: tuple[int, int], zoom: float = 1,
     """
     classes = np.zeros(size, np.uint8)
     if zoom == 1:
-        for rows, columns, logits in pieces:                          # argmax is slower, a tenth of a window's time
-            classes[rows, columns] = logits[1] > logits[0] if len(logits) == 2 else logits.argmax(axis=0)
+        for rows, columns, logits in pieces:
+            classes[rows, columns] = likeliest(logits)
             if probabilities is not None:
                 powers = np.exp(logits - logits.max(axis=0))
                 probabilities[:, rows, columns] = np.rint(powers * (255 / powers.sum(axis=0)))
@@ -235,6 +243,25 @@ def resize_rows(planes: np.ndarray, size: tuple[int, int], top: int, bottom: int
     weights /= weights.sum(axis=1, keepdims=True)
     wide = np.stack([resize(plane[first:last], (last - first, width)) for plane in planes])
     return weights.astype(planes.dtype) @ wide                        # (C, bottom - top, W)
+
+
+def decide_rows(pieces: Pieces, width: int) -> Iterator[tuple[int, np.ndarray]]:
+    """As decide, but for an image so large that not even its classes fit into memory.
+
+    Yield (top, classes uint8 (rows, width)) for one row of windows after the other.
+    """
+    for (top, bottom), row in itertools.groupby(pieces, key=lambda piece: (piece[0].start, piece[0].stop)):
+        classes = np.empty((bottom - top, width), np.uint8)
+        for _, columns, logits in row:
+            classes[:, columns] = likeliest(logits)
+        yield top, classes
+
+
+def likeliest(logits: np.ndarray) -> np.ndarray:
+    """Return the class with the highest of the logits (C, y, x) at each pixel, (y, x)."""
+    if len(logits) == 2:
+        return logits[1] > logits[0]             # argmax is slower, a tenth of a window's time
+    return logits.argmax(axis=0)
 
 
 def stitch_at(zoom: float, forward: Forward, image: np.ndarray, halo: int, stride: int,

@@ -9,6 +9,7 @@ from support.arguments import predict_arguments, run_script
 if __name__ == "__main__":
     ARGS = predict_arguments(description=__doc__)    # first: PyTorch takes two seconds to import, a typo should not
 
+import time
 from argparse import Namespace
 from pathlib import Path
 
@@ -16,8 +17,10 @@ import numpy as np
 
 import metrics
 from segmenter import Segmenter
-from support.files import PICTURES, BadInput, check_writable, write_image
+from support.files import PICTURES, TIFFS, BadInput, check_writable, is_jpeg, write_image
+from support.geotiff import check_world, free_value, read_kept, write_placed
 from support.images import foreground_index, look_black, to_picture, to_values
+from support.large_tiff import LargeTiff, made_of, open_large, write_large
 from support.notes import print_notes
 from support.probabilities import ENDINGS, beside, check_kind, empty_probabilities, write_probabilities
 from support.sample import SAMPLE, write_sample
@@ -25,30 +28,37 @@ from support.sample import SAMPLE, write_sample
 SHIPPED = Path(__file__).with_name("checkpoints") / "fcn.pt"     # trained on the bundled sample, see README
 
 
-def predict(args: Namespace) -> np.ndarray:
-    """Segment the image that `args` name, write its mask, and return the class indices uint8 (H, W)."""
+def predict(args: Namespace) -> np.ndarray | None:
+    """Segment the image that `args` name, write its mask, and return the class indices uint8 (H, W).
+
+    Those of an image that is read by parts are not returned, as they may not fit into memory.
+    """
     checkpoint = args.checkpoint or ("model.pt" if Path("model.pt").exists() else SHIPPED)
     segment = Segmenter.load(checkpoint, args.device, args.halo, args.tta, args.adapt, args.amp)
     if args.image == SAMPLE[0] and not any(Path(path).exists() for path in SAMPLE):
-        check_writable(args.out, endings=PICTURES)
+        check_writable(args.out, endings=PICTURES + TIFFS)
         write_sample()
     if segment.inexact:
         print(segment.inexact)
+    large = open_large(args.image, segment.full_scale, needs_whole(args, segment, Path(args.out)))
+    if large:
+        predict_large(args, segment, large, checkpoint)
+        return None
     truth = None
     if args.mask:
         image, truth = segment.read_pair(args.image, args.mask)
     else:
         image = segment.read(args.image)
     out, lossless, overlay, maps = choose_outputs(args, checkpoint, segment.classes)
-    probabilities = None
+    kept, probabilities = read_kept(args.image), None
     if maps:
         probabilities = empty_probabilities(len(segment.classes), image.shape[:2], maps["probabilities"].parent)
 
     indices = segment(image, probabilities)                           # (H, W)
 
-    write_image(lossless, to_values(indices, segment.classes))
+    write_placed(lossless, to_values(indices, segment.classes), kept, free_value(segment.classes), args.image)
     if out != lossless:
-        write_image(out, to_picture(indices, segment.classes))
+        write_placed(out, to_picture(indices, segment.classes), kept, None, args.image)
     if overlay:
         write_image(overlay, outline(image, indices))
     if probabilities is not None:
@@ -65,6 +75,29 @@ def predict(args: Namespace) -> np.ndarray:
     return indices
 
 
+def needs_whole(args: Namespace, segment: Segmenter, out: Path) -> str:
+    """Return what needs the image as a whole, of the options of predict.py and infer.py, "" if nothing does."""
+    options = [f"--{name}" for name in ("mask", "overlay", "probabilities", "reject", "adapt") if vars(args).get(name)]
+    if segment.zoom != 1:
+        options.append(f"the network's --zoom of {segment.zoom:g}")
+    if out.suffix.lower() not in TIFFS:
+        options.append(f"a mask that ends in {out.suffix}, not .tif,")
+    return options[0] if options else ""
+
+
+def predict_large(args: Namespace, segment: Segmenter, image: LargeTiff, checkpoint: Path | str) -> None:
+    """Do what predict does with an image that is read by parts."""
+    out = choose_outputs(args, checkpoint, segment.classes)[0]
+    height, width, _ = image.shape
+    print(f"{args.image}, {width}x{height} pixels: by parts; after an interruption, the same command goes on")
+    began = time.perf_counter()
+    write_large(out, image, segment.by_rows, segment.classes, made_of(args.image, checkpoint, (*segment.looks, segment.in_16_bits)))
+    print(f"by {checkpoint}, {time.perf_counter() - began:.1f} s; see {out}")
+    if look_black(segment.classes):
+        print(f"{out}: {look_black(segment.classes)}")
+    print_notes()
+
+
 def choose_outputs(args: Namespace, checkpoint: Path | str,
                    classes: list[dict]) -> tuple[Path, Path, Path | None, dict[str, Path]]:
     """Return the paths of the mask, its lossless twin, the overlay or None, and {what: path} of the probabilities.
@@ -72,8 +105,9 @@ def choose_outputs(args: Namespace, checkpoint: Path | str,
     Raises BadInput.
     """
     inputs = [path for path in (args.image, args.mask, checkpoint) if path]
-    out = check_writable(args.out, *inputs, endings=PICTURES)
-    lossless = out if out.suffix.lower() == ".png" else check_writable(out.with_suffix(".png"), *inputs)
+    out = check_writable(args.out, *inputs, endings=PICTURES + TIFFS)
+    lossless = check_writable(out.with_suffix(".png"), *inputs) if is_jpeg(out) else out
+    check_world(args.image, out, lossless)
     overlay = check_writable(args.overlay, *inputs, endings=PICTURES) if args.overlay else None
     if overlay and overlay.resolve() in (out.resolve(), lossless.resolve()):
         raise BadInput(f"{overlay} is where the mask goes; expected another name after --overlay")

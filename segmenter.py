@@ -22,6 +22,7 @@ from patches import (
     choose_halo,
     core_logits,
     decide,
+    decide_rows,
     inexact,
     stage_side,
     stitch_at,
@@ -149,10 +150,18 @@ class Segmenter:
                 scores["features"] = -distance.value()
         return self(image, probabilities) if self.adapt else classes, scores
 
-    def core_logits(self, image: np.ndarray) -> Pieces:
+    def core_logits(self, image: Any, begin: int = 0) -> Pieces:
         """Return the generator patches.core_logits for an image, at the scale at which the network sees it."""
         zoomed = zoom_image(image, self.zoom)
-        return core_logits(self.forward_views, zoomed, self.halo, self.network.stride, limit=self.limit)
+        return core_logits(self.forward_views, zoomed, self.halo, self.network.stride, limit=self.limit, begin=begin)
+
+    def by_rows(self, image: Any, begin: int = 0) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield (top, class indices uint8 (rows, W)) from the row `begin`, or a little above, on: never all at once.
+
+        They are those of calling it, without `adapt`, for a network of zoom 1. The image may be a LargeTiff.
+        """
+        self.compare(image)
+        return decide_rows(self.core_logits(image, begin), image.shape[1])
 
     def pieces(self, image: np.ndarray) -> Pieces:
         """Yield (rows, columns, logits (C, y, x)) that cover an image (H, W, 3): as `logits`, but some at a time."""

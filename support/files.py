@@ -24,6 +24,7 @@ STAMPED = re.compile(MARK.encode() + rb" ([0-9a-f]{16})")
 NEAR = 4096                         # bytes at the start or the end of a file, among which the mark stands
 PNG_TEXT = b"tEXtSoftware\0"        # before the mark in a PNG; behind it, in four bytes, is a checksum of both
 PICTURES = (".png", ".jpg", ".jpeg")
+TIFFS = (".tif", ".tiff")
 
 
 def is_jpeg(path: Path | str) -> bool:
@@ -39,39 +40,48 @@ def is_ours(path: Path | str, mark: str = MARK) -> bool:
         ends = file.read(NEAR)
         file.seek(max(len(ends), os.path.getsize(path) - NEAR))
         ends += file.read()
-    if mark.encode() not in ends or not STAMPED.search(ends):
-        return mark.encode() in ends
-    content = Path(path).read_bytes()
-    stamp = find_stamp(content)
-    return stamp is not None and content[stamp:stamp + 16] == digest_around(content, stamp)
+        if mark.encode() not in ends or not STAMPED.search(ends):
+            return mark.encode() in ends
+        stamp = find_stamp(file)
+        if stamp is None:
+            return False
+        file.seek(stamp)
+        return file.read(16) == digest_around(file, stamp)
 
 
-def find_stamp(content: bytes) -> int | None:
-    """Return where a file's content holds the digits of a digest, after our mark, or None."""
-    for start in (0, max(0, len(content) - NEAR)):
-        found = STAMPED.search(content[start:start + NEAR])
+def find_stamp(file: BinaryIO) -> int | None:
+    """Return where an open file holds the digits of a digest, after our mark, or None."""
+    for start in (0, max(0, os.fstat(file.fileno()).st_size - NEAR)):
+        file.seek(start)
+        found = STAMPED.search(file.read(NEAR))
         if found:
             return start + found.start(1)
     return None
 
 
-def digest_around(content: bytes, stamp: int) -> bytes:
-    """Return the first 16 digits of the SHA-256 of a file's content without the stamp, as bytes."""
-    checksum = 4 if content.startswith(b"\x89PNG") else 0             # it changes with the stamp
-    return hashlib.sha256(content[:stamp] + content[stamp + 16 + checksum:]).hexdigest()[:16].encode()
+def digest_around(file: BinaryIO, stamp: int) -> bytes:
+    """Return the first 16 digits of the SHA-256 of an open file's content without the stamp, as bytes."""
+    file.seek(0)
+    checksum = 4 if file.read(4) == b"\x89PNG" else 0                 # it changes with the stamp
+    digest = hashlib.sha256()
+    for start, stop in (0, stamp), (stamp + 16 + checksum, os.fstat(file.fileno()).st_size):
+        file.seek(start)
+        for position in range(start, stop, 2**20):                    # a mask may be larger than memory
+            digest.update(file.read(min(2**20, stop - position)))
+    return digest.hexdigest()[:16].encode()
 
 
 def seal(path: Path | str) -> None:
     """Put a digest of a file into its STAMP, if it has one: so is_ours knows whether anybody has changed it since."""
-    content = Path(path).read_bytes()
-    stamp = find_stamp(content)
-    if stamp is None:
-        return
-    digest = digest_around(content, stamp)
-    if content.startswith(b"\x89PNG"):
-        text = PNG_TEXT + MARK.encode() + b" " + digest
-        digest += zlib.crc32(text).to_bytes(4, "big")
     with open(path, "rb+") as file:
+        stamp = find_stamp(file)
+        if stamp is None:
+            return
+        digest = digest_around(file, stamp)
+        file.seek(0)
+        if file.read(4) == b"\x89PNG":
+            text = PNG_TEXT + MARK.encode() + b" " + digest
+            digest += zlib.crc32(text).to_bytes(4, "big")
         file.seek(stamp)
         file.write(digest)
 

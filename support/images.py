@@ -23,6 +23,7 @@ from support.files import STAMP, BadInput, is_jpeg, write_text
 from support.mistakes import Unreadable
 from support.notes import note
 from support.tiff import (
+    LARGER,
     LOSSY,
     MAGIC,
     NO_PAGE,
@@ -34,6 +35,8 @@ from support.tiff import (
     SUBFILE,
     WHITE_IS_ZERO,
     Bands,
+    Block,
+    Source,
     colour_bands,
     note_bands,
     open_header,
@@ -244,7 +247,7 @@ def print_left_out(problems: list[tuple[str, Any]]) -> None:
 
 
 @contextlib.contextmanager
-def decoding(path: Path | str) -> Iterator[None]:
+def decoding(path: Source) -> Iterator[None]:
     """Turn whatever goes wrong with an image file inside `with decoding(path):` into a BadInput.
 
     Where the file is missing, damaged or not to be read at all, that is an Unreadable.
@@ -256,7 +259,7 @@ def decoding(path: Path | str) -> Iterator[None]:
     except FileNotFoundError:
         raise Unreadable(f"{path} does not exist; expected an image file") from None
     except Image.DecompressionBombError:
-        raise BadInput(f"{path} is too large; expected at most {Image.MAX_IMAGE_PIXELS} pixels") from None
+        raise BadInput(f"{path} is too large; expected at most {Image.MAX_IMAGE_PIXELS} pixels{LARGER}") from None
     except PermissionError as error:
         raise Unreadable(f"{path} cannot be read ({error.strerror}); expected an image file") from None
     except Exception as error:   # a decoder raises nearly anything on a damaged file: struct.error, zlib.error, …
@@ -264,7 +267,7 @@ def decoding(path: Path | str) -> Iterator[None]:
         raise Unreadable(f"{path} is no readable image ({reason}); expected a PNG, JPEG, TIFF, BMP or WebP") from error
 
 
-def open_image(path: Path | str) -> Image.Image | Bands:
+def open_image(path: Source) -> Image.Image | Bands:
     """Return a decoded, upright PIL image, or the Bands of a TIFF file that Pillow does not read rightly.
 
     Raises BadInput, also above Pillow's limit of 89 megapixels.
@@ -282,7 +285,7 @@ class Header(NamedTuple):
     nodata: float | None         # what a TIFF file says stands for no data
 
 
-def open_with_header(path: Path | str, wanted: bool = False) -> tuple[Header | None, Image.Image | Bands]:
+def open_with_header(path: Source, wanted: bool = False) -> tuple[Header | None, Image.Image | Bands]:
     """Return what open_image does and, where it is `wanted`, the Header: both of a single look into the file."""
     header = None
     with decoding(path):
@@ -299,11 +302,11 @@ def open_with_header(path: Path | str, wanted: bool = False) -> tuple[Header | N
         return header, decode(path, image)
 
 
-def decode(path: Path | str, image: Any) -> Image.Image:
+def decode(path: Source, image: Any) -> Image.Image:
     """Return the decoded, upright image that open_header has opened. Raises BadInput where it is too large."""
     limit = Image.MAX_IMAGE_PIXELS
     if limit and image.width * image.height > limit:
-        raise BadInput(f"{path} is too large; expected at most {limit} pixels")
+        raise BadInput(f"{path} is too large; expected at most {limit} pixels{LARGER}")
     if max(image.size) > MAX_LENGTH:
         raise BadInput(f"{path} is {image.width}x{image.height} pixels; expected at most {MAX_LENGTH} a side")
     if isinstance(image, TiffImagePlugin.TiffImageFile):
@@ -323,7 +326,7 @@ def keep_header(image: Any) -> None:
         image.info[WHITE] = image.tile[0][3][1]
 
 
-def has_more_pages(path: Path | str, image: Image.Image) -> bool:
+def has_more_pages(path: Source, image: Image.Image) -> bool:
     """Return whether an image file holds more pictures, as large as the first; smaller copies of it do not count."""
     if image.format != "TIFF":
         return image.format in ("GIF", "PNG", "WEBP") and getattr(image, "is_animated", False)
@@ -351,7 +354,7 @@ def size_and_turn(path: Path | str) -> tuple[tuple[int, int], int]:
         return size_and_turn_in(path, stack.enter_context(image))
 
 
-def size_and_turn_in(path: Path | str, image: Any) -> tuple[tuple[int, int], int]:
+def size_and_turn_in(path: Any, image: Any) -> tuple[tuple[int, int], int]:
     """As size_and_turn, of a file that open_header has opened."""
     exif = png_exif(path) if image.format == "PNG" else image.getexif()
     size = image.size
@@ -401,7 +404,7 @@ def read_image(path: Path | str, background: str = "white", full: int = FULL) ->
     return to_rgb(open_image(path), path, background, full)
 
 
-def to_rgb(image: Image.Image | Bands, path: Path | str, background: str, full: int = FULL) -> np.ndarray:
+def to_rgb(image: Image.Image | Bands, path: Source, background: str, full: int = FULL) -> np.ndarray:
     """Return what read_image promises, for what open_image has decoded."""
     if not isinstance(image, Image.Image):
         image = bands_to_image(image, path, full)
@@ -420,7 +423,7 @@ def to_rgb(image: Image.Image | Bands, path: Path | str, background: str, full: 
         raise BadInput(f"{path} has the colour mode {image.mode}; expected grey, RGB, palette or CMYK") from None
 
 
-def lay_on(image: Image.Image, path: Path | str, background: str) -> Image.Image:
+def lay_on(image: Image.Image, path: Source, background: str) -> Image.Image:
     """Return an RGBA image on a background, and note where its opacity cannot be meant as that.
 
     What is transparent everywhere has colours all the same, and what is neither opaque nor transparent over
@@ -433,7 +436,7 @@ def lay_on(image: Image.Image, path: Path | str, background: str) -> Image.Image
         note(path, "has a band for opacity that can be none, as most of it is neither 0 nor full: it is left out")
         return image.convert("RGB")
     least, most = np.asarray(opacity).min(), np.asarray(opacity).max()
-    if most == 0 and (colours != colours[0, 0]).any():
+    if most == 0 and (colours != colours[0, 0]).any() and not isinstance(path, Block):     # whose image goes on
         note(path, "is transparent everywhere: its opacity is ignored")
         return image.convert("RGB")
     if background == "black" and least < most and not colours.any():
@@ -455,7 +458,7 @@ def is_deep(image: Any) -> bool:
     return image.mode.startswith("I") or raw_mode(image) is not None
 
 
-def deep_colours(image: Image.Image, path: Path | str) -> np.ndarray:
+def deep_colours(image: Image.Image, path: Source) -> np.ndarray:
     """Return uint16 (H, W, 3) of a file of 16-bit colours, or of greys with opacity. Raises BadInput.
 
     Pillow, in `image`, keeps the high bytes. Decoded again as if the order was the other one, it gives the low
@@ -478,7 +481,7 @@ def deep_colours(image: Image.Image, path: Path | str) -> np.ndarray:
     return np.asarray(image)[:, :, :3].astype(np.uint16) << 8 | found[:, :, :3]
 
 
-def has_deep_colours(path: Path | str) -> bool:
+def has_deep_colours(path: Source) -> bool:
     """Return whether Pillow reads a file as colours and it has more than 8 bits of each, by its header."""
     with decoding(path), open_header(path) or contextlib.nullcontext() as image:
         return image is not None and raw_mode(image) is not None
@@ -547,7 +550,7 @@ def note_other_range(path: Path | str, image: np.ndarray, full: int) -> None:
                    "expected images of the kind that it learned from")
 
 
-def to_bytes(values: np.ndarray, path: Path | str, known: np.ndarray | bool = True, full: int = FULL) -> np.ndarray:
+def to_bytes(values: np.ndarray, path: Source, known: np.ndarray | bool = True, full: int = FULL) -> np.ndarray:
     """Return numbers as uint8: those of 8 bits as they are, floats from 0 to 1 and others from 0 to `full` scaled.
 
     Where they are not `known`, they become 0. Raises BadInput for what lies beyond.
@@ -567,7 +570,7 @@ def to_bytes(values: np.ndarray, path: Path | str, known: np.ndarray | bool = Tr
     return np.rint(values * (255 / full)).astype(np.uint8)
 
 
-def bands_to_image(bands: Bands, path: Path | str, full: int = FULL) -> Image.Image:
+def bands_to_image(bands: Bands, path: Source, full: int = FULL) -> Image.Image:
     """Return the Bands of a TIFF file as a PIL image of 8 bits. Raises BadInput for values out of their range."""
     colours = colour_bands(path, bands)
     if colours.dtype == np.uint16 and colours.shape[2] == 3 and full == FULL:    # as Pillow reads them otherwise

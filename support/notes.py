@@ -1,6 +1,5 @@
 """Remarks on files, made while they are read, and printed once a run: a line for each remark, not for each file."""
 import threading
-from pathlib import Path
 
 from support.mistakes import printable
 
@@ -8,7 +7,7 @@ FOUND: dict[str, dict] = {}              # remark → the paths of the files tha
 LOCK = threading.Lock()
 
 
-def note(path: Path | str, remark: str) -> None:
+def note(path: object, remark: str) -> None:
     """Remember a remark on a file; a file that is read again counts once. The remark goes on after "file: "."""
     with LOCK:
         FOUND.setdefault(remark, {})[str(path)] = None

@@ -3,6 +3,7 @@
 Pillow reads all others, as ever. What is read of these few comes from tifffile, which scikit-image brings along.
 """
 import contextlib
+import io
 import logging
 import math
 from collections.abc import Iterator
@@ -29,18 +30,44 @@ QUARTER_TURNS = 5, 6, 7, 8                         # values of the orientation
 MOST_BYTES = 2**32
 SEVERAL_PAGES = ("holds several pages: the first is read; save others as files of their own, or as one image where "
                  "they are red, green and blue")
+LARGER = "; of TIFF files, predict.py and infer.py read larger ones, for masks that end in .tif"
 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())      # a damaged file gets one line: our BadInput
 
 
-def open_header(path: Path | str) -> Any:
+class Block(io.BytesIO):
+    """A small TIFF file in memory, a part of a large one, whose name it has in what is said about it."""
+
+    def __init__(self, content: bytes, name: Path | str):
+        super().__init__(content)
+        self.name = str(name)
+
+    def __str__(self) -> str:
+        return self.name
+
+    def close(self) -> None:
+        """Go back to the beginning: whoever reads it may open it again."""
+        self.seek(0)
+
+
+Source = Path | str | Block
+
+
+def starts_as_tiff(path: Source) -> bool:
+    """Return whether a file's first bytes are those of a TIFF file."""
+    if isinstance(path, Block):
+        return True
+    with open(path, "rb") as file:
+        return file.read(4) in MAGIC
+
+
+def open_header(path: Source) -> Any:
     """Return a PIL image whose pixels are not read yet, or None for a TIFF file that is tifffile's to read."""
     try:
         image: Any = Image.open(path)            # of a class, with attributes, for each format
     except UnidentifiedImageError:
-        with open(path, "rb") as file:
-            if file.read(4) not in MAGIC:
-                raise
+        if not starts_as_tiff(path):
+            raise
         return None
     if image.format != "TIFF":
         return image
@@ -74,12 +101,14 @@ class Bands(NamedTuple):
 
 
 @contextlib.contextmanager
-def first_page(path: Path | str) -> Iterator[Any]:
+def first_page(path: Source) -> Iterator[Any]:
     """Open a TIFF file's first page with tifffile. Raises BadInput where it is of a kind that nobody here reads."""
     try:
         tifffile = import_module("tifffile")
     except ImportError:
         raise BadInput(f"{path} is a TIFF file that only tifffile reads; pip install tifffile") from None
+    if isinstance(path, Block):
+        path.seek(0)
     with tifffile.TiffFile(path) as file:
         page = file.pages[0]
         if page.axes not in ("YX", "YXS", "SYX") or page.dtype is None or page.dtype.kind not in "uif":
@@ -89,11 +118,12 @@ def first_page(path: Path | str) -> Iterator[Any]:
             raise BadInput(f"{path} has the colours {page.photometric.name}, of a kind that tifffile has to read; "
                            "expected grey or RGB")
         if page.imagewidth * page.imagelength > Image.MAX_IMAGE_PIXELS or page.nbytes > MOST_BYTES:
-            raise BadInput(f"{path} is too large; expected at most {Image.MAX_IMAGE_PIXELS} pixels and 4 GB")
+            raise BadInput(f"{path} is too large; expected at most {Image.MAX_IMAGE_PIXELS} pixels and 4 GB" +
+                           LARGER)
         yield page
 
 
-def tiff_size_and_turn(path: Path | str) -> tuple[tuple[int, int], int]:
+def tiff_size_and_turn(path: Source) -> tuple[tuple[int, int], int]:
     """Return (height, width) of a TIFF file, upright, and EXIF's number for how it lies, 1 to 8. Raises BadInput."""
     with first_page(path) as page:
         size, turn = (page.imagelength, page.imagewidth), int(tag(page, ORIENTATION, 1))
@@ -120,7 +150,7 @@ def tiff_compression(path: Path | str) -> int:
         return image.tag_v2.get(COMPRESSION, UNCOMPRESSED)
 
 
-def read_bands(path: Path | str) -> Bands:
+def read_bands(path: Source) -> Bands:
     """Return the Bands of a TIFF file's first page. Raises BadInput, or whatever tifffile does on a damaged file."""
     with first_page(path) as page:
         size = page.parent.filehandle.size
@@ -149,7 +179,7 @@ def has_another(page: Any) -> bool:
         return False
 
 
-def decode(path: Path | str, page: Any) -> np.ndarray:
+def decode(path: Source, page: Any) -> np.ndarray:
     """Return the pixels of a page, upright (H, W, bands). Raises BadInput where nobody here can unpack them."""
     try:
         pixels = page.asarray()
@@ -200,7 +230,7 @@ def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return pixels
 
 
-def colour_bands(path: Path | str, bands: Bands) -> np.ndarray:
+def colour_bands(path: Source, bands: Bands) -> np.ndarray:
     """Return the bands that are looked at, (H, W, 1) or (H, W, 3): the first ones, without the opacity. Notes that."""
     count = bands.values.shape[2] - bands.alpha
     taken = 3 if count >= 3 else 1
@@ -208,7 +238,7 @@ def colour_bands(path: Path | str, bands: Bands) -> np.ndarray:
     return bands.values[:, :, :taken]
 
 
-def note_bands(path: Path | str, count: int, taken: int) -> None:
+def note_bands(path: Source, count: int, taken: int) -> None:
     """Note where fewer bands of a file are taken than it has."""
     if taken < count:
         first = {1: "the first is", 3: "the first three are"}.get(taken, f"the first {taken} are")
