@@ -268,7 +268,8 @@ def segment_all(args: Namespace, segment: Segmenter, images: list[Path],
         missing = {what: path for what, path in results_of[image].items() if not (args.resume and path.exists())}
         for path in missing.values():
             check_writable(path, folder / image, network)
-        check_world(folder / image, *[missing["mask"]] * ("mask" in missing))
+        if "mask" in missing:
+            check_world(folder / image, missing["mask"])
         pixels, probabilities = pixels.result(), None
         if isinstance(pixels, LargeTiff):
             made = made_of(folder / image, network, (*segment.looks, segment.in_16_bits))

@@ -86,12 +86,13 @@ def needs_whole(args: Namespace, segment: Segmenter, out: Path) -> str:
 
 
 def predict_large(args: Namespace, segment: Segmenter, image: LargeTiff, checkpoint: Path | str) -> None:
-    """Do what predict does with an image that is read by parts."""
+    """Segment an image that is read by parts, as predict does."""
     out = choose_outputs(args, checkpoint, segment.classes)[0]
     height, width, _ = image.shape
     print(f"{args.image}, {width}x{height} pixels: by parts; after an interruption, the same command goes on")
     began = time.perf_counter()
-    write_large(out, image, segment.by_rows, segment.classes, made_of(args.image, checkpoint, (*segment.looks, segment.in_16_bits)))
+    made = made_of(args.image, checkpoint, (*segment.looks, segment.in_16_bits))
+    write_large(out, image, segment.by_rows, segment.classes, made)
     print(f"by {checkpoint}, {time.perf_counter() - began:.1f} s; see {out}")
     if look_black(segment.classes):
         print(f"{out}: {look_black(segment.classes)}")
