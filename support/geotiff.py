@@ -2,6 +2,7 @@
 
 A GeoTIFF says both in tags. A PNG or JPEG has a world file beside it, NAME.pgw or NAME.jgw: six numbers.
 """
+import contextlib
 import math
 import zlib
 from collections.abc import Iterable, Iterator
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from support.files import STAMP, TIFFS, check_writable, is_ours, seal, write_image, write_text, write_whole
+from support.files import STAMP, TIFFS, BadInput, check_writable, is_ours, seal, write_image, write_text, write_whole
 from support.images import decoding, deep_colours, has_deep_colours, open_image, size_and_turn
 from support.notes import note
 from support.tiff import ALPHA, NODATA, ORIENTATION, Bands, Source, parse_nodata, starts_as_tiff, tag
@@ -29,10 +30,7 @@ class Kept(NamedTuple):
     tags: dict[int, tuple]       # GeoTIFF's: number → (type, count, value)
     world: list[str] | None      # the six numbers of a world file
     gaps: bool                   # whether it may hold pixels without data
-    missing: np.ndarray | None   # bool (H, W): where it does, None where that is not known yet, or nowhere
-
-
-NOTHING = Kept({}, None, False, None)
+    missing: np.ndarray | None   # bool (H, W): where it does; None for nowhere, or of a LargeTiff
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -52,17 +50,16 @@ def read_kept(path: Path | str) -> Kept:
 def read_tags(path: Path | str) -> tuple[dict[int, tuple], bool, float | None]:
     """Return (GeoTIFF's tags, whether there may be pixels without data, the number that stands for these).
 
-    Notes where a file has a place that cannot be kept.
+    Notes where a file has a place that cannot be kept. Without tifffile, or where that cannot read the tags, there
+    are none.
     """
-    if not starts_as_tiff(path):
-        return {}, False, None
-    try:
-        tifffile = import_module("tifffile")
-    except ImportError:
-        return {}, False, None
-    with decoding(path), tifffile.TiffFile(path) as file:
-        page = file.pages[0]
-        return place_of(path, page), *gaps_of(page)
+    with contextlib.suppress(ImportError, BadInput):
+        if starts_as_tiff(path):
+            tifffile = import_module("tifffile")
+            with decoding(path), tifffile.TiffFile(path) as file:
+                page = file.pages[0]
+                return place_of(path, page), *gaps_of(page)
+    return {}, False, None
 
 
 def gaps_of(page: Any) -> tuple[bool, float | None]:
@@ -95,8 +92,7 @@ def place_of(path: Path | str, page: Any) -> dict[int, tuple]:
     return {}
 
 
-def without_data(opened: Image.Image | Bands, path: Source, nodata: float | None,
-                 placed: bool) -> np.ndarray:
+def without_data(opened: Image.Image | Bands, path: Source, nodata: float | None, placed: bool) -> np.ndarray:
     """Return where an opened TIFF file holds no data, bool (H, W): NaN or `nodata` in all bands.
 
     Where it is `placed` on the earth, that is also where it is transparent, as GDAL has it.
@@ -108,7 +104,7 @@ def without_data(opened: Image.Image | Bands, path: Source, nodata: float | None
         values = values if values.ndim == 3 else values[:, :, None]                   # (H, W, bands)
         opacity = values[:, :, -1] if opened.mode[-1] in "Aa" else None
         colours = values if opacity is None else values[:, :, :-1]
-        if has_deep_colours(path):       # Pillow has kept the high bytes
+        if has_deep_colours(path):               # Pillow has kept the high bytes
             colours = deep_colours(opened, path)
         missing = (colours == nodata).all(axis=2) if nodata is not None else np.zeros(values.shape[:2], bool)
     return missing | (opacity == 0) if placed and opacity is not None else missing
