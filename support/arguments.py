@@ -392,8 +392,8 @@ def predict_arguments(argv: list[str] | None = None, description: str | None = N
     add("image", nargs="?", default="rgb.png", help="the image to segment (rgb.png)")
     add("--checkpoint", metavar="FILE", help="a trained network (model.pt here, else the one that ships)")
     add("--out", default="predictions.jpg", metavar="FILE",
-        help="the mask: NAME.png; NAME.tif, which keeps a GeoTIFF's place; or NAME.jpg, to look at, with NAME.png beside "
-             "it (predictions.jpg)")
+        help="the mask: NAME.png; NAME.tif, which keeps a GeoTIFF's place; or NAME.jpg, to look at, with NAME.png "
+             "beside it (predictions.jpg)")
     add("--mask", metavar="FILE", help="the true mask: print IoU, Dice and accuracy")
     add("--overlay", metavar="FILE", help="also save the image with the predicted outline")
     add("--probabilities", metavar="FILE",

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from support.files import STAMP, TIFFS, BadInput, check_writable, is_ours, seal, write_image, write_text, write_whole
-from support.images import decoding, deep_colours, has_deep_colours, open_image, size_and_turn
+from support.images import decoding, deep_colours, has_deep_colours, is_another_band, open_image, size_and_turn
 from support.notes import note
 from support.tiff import ALPHA, NODATA, ORIENTATION, Bands, Source, parse_nodata, starts_as_tiff, tag
 
@@ -43,7 +43,8 @@ def read_kept(path: Path | str) -> Kept:
     missing = None
     if gaps:
         with decoding(path):
-            missing = without_data(open_image(path), path, nodata, bool(tags))
+            opened = open_image(path)
+            missing = without_data(opened, path, nodata, bool(tags) and counts(opacity_of(opened)))
     return Kept(tags, read_world(path), gaps, missing)
 
 
@@ -97,17 +98,34 @@ def without_data(opened: Image.Image | Bands, path: Source, nodata: float | None
 
     Where it is `placed` on the earth, that is also where it is transparent, as GDAL has it.
     """
+    opacity = opacity_of(opened)
     if isinstance(opened, Bands):
-        missing, opacity = ~opened.known, opened.values[:, :, -1] if opened.alpha else None
+        missing = ~opened.known
+    elif nodata is None:
+        missing = np.zeros(opened.size[::-1], bool)
     else:
         values = np.asarray(opened)
         values = values if values.ndim == 3 else values[:, :, None]                   # (H, W, bands)
-        opacity = values[:, :, -1] if opened.mode[-1] in "Aa" else None
         colours = values if opacity is None else values[:, :, :-1]
         if has_deep_colours(path):               # Pillow has kept the high bytes
             colours = deep_colours(opened, path)
-        missing = (colours == nodata).all(axis=2) if nodata is not None else np.zeros(values.shape[:2], bool)
+        missing = (colours == nodata).all(axis=2)
     return missing | (opacity == 0) if placed and opacity is not None else missing
+
+
+def opacity_of(opened: Image.Image | Bands) -> np.ndarray | None:
+    """Return the opacity of an opened TIFF file, uint8 (H, W), or None without one."""
+    if isinstance(opened, Bands):
+        band = opened.values[:, :, -1]
+        return (band >> 8 * (band.itemsize - 1)).astype(np.uint8) if opened.alpha else None
+    return np.asarray(opened)[:, :, -1] if opened.mode[-1] in "Aa" else None
+
+
+def counts(opacity: np.ndarray | None) -> bool:
+    """Return whether what a file calls its opacity, uint8 (H, W), can be that, see images.lay_on."""
+    if opacity is None or not opacity.any():     # where all is transparent, that cannot be meant
+        return False
+    return not is_another_band(np.bincount(opacity.ravel(), minlength=256))
 
 
 # ---------------------------------------------------------------------------------------------------

@@ -74,6 +74,8 @@ PALETTE = ["#000000", "#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d
            "#332288", "#882255", "#999933", "#44aa99", "#aa4499", "#117733", "#ddcc77", "#aa4466", "#bbccee", "#225555"]
 UNKNOWN_GREY = (128, 128, 128)   # pixels without a truth
 
+ANOTHER_BAND = "has a band for opacity that can be none, as most of it is neither 0 nor full: it is left out"
+
 PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = 2**25, 2**28  # remarks and profiles may be long
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)     # open_image refuses such files itself
 warnings.filterwarnings("ignore", category=UserWarning, module="PIL")     # of odd metadata
@@ -431,18 +433,30 @@ def lay_on(image: Image.Image, path: Source, background: str) -> Image.Image:
     with an opacity that differs keeps its values there.
     """
     colours, opacity = np.asarray(image)[:, :, :3], image.getchannel("A")
+    if isinstance(path, Block):                  # the whole image says what its opacity is
+        return on(image, background) if path.opacity else image.convert("RGB")
     pixels = opacity.histogram()
-    if background == "white" and 2 * (pixels[0] + pixels[255]) < sum(pixels) and np.count_nonzero(pixels) > 16:
-        note(path, "has a band for opacity that can be none, as most of it is neither 0 nor full: it is left out")
+    if background == "white" and is_another_band(pixels):
+        note(path, ANOTHER_BAND)
         return image.convert("RGB")
     least, most = np.asarray(opacity).min(), np.asarray(opacity).max()
-    if most == 0 and (colours != colours[0, 0]).any() and not isinstance(path, Block):     # whose image goes on
+    if most == 0 and (colours != colours[0, 0]).any():
         note(path, "is transparent everywhere: its opacity is ignored")
         return image.convert("RGB")
     if background == "black" and least < most and not colours.any():
         note(path, "is black, and its opacity differs: that is the mask")
         return opacity
+    return on(image, background)
+
+
+def on(image: Image.Image, background: str) -> Image.Image:
+    """Return an RGBA image laid on a background of this colour."""
     return Image.alpha_composite(Image.new("RGBA", image.size, background), image)
+
+
+def is_another_band(pixels: Any) -> bool:
+    """Return whether a band for opacity, of which there are so many pixels of each value, can be none."""
+    return bool(2 * (pixels[0] + pixels[255]) < sum(pixels) and np.count_nonzero(pixels) > 16)
 
 
 def raw_mode(image: Any) -> str | None:

@@ -28,18 +28,31 @@ from support.geotiff import (
     gaps_of,
     mask_tags,
     no_data,
+    opacity_of,
     place_of,
     read_world,
     without_data,
     write_tiles,
     write_world,
 )
-from support.images import FULL, decoding, head_and_length, open_image, to_rgb, to_values
+from support.images import (
+    ANOTHER_BAND,
+    FULL,
+    decoding,
+    evenly_spaced,
+    head_and_length,
+    is_another_band,
+    open_image,
+    to_rgb,
+    to_values,
+)
 from support.notes import note
 from support.tiff import (
+    ALPHA,
     NODATA,
     ORIENTATION,
     SEPARATE,
+    SEVERAL_PAGES,
     UNCOMPRESSED,
     UNPACKED,
     Bands,
@@ -103,13 +116,13 @@ def count_pixels(path: Path | str) -> int:
 class LargeTiff:
     """A TIFF file as an array uint8 (H, W, 3), of which parts are read: image[top:bottom, left:right].
 
-    They are those of support.images.read_image, but for opacity, which counts even where it makes all transparent.
-    They should be asked for from left to right, then down, as what lies before is forgotten first. `kept` is what
-    a mask keeps of the image. Raises BadInput for a file that cannot be read by parts.
+    They are those of support.images.read_image, though only 25 blocks of it decide what its opacity is. They should
+    be asked for from left to right, then down, as what lies before is forgotten first. `kept` is what a mask keeps of
+    the image. Raises BadInput for a file that cannot be read by parts.
     """
 
     def __init__(self, path: Path | str, full: int = FULL):
-        self.path, self.full, self.by_tifffile = path, full, False
+        self.path, self.full, self.by_tifffile, self.opacity = path, full, False, True
         self.held: dict[tuple[int, int], dict] = {}     # (row, column) of a block → what read_block returns
         with decoding(path), import_module("tifffile").TiffFile(path) as file:
             page = file.pages[0]
@@ -122,8 +135,9 @@ class LargeTiff:
             self.find_segments(page)
             check_segments(path, self, file.filehandle.size)
             if has_another(page):
-                note(path, "holds several pages: the first is read")
+                note(path, SEVERAL_PAGES)
             self.by_tifffile = open_header(self.cut_block(0, 0)) is None
+            self.opacity = self.judge_opacity() if {*page.extrasamples} & {*ALPHA} else True
 
     def find_segments(self, page: Any) -> None:
         """Find where the tiles or strips, both called segments, lie in the file, and choose how many make a block."""
@@ -177,12 +191,26 @@ class LargeTiff:
     def decode(self, block: Block) -> dict[str, np.ndarray]:
         """Return the pixels of a block, see read_block."""
         opened = open_image(block)
-        missing = without_data(opened, block, self.nodata, bool(self.kept.tags)) if self.kept.gaps else None
+        placed = bool(self.kept.tags) and self.opacity
+        missing = without_data(opened, block, self.nodata, placed) if self.kept.gaps else None
         if isinstance(opened, Bands) and not opened.known.any():       # black, as it is beside others
             opened.values[:, :, :opened.values.shape[2] - opened.alpha] = 0
             opened = opened._replace(known=~opened.known)
         colours = to_rgb(opened, block, "white", self.full)
         return {"colours": colours, "missing": np.zeros((0, 0), bool) if missing is None else missing}
+
+    def judge_opacity(self) -> bool:
+        """Return whether a band for opacity is what it is called, as images.lay_on judges it, by some blocks."""
+        pixels = np.zeros(256, int)
+        down, across = (math.ceil(count / number) for count, number in zip(self.grid[1:], self.block))
+        for row in evenly_spaced(down, 5):
+            for column in evenly_spaced(across, 5):
+                opacity = opacity_of(open_image(self.cut_block(row, column)))
+                pixels += np.bincount(opacity.ravel(), minlength=256) if opacity is not None else 0
+        if is_another_band(pixels):
+            note(self.path, ANOTHER_BAND)
+            return False
+        return bool(pixels[1:].any())            # else it is transparent everywhere, and has colours all the same
 
     def cut_block(self, row: int, column: int) -> Block:
         """Return a block as a TIFF file of its own."""
@@ -197,8 +225,10 @@ class LargeTiff:
             sides = {TILE_LENGTH: self.segment[0], TILE_WIDTH: self.segment[1]}
         else:                                            # the last strip may be lower than the others
             sides, height = {ROWS_PER_STRIP: self.segment[0]}, min(height, self.shape[0] - rows[0] * self.segment[0])
-        return Block(tiff_file(self.byte_order, self.tags, {WIDTH: width, LENGTH: height, **sides}, segments),
-                     self.path)
+        sides |= {WIDTH: width, LENGTH: height}
+        block = Block(tiff_file(self.byte_order, self.tags, sides, segments), self.path)
+        block.opacity = self.opacity
+        return block
 
     def read_segment(self, file: BinaryIO, number: int) -> bytes:
         """Return a tile or strip as it is in the file. Raises BadInput where it would unpack to more than it should.

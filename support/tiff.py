@@ -41,6 +41,7 @@ class Block(io.BytesIO):
     def __init__(self, content: bytes, name: Path | str):
         super().__init__(content)
         self.name = str(name)
+        self.opacity = True      # whether its band for opacity, if it has one, is what it is called
 
     def __str__(self) -> str:
         return self.name

@@ -80,7 +80,17 @@ WRITERS = {
     "floats with a number": lambda path: geotiff(path, with_gap(picture(np.float32), -9999), nodata=-9999, **TILED),
     "five bands": lambda path: geotiff(path, picture(count=5), **TILED),
     "opacity": lambda path: geotiff(
-        path, np.concatenate([picture(), with_gap(picture(count=1), 0)], 2), photometric="RGB", alpha="yes", **TILED
+        path,
+        np.dstack([picture(), with_gap(2 * picture(count=1).clip(64, 127) + 1, 0)]),
+        photometric="RGB",
+        alpha="yes",
+        **TILED,
+    ),
+    "near-infrared, called opacity": lambda path: geotiff(
+        path, picture(count=4), photometric="RGB", alpha="yes", **TILED
+    ),
+    "transparent everywhere": lambda path: geotiff(
+        path, np.dstack([picture(), np.zeros((470, 610), np.uint8)]), photometric="RGB", alpha="yes", **TILED
     ),
     "black where unknown": lambda path: geotiff(path, with_gap(picture(), 0), nodata=0, photometric="RGB", **TILED),
     "palette": palette,
