@@ -194,8 +194,9 @@ class LargeTiff:
         placed = bool(self.kept.tags) and self.opacity
         missing = without_data(opened, block, self.nodata, placed) if self.kept.gaps else None
         if isinstance(opened, Bands) and not opened.known.any():       # black, as it is beside others
-            opened.values[:, :, :opened.values.shape[2] - opened.alpha] = 0
-            opened = opened._replace(known=~opened.known)
+            values = opened.values.copy()
+            values[:, :, :values.shape[2] - opened.alpha] = 0
+            opened = opened._replace(values=values, known=~opened.known)
         colours = to_rgb(opened, block, "white", self.full)
         return {"colours": colours, "missing": np.zeros((0, 0), bool) if missing is None else missing}
 

@@ -78,6 +78,9 @@ WRITERS = {
     "16 bits, colours": lambda path: geotiff(path, with_gap(picture(np.uint16), 9), nodata=9, **TILED),
     "floats": lambda path: geotiff(path, with_gap(picture(np.float32), np.nan), **TILED),
     "floats with a number": lambda path: geotiff(path, with_gap(picture(np.float32), -9999), nodata=-9999, **TILED),
+    "floats in LZW": lambda path: geotiff(
+        path, with_gap(picture(np.float32, 1), np.nan), **{**TILED, "compress": "lzw", "predictor": 1}
+    ),
     "five bands": lambda path: geotiff(path, picture(count=5), **TILED),
     "opacity": lambda path: geotiff(
         path,
