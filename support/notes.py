@@ -22,7 +22,7 @@ def print_notes() -> None:
         FOUND.clear()
 
 
-def remarks_on(path: Path | str) -> list[str]:
+def remarks_on(path: object) -> list[str]:
     """Return the remarks on a file that are not printed yet."""
     with LOCK:
         return [remark for remark, paths in FOUND.items() if str(path) in paths]
