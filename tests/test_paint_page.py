@@ -97,7 +97,8 @@ def learn_and_accept(paint, page, steps):
     """Wait until the network has taken the steps and predicted, accept by the key A; returns the saved mask."""
     wait(lambda: paint.state()["step"] >= steps, 120, f"{steps} steps")
     version = paint.state()["images"][0]["prediction"]
-    wait(lambda: paint.state()["images"][0]["prediction"] != version, 40, "a prediction after them")
+    newer = lambda state: state["images"][0]["prediction"] != version or "has learned" in state["message"]
+    wait(lambda: newer(paint.state()), 40, "a prediction after them")
     wait(lambda: page["accept"].is_enabled(), 5, "the button")
     page.press("a")
     [mask] = wait(lambda: saved_mask(paint), 20, "a whole mask in the folder")
