@@ -4,6 +4,7 @@ A GeoTIFF says both in tags. A PNG or JPEG has a world file beside it, NAME.pgw 
 """
 import contextlib
 import math
+import os
 import zlib
 from collections.abc import Iterable, Iterator
 from importlib import import_module
@@ -145,7 +146,7 @@ def read_world(path: Path | str) -> list[str] | None:
         return None
     endings = world_path(image).suffix, f"{image.suffix.lower()}w", ".wld"
     beside = [image.with_suffix(ending) for name in endings for ending in (name, name.upper())]
-    found = next((world for world in beside if world.is_file()), None)
+    found = next((world for world in beside if os.path.isfile(world)), None)      # False, too, for too long a name
     if found is None:
         return None
     with open(found, "rb") as file:
@@ -175,7 +176,7 @@ def write_world(mask: Path, numbers: list[str] | None) -> None:
     path = world_path(mask)
     if numbers:                                         # GDAL reads six lines; the seventh says whose it is
         write_text(path, "\n".join([*numbers, STAMP, ""]))
-    elif path.is_file() and is_ours(path):
+    elif os.path.isfile(path) and is_ours(path):
         path.unlink()
 
 

@@ -24,11 +24,10 @@ import numpy as np
 import metrics
 import train
 from data import find_pairs
-from infer import write_mask
 from model import load_network
 from segmenter import Segmenter
-from support.files import BadInput, begin_folder, check_writable, set_of_files, write_json
-from support.images import hash_to_unit, write_names
+from support.files import BadInput, begin_folder, check_writable, set_of_files, write_image, write_json
+from support.images import hash_to_unit, to_values, write_names
 from support.machine import WORLD
 from support.scan import scan_pairs
 from tools.scoring import find_examples, score
@@ -60,7 +59,7 @@ def run_fold(args, words, out, names):
     segment, tested = Segmenter.load(out / "model.pt", settings.device), Path(args.test_data or args.data)
     classes = segment.classes
     examples = find_examples(tested / "images", tested / "masks", segment, names)
-    keep = lambda name, mask: write_mask(masks[name], mask, classes)
+    keep = lambda name, indices: write_image(masks[name], to_values(indices, classes))
     found = score(examples, segment, classes, keep)
     figures = {"classes": classes, "confusion": found.confusion.tolist(),
                "overall": metrics.overall(found.confusion, found.ious),
