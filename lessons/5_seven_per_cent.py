@@ -117,7 +117,7 @@ for name, stated, within in ("cross-entropy", 0.71, 0.08), ("focal", 0.89, 0.08)
 # ## Exercises
 #
 # **5.1** Predictions take the class with the higher logit, which is a threshold of 0.5. Missing a nucleus is now worse
-# than inventing one: let `decide` (in `patches.py`) say class 1 wherever its probability is above 0.3. (With two
+# than inventing one: let `likeliest` (in `patches.py`) say class 1 wherever its probability is above 0.3. (With two
 # logits, p is above 0.3 where their difference is above log(0.3 / 0.7).)
 
 # %%
