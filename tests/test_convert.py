@@ -630,7 +630,7 @@ def test_the_jpegs_that_infer_writes_of_two_classes_are_exact(tmp_path):
     mask = (random.random((HEIGHT // 4, WIDTH // 4)) < 0.4).repeat(4, 0).repeat(4, 1)
     photo(tmp_path / "photos" / "a.jpg")
     (tmp_path / "masks").mkdir()
-    write_mask(tmp_path / "masks" / "a.jpg", mask.astype(np.uint8), classes)
+    write_mask(tmp_path / "masks" / "a.jpg", mask.astype(np.uint8), classes, tmp_path / "photos" / "a.jpg")
     done = convert(tmp_path, "to-coco", "masks", "--images", "photos", "--out", "out.json")
     assert done.returncode == 0, done.stderr
     truth = coco.COCO(tmp_path / "out.json")

@@ -330,8 +330,6 @@ def test_the_memory_is_that_of_the_process():
 
 def test_sixteen_bits_are_for_pytorch(unet):
     with pytest.raises(BadInput, match="expected a .pt file"):
-        speed.open_segmenter(unet / "model.onnx", None, True, 1)
-    threads = torch.get_num_threads()
-    segment, precision = speed.open_segmenter(unet / "model.pt", None, True, threads)
-    with precision:
-        assert segment(np.zeros((20, 30, 3), np.uint8)).shape == (20, 30)
+        speed.open_segmenter(unet / "model.onnx", None, "on", 1)
+    segment = speed.open_segmenter(unet / "model.pt", None, "on", torch.get_num_threads())
+    assert segment.in_16_bits and segment(np.zeros((20, 30, 3), np.uint8)).shape == (20, 30)

@@ -767,6 +767,9 @@ def foreground_iou(found, mask):
 @pytest.mark.parametrize("model", ["fcn", pytest.param("unet", marks=pytest.mark.slow), "forest"])
 def test_it_learns_from_strokes_and_predicts_all_of_the_image(rig, model):
     image, mask = blobs()
+    if model == "unet":  # which learns few strokes by heart where there is little else to see
+        image, mask = (part[128:384, 128:384] for part in sample())
+        image, mask = np.ascontiguousarray(image), (mask > 0).astype(np.uint8)
     rig = rig(image, model=model)
     rig.work(3)
     assert not rig.session.state()["images"][0]["prediction"]  # nothing is painted
