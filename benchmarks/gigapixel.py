@@ -21,7 +21,6 @@ if __name__ == "__main__":       # before the imports that take seconds
 import contextlib
 import io
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -39,6 +38,7 @@ from support.arguments import predict_arguments
 from support.files import PICTURES, check_writable, write_image
 from support.plots import BLUE, ORANGE, save
 from support.sample import sample
+from tools.speed import peak_memory
 
 SIDES = 1024, 2048, 4096, 8192, 16384, 32768
 TILE = 256
@@ -60,7 +60,7 @@ def measure(checkpoint, folder):
     def run(image, out):
         with contextlib.redirect_stdout(io.StringIO()):
             predict(predict_arguments([str(folder / image), "--out", str(folder / out), "--checkpoint", checkpoint]))
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        return peak_memory()
 
     write_image(folder / "small.png", sample()[0])
     before, began = run("small.png", "small_mask.png"), time.perf_counter()

@@ -95,7 +95,7 @@ def painting(out, *words):
 
 
 def missing():
-    """What this machine lacks to show the page, as a line; None where it has a browser."""
+    """Return a line that says what this machine lacks to show the page; None where it has a browser."""
     if shutil.which("chromedriver") is None:
         return "no chromedriver: apt-get install chromium chromium-driver"
     return None

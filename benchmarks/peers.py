@@ -41,6 +41,7 @@ from model import FCN, UNet, batchnorm_layers, normalize
 from patches import core_logits, decide
 from segmenter import Segmenter
 from support.machine import keep_freed_memory
+from tools.speed import peak_memory
 
 ROOT = Path(__file__).resolve().parent.parent
 CASES = {"FCN, one window": (FCN, 256), "FCN": (FCN, 4096), "U-Net, width 16, depth 3": (lambda: UNet(2, 16, 3), 2048),
@@ -145,10 +146,6 @@ def undecided(make):
     last = [layer for layer in network.modules() if isinstance(layer, torch.nn.Conv2d)][-1]
     last.bias.sub_(network(torch.randn(1, 3, 256, 256)).mean(dim=(0, 2, 3)))
     return network
-
-
-def peak_memory():
-    return 1024 * int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
 
 
 def measure(case, way, file, quick):

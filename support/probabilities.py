@@ -7,7 +7,6 @@ class lacks to 255.
 import json
 import math
 import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -83,10 +82,10 @@ def foreground(probabilities: np.ndarray, indices: np.ndarray, classes: list[dic
     return np.minimum(probabilities[shown], np.where(indices == shown, 255, 127).astype(np.uint8))[None]
 
 
-def write_bands(path: Path, bands: np.ndarray, names: list[str], extratags: Iterable[tuple] = ()) -> None:
+def write_bands(path: Path, bands: np.ndarray, names: list[str]) -> None:
     """Write bands uint8 (C, H, W), whole or not at all, as a TIFF file or, if the name ends so, the first as a PNG.
 
-    In a TIFF file their names stand in ImageDescription, as JSON; `extratags` are more tags, as tifffile takes them.
+    In a TIFF file their names stand in ImageDescription, as JSON.
     """
     if path.suffix.lower() == ".png":
         return write_image(path, bands[0])
@@ -95,5 +94,5 @@ def write_bands(path: Path, bands: np.ndarray, names: list[str], extratags: Iter
     with write_whole(path) as temporary:             # level 1 takes a third of the usual time, for an eighth more bytes
         tifffile.imwrite(temporary, bands, photometric="minisblack", compression="zlib", compressionargs={"level": 1},
                          planarconfig="separate" if len(bands) > 1 else None, description=description, software=False,
-                         metadata=None, extratags=extratags)
+                         metadata=None)
         seal(temporary)

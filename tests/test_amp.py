@@ -72,7 +72,7 @@ def photos(tmp_path, monkeypatch):
 
 @pytest.fixture
 def dtypes(monkeypatch):
-    """What the network's passes returned: their dtypes, and the sizes of the images."""
+    """Note what the network's passes return: their dtypes, and the sizes of the images."""
     found, forward = [], UNet.forward
 
     def watched(self, image, *more, **others):

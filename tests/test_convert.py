@@ -10,12 +10,14 @@ import shlex
 
 import numpy as np
 import pytest
+import rasterio
 from conftest import fails_in_one_line, inside
 from matplotlib.patches import Ellipse
 from matplotlib.path import Path as Outline
 from PIL import Image
 from pycocotools import coco
 from pycocotools import mask as codes
+from rasterio.features import rasterize
 
 import data
 from infer import write_mask
@@ -576,9 +578,6 @@ def test_masks_become_geojson_whose_rings_hold_the_centres_of_their_pixels(masks
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of rasterio
 def test_geojson_of_a_geotiff_lies_where_that_lies(tmp_path, kind):
     """So that QGIS shows it there: rasterio burns it into the very same mask."""
-    rasterio = pytest.importorskip("rasterio")
-    from rasterio.features import rasterize
-
     mask = (np.random.default_rng(0).integers(0, 2, (HEIGHT // 4, WIDTH // 4)).repeat(4, 0).repeat(4, 1) * 255).astype(
         "u1"
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 import tifffile
 from conftest import fails_in_one_line, inside, write_pair
 from PIL import Image
@@ -231,7 +232,6 @@ def test_few_bits_are_read_as_numpy_packs_them(tmp_path, bits, photometric, byte
     full = 2**bits - 1
     assert np.array_equal(read_image(path, full=full)[:, :, 0], np.rint(bright * (255 / full)))
     assert np.array_equal(read_mask(path), 255 * bright if bits == 1 else bright if bits < 12 else values)
-    rasterio = pytest.importorskip("rasterio")
     with rasterio.open(path) as file:  # the test writes what it means
         assert np.array_equal(file.read(1), values)
 

@@ -147,7 +147,8 @@ SCENES = {"cityscapes": cityscapes_scenes, "camvid": camvid_scenes, "pairs": pai
 
 def class_table(layout, scenes):
     """Return what classes.json holds for the masks of these scenes."""
-    table = json.loads((HERE / f"{layout.replace('pairs', 'cityscapes')}.json").read_text(encoding="utf-8"))
+    name = "camvid.json" if layout == "camvid" else "cityscapes.json"
+    table = json.loads((HERE / name).read_text(encoding="utf-8"))
     if layout == "pairs" or layout == "cityscapes" and any(
             scene.mask and scene.mask.stem.endswith(LABELS[1]) for scene in scenes):
         for number, entry in enumerate(table["classes"]):             # they stand in the order of the train ids
