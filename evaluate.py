@@ -160,8 +160,8 @@ def read_both(predicted: Path, true: Path, classes: list[dict], ignore: list, th
 
 
 def score_pairs(pairs: list[tuple[str, Path, Path]], load: Callable,
-                classes: list[dict]) -> tuple[np.ndarray, list[dict]]:
-    """Return the confusion matrix of all pairs together, and a row {"name", "iou", …} for each.
+                classes: list[dict]) -> tuple[np.ndarray, list[float | None], list[dict]]:
+    """Return the confusion matrix and boundary_f of all pairs together, and a row {"name", "iou", …} for each.
 
     `load` returns (truth, prediction) of a pair. Raises BadInput that names every pair that cannot be
     scored.
@@ -169,23 +169,26 @@ def score_pairs(pairs: list[tuple[str, Path, Path]], load: Callable,
     def score(pair):
         try:
             truth, prediction = load(pair)
-            return metrics.confusion_matrix(truth, prediction, len(classes))
+            return [count(truth, prediction, len(classes))
+                    for count in (metrics.confusion_matrix, metrics.boundary_counts)]
         except BadInput as error:                # as a value, so that all are named and not only the first
             return error
 
-    total, rows, failures = np.zeros((len(classes), len(classes)), np.int64), [], []
+    total, along, rows, failures = np.zeros((len(classes), len(classes)), np.int64), np.zeros(()), [], []
     scored = tqdm(in_threads(score, pairs), total=len(pairs), unit="mask", leave=False, disable=None)
-    for (name, *_), confusion in zip(pairs, scored):
-        if isinstance(confusion, BadInput):
-            failures.append(str(confusion))
+    for (name, *_), counts in zip(pairs, scored):
+        if isinstance(counts, BadInput):
+            failures.append(str(counts))
             continue
-        total, ious = total + confusion, metrics.iou(confusion)
+        confusion, boundaries = counts
+        total, along, ious = total + confusion, along + boundaries, metrics.iou(confusion)
         rows.append({"name": name, "iou": metrics.foreground_or_mean(ious, classes),
-                     "accuracy": metrics.accuracy(confusion), "class_iou": ious})
+                     "accuracy": metrics.accuracy(confusion), "class_iou": ious,
+                     "boundary_f": metrics.foreground_or_mean(metrics.boundary_f(boundaries), classes)})
     if failures:
         heading = [f"{len(failures)} of {len(pairs)} pairs cannot be scored:"] if len(failures) > 1 else []
         raise BadInput(*heading, *failures)
-    return total, rows
+    return total, metrics.boundary_f(along), rows
 
 
 def print_report(total: np.ndarray, figures: dict, classes: list[dict]) -> None:
@@ -193,7 +196,8 @@ def print_report(total: np.ndarray, figures: dict, classes: list[dict]) -> None:
     names, index = [entry["name"] for entry in classes], foreground_index(classes)
     accuracy, mean_iou, mean_f1, image_iou, empty_as_1 = map(metrics.format_metric, figures["overall"].values())
     of_what = "their mean IoU" if index is None else f"the IoU of {names[index]}"
-    print(f"{metrics.table(total, names)}\nall {len(figures['images'])} masks as one: accuracy {accuracy}, "
+    boundaries = [entry["boundary_f"] for entry in figures["classes"]]
+    print(f"{metrics.table(total, names, boundaries)}\nall {len(figures['images'])} masks as one: accuracy {accuracy}, "
           f"mean IoU {mean_iou}, mean F1 (that is Dice) {mean_f1}\nmean over the masks of {of_what}: {image_iou}")
     empty = figures["empty"]
     if empty:
@@ -223,10 +227,11 @@ def evaluate(args: Namespace) -> dict:
     out = check_writable(args.out, *inputs, *images.values(), endings=PICTURES) if drawn else None
     classes, ignore, any_encoding = decide_classes(args, [true for _, _, true in pairs])
     load = lambda pair: read_both(pair[1], pair[2], classes, ignore, args.threshold, any_encoding)
-    total, rows = score_pairs(pairs, load, classes)
+    total, boundaries, rows = score_pairs(pairs, load, classes)
+    by_class = [{**entry, "boundary_f": score} for entry, score in zip(metrics.by_class(total, classes), boundaries)]
     figures = {"predictions": args.predictions, "masks": args.masks,
                "overall": metrics.overall(total, [row["iou"] for row in rows]),
-               "classes": metrics.by_class(total, classes), "ignore": ignore, "confusion": total.tolist(),
+               "classes": by_class, "ignore": ignore, "confusion": total.tolist(),
                "empty": [row["name"] for row in rows if row["iou"] is None], "without_prediction": missing,
                "without_truth": surplus, "images": rows}
     print_report(total, figures, classes)

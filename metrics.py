@@ -1,4 +1,4 @@
-"""One confusion matrix → accuracy, IoU, Dice, precision and recall of each class.
+"""One confusion matrix → accuracy, IoU, Dice, precision and recall of each class; counts along boundaries → F-score.
 
 A metric that does not exist, because the class occurs neither in the truth nor in the prediction, is None
 and prints as "n/a"; it is left out of means, where a 0 or a NaN would spoil them.
@@ -10,6 +10,7 @@ import numpy as np
 from support.images import IGNORE, foreground_index
 
 PART = 2**20                     # pixels counted at once: bytes become numbers of eight bytes for it
+NEAR = 2                         # pixels that a boundary may be off
 
 
 def confusion_matrix(truth: np.ndarray, prediction: np.ndarray, classes: int) -> np.ndarray:
@@ -57,6 +58,66 @@ def recall(confusion: np.ndarray) -> list[float | None]:
     return ratios(np.diag(confusion), confusion.sum(axis=1))
 
 
+def boundary_counts(truth: np.ndarray, prediction: np.ndarray, classes: int) -> np.ndarray:
+    """Return counts of boundary pixels, int64 (4, classes): predicted and right, predicted, true and found, true.
+
+    Both are arrays (H, W) of class indices. A boundary pixel of a class touches another class with one of its
+    four sides: the image's border is no boundary, nor is that of pixels whose truth is IGNORE (255). It is
+    right, or found, where the other mask has a boundary pixel of the same class within a Euclidean distance of
+    NEAR. One as near to an ignored pixel is not counted, as its counterpart may lie there. Add the counts of
+    several images to score them together.
+    """
+    counts, rows, margin = np.zeros((4, classes), np.int64), max(1, PART // truth.shape[1]), NEAR + 1
+    for top in range(0, len(truth), rows):               # so many rows at once, with what these depend on
+        above = min(top, margin)
+        part = np.s_[top - above:top + rows + margin]
+        ignored = truth[part] == IGNORE
+        masks = np.where(ignored, IGNORE, prediction[part]), truth[part]
+        edges = [boundary(mask, IGNORE) for mask in masks]
+        counted = ~near(ignored, NEAR)
+        counted[:above] = counted[above + rows:] = False
+        for label in np.unique(np.concatenate([mask[edge] for mask, edge in zip(masks, edges)])):
+            predicted, true = (edge & (mask == label) for mask, edge in zip(masks, edges))
+            shown = [predicted & near(true, NEAR), predicted, true & near(predicted, NEAR), true]
+            counts[:, label] += [np.count_nonzero(pixels & counted) for pixels in shown]
+    return counts
+
+
+def boundary(labels: np.ndarray, ignore: int = -1) -> np.ndarray:
+    """Return which pixels, bool (H, W), touch another class with a side; neither of the two may be `ignore`."""
+    found, known = np.zeros(labels.shape, bool), labels != ignore
+    across = (labels[:, 1:] != labels[:, :-1]) & known[:, 1:] & known[:, :-1]
+    down = (labels[1:] != labels[:-1]) & known[1:] & known[:-1]
+    found[:, 1:] |= across
+    found[:, :-1] |= across
+    found[1:] |= down
+    found[:-1] |= down
+    return found
+
+
+def near(pixels: np.ndarray, distance: int) -> np.ndarray:
+    """Return which pixels, bool (H, W), have one of `pixels`, bool (H, W), within a Euclidean distance."""
+    height, width = pixels.shape
+    padded, found = np.pad(pixels, distance), np.zeros(pixels.shape, bool)
+    for y, x in np.ndindex(2 * distance + 1, 2 * distance + 1):
+        if (y - distance) ** 2 + (x - distance) ** 2 <= distance ** 2:
+            found |= padded[y:y + height, x:x + width]
+    return found
+
+
+def boundary_f(counts: np.ndarray) -> list[float | None]:
+    """Return the F-score of each class's boundary (Csurka et al., BMVC 2013), from boundary_counts.
+
+    It is the harmonic mean of the shares that are right and that are found: 0 where only one of the masks has
+    such a boundary, None where none has.
+    """
+    scores: list[float | None] = []
+    for right, predicted, found, true in counts.T.tolist():
+        shares = right / predicted if predicted else 1.0, found / true if true else 1.0
+        scores.append(2 * shares[0] * shares[1] / (sum(shares) or 1.0) if predicted or true else None)
+    return scores
+
+
 def mean(values: Iterable[float | None]) -> float | None:
     """Return the mean of the values that exist, or None."""
     existing = [value for value in values if value is not None]
@@ -74,12 +135,13 @@ def format_metric(value: float | None) -> str:
     return "n/a" if value is None else f"{value:.4f}"
 
 
-def table(confusion: np.ndarray, names: list[str]) -> str:
-    """Return the metrics of all classes as lines of text."""
-    columns = [iou, dice, precision, recall]
+def table(confusion: np.ndarray, names: list[str], boundaries: list[float | None] | None = None) -> str:
+    """Return the metrics of all classes as lines of text; `boundaries` are their boundary_f, if known."""
+    columns = {column.__name__: column(confusion) for column in (iou, dice, precision, recall)}
+    columns |= {"boundary": boundaries} if boundaries else {}
     width = max(map(len, names))
-    lines = [" " * width + "".join(f"{column.__name__:>11}" for column in columns)]
-    for name, row in zip(names, zip(*(column(confusion) for column in columns))):
+    lines = [" " * width + "".join(f"{column:>11}" for column in columns)]
+    for name, row in zip(names, zip(*columns.values())):
         lines.append(f"{name:<{width}}" + "".join(f"{format_metric(value):>11}" for value in row))
     return "\n".join(lines)
 

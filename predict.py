@@ -126,24 +126,21 @@ def choose_outputs(args: Namespace, checkpoint: Path | str,
 def outline(image: np.ndarray, indices: np.ndarray, colour: tuple[int, int, int] = (255, 0, 255)) -> np.ndarray:
     """Return a copy of the image (H, W, 3) with a line two pixels wide where the class (H, W) changes."""
     drawn = image.copy()
-    edge = np.zeros(indices.shape, bool)
-    across, down = indices[:, 1:] != indices[:, :-1], indices[1:] != indices[:-1]
-    edge[:, 1:] |= across
-    edge[:, :-1] |= across
-    edge[1:] |= down
-    edge[:-1] |= down
-    drawn[edge] = colour
+    drawn[metrics.boundary(indices)] = colour
     return drawn
 
 
 def print_scores(truth: np.ndarray, indices: np.ndarray, classes: list[dict]) -> None:
     """Print how right a prediction is: both are class indices (H, W)."""
     confusion = metrics.confusion_matrix(truth, indices, len(classes))
-    print(metrics.table(confusion, [entry["name"] for entry in classes]))
+    boundaries = metrics.boundary_f(metrics.boundary_counts(truth, indices, len(classes)))
+    print(metrics.table(confusion, [entry["name"] for entry in classes], boundaries))
     index = foreground_index(classes)
-    iou, dice = (metrics.foreground_or_mean(metric(confusion), classes) for metric in (metrics.iou, metrics.dice))
-    print(f"{'mean' if index is None else classes[index]['name']} IoU {metrics.format_metric(iou)}, "
-          f"Dice {metrics.format_metric(dice)}, accuracy {metrics.format_metric(metrics.accuracy(confusion))}")
+    name = "mean" if index is None else classes[index]["name"]
+    iou, dice, boundary = (metrics.format_metric(metrics.foreground_or_mean(values, classes))
+                           for values in (metrics.iou(confusion), metrics.dice(confusion), boundaries))
+    print(f"pixels: {name} IoU {iou}, Dice {dice}, accuracy {metrics.format_metric(metrics.accuracy(confusion))}")
+    print(f"boundaries: {name} F {boundary}, where up to {metrics.NEAR} pixels off is right; objects are not counted")
 
 
 if __name__ == "__main__":

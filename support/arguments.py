@@ -394,7 +394,7 @@ def predict_arguments(argv: list[str] | None = None, description: str | None = N
     add("--out", default="predictions.jpg", metavar="FILE",
         help="the mask: NAME.png; NAME.tif, which keeps a GeoTIFF's place; or NAME.jpg, to look at, with NAME.png "
              "beside it (predictions.jpg)")
-    add("--mask", metavar="FILE", help="the true mask: print IoU, Dice and accuracy")
+    add("--mask", metavar="FILE", help="the true mask: print IoU, Dice, accuracy and the boundary's F-score")
     add("--overlay", metavar="FILE", help="also save the image with the predicted outline")
     add("--probabilities", metavar="FILE",
         help="also save how probable the classes are, 0 to 255: NAME.png, that of the foreground of two, or NAME.tif, "

@@ -99,6 +99,23 @@ def test_a_perfect_prediction_scores_exactly_one_and_an_inverted_one_zero(tmp_pa
         figures = score(tmp_path)
         assert set(figures["overall"].values()) == {expected}
         assert all(one[name] == expected for one in figures["classes"] for name in ("iou", "dice", "recall"))
+        assert figures["images"][0]["boundary_f"] == 1.0  # the boundaries of what is swapped lie side by side
+
+
+def test_boundaries_of_all_masks_together_and_of_each(tmp_path):
+    strokes = np.zeros((3, 40, 60), bool)
+    for stroke, column in zip(strokes, (20, 22, 40)):
+        stroke[:, column] = True  # two of them two pixels apart: a boundary is right, and no pixel
+    for name, truth, prediction in [("a", 0, 1), ("b", 0, 2)]:
+        save(np.uint8(strokes[truth]) * 255, tmp_path / f"data/masks/{name}.png")
+        save(np.uint8(strokes[prediction]) * 255, tmp_path / f"pred/{name}.png")
+    done = command("evaluate.py", "pred", "data/masks", "--json", "s.json", cwd=tmp_path)
+    figures = json.loads((tmp_path / "s.json").read_text())
+    assert [row["boundary_f"] for row in figures["images"]] == [1.0, 0.0]
+    assert [row["iou"] for row in figures["images"]] == [0.0, 0.0]
+    assert figures["classes"][1]["boundary_f"] == 0.5
+    columns, _, foreground = [line.split() for line in done.stdout.splitlines()[1:4]]
+    assert foreground[1 + columns.index("boundary")] == "0.5000", done.stdout
 
 
 def test_a_copy_of_the_masks_is_perfect_though_they_hold_values_to_ignore(tmp_path):

@@ -1,7 +1,10 @@
 """The metrics against a plain loop and scikit-learn."""
 
+import statistics
+
 import numpy as np
 import pytest
+from scipy import ndimage
 from sklearn import metrics as sklearn_metrics
 
 import metrics
@@ -113,3 +116,94 @@ def test_figures_of_classes_and_of_a_whole_data_set():
         "image_iou": pytest.approx(0.375),
         "image_iou_empty_as_1": pytest.approx(1.75 / 3),
     }
+
+
+# ---------------------------------------------------------------------------------------------------
+# Boundaries
+
+
+def blobs(seed, classes, shape=(61, 47)):
+    """Regions of so many classes."""
+    noise = np.random.default_rng(seed).normal(size=(classes, *shape))
+    return np.argmax([ndimage.gaussian_filter(one, 3) for one in noise], axis=0).astype(np.uint8)
+
+
+def by_distances(truth, prediction, classes):
+    """The F-scores by distance transforms of the whole masks: the definition, in other means."""
+    ignored = truth == IGNORE
+    away = lambda pixels: ndimage.distance_transform_edt(~pixels) if pixels.any() else np.full(pixels.shape, np.inf)
+    counted = away(ignored) > 2
+
+    def edge(mask, label):
+        others = (mask != label) & ~ignored
+        return (mask == label) & ~ignored & ndimage.binary_dilation(others)  # by a cross: the four sides
+
+    scores = []
+    for label in range(classes):
+        predicted, true = edge(prediction, label), edge(truth, label)
+        shares = [
+            (away(other)[one & counted] <= 2).mean() if (one & counted).any() else 1.0
+            for one, other in [(predicted, true), (true, predicted)]
+        ]
+        exists = ((predicted | true) & counted).any()
+        scores.append(statistics.harmonic_mean(shares) if exists else None)
+    return scores
+
+
+@pytest.mark.parametrize("part", [2**20, 47 * 5, 1])  # all rows at once, five, one by one
+@pytest.mark.parametrize("classes", [2, 5])
+def test_boundaries_agree_with_distance_transforms(classes, part, monkeypatch):
+    monkeypatch.setattr(metrics, "PART", part)
+    for seed in range(3):
+        truth = blobs(seed, classes)
+        prediction = np.roll(truth, 3 - seed, axis=1)
+        prediction[40:] = blobs(seed + 9, classes)[40:]  # some of it near, some not
+        for _ in range(2):
+            counts = metrics.boundary_counts(truth, prediction, classes)
+            found, expected = metrics.boundary_f(counts), by_distances(truth, prediction, classes)
+            assert found == pytest.approx(expected) and any(0.1 < score < 0.9 for score in found)
+            truth[:9] = truth[20:40, 30:33] = truth[50, 7] = IGNORE
+
+
+def test_a_boundary_may_be_two_pixels_off_and_no_more():
+    square = lambda top: np.pad(np.ones((10, 10), np.uint8), ((top, 20 - top), (10, 10)))
+    score = lambda truth, found: metrics.boundary_f(metrics.boundary_counts(truth, found, 2))[1]
+    assert score(square(10), square(10)) == score(square(10), square(12)) == 1.0
+    assert score(square(10), square(13)) == pytest.approx(1 - (10 + 4) / 36)  # lower side, upper one's middle
+    line, beside = np.zeros((2, 30, 30), np.uint8)
+    line[:, 10] = beside[:, 12] = 1  # not one pixel in common
+    assert score(line, beside) == 1.0 and metrics.iou(metrics.confusion_matrix(line, beside, 2))[1] == 0
+
+
+def test_a_diagonal_of_two_pixels_is_too_far():
+    dot = lambda y, x: np.eye(9, dtype=np.uint8)[y][:, None] * np.eye(9, dtype=np.uint8)[x]
+    score = lambda truth, found: metrics.boundary_f(metrics.boundary_counts(truth, found, 2))[1]
+    assert score(dot(4, 4), dot(5, 5)) == score(dot(4, 4), dot(4, 2)) == 1.0
+    assert score(dot(4, 4), dot(6, 5)) == score(dot(4, 4), dot(6, 6)) == 0.0
+
+
+def test_the_border_of_the_image_is_no_boundary_and_a_class_in_one_mask_only_scores_zero():
+    score = lambda truth, found: metrics.boundary_f(metrics.boundary_counts(truth, found, 3))
+    left = np.repeat([[0] * 5 + [1] * 5], 8, axis=0).astype(np.uint8)
+    assert metrics.boundary_counts(left, left, 3).tolist() == [[8, 8, 0]] * 4
+    assert score(left, np.zeros_like(left)) == [0.0, 0.0, None] == score(np.zeros_like(left), left)
+    assert score(np.zeros_like(left), np.zeros_like(left)) == [None, None, None]
+
+
+def test_what_lies_near_ignored_pixels_is_not_counted_and_their_border_is_none():
+    truth = np.zeros((20, 20), np.uint8)
+    truth[:, 10:] = 1
+    prediction = truth.copy()
+    truth[:, 8:12] = IGNORE  # whatever is predicted there, as a border of the class may be
+    assert metrics.boundary_counts(truth, prediction, 2).sum() == 0
+    prediction[:, 6:] = 1  # the boundary lies two pixels from there: the true one may do so, too
+    assert metrics.boundary_counts(truth, prediction, 2).sum(axis=1).tolist() == [0, 0 + 20, 0, 0]
+    assert metrics.boundary_f(metrics.boundary_counts(truth, prediction, 2)) == [0.0, None]
+
+
+def test_what_is_found_by_what_is_not_counted_is_found():
+    truth, prediction = np.zeros((2, 20, 20), np.uint8)
+    truth[:, 7:], prediction[:, 5:] = 1, 1
+    truth[:, :4] = IGNORE  # what is predicted lies one and two pixels from there, what is true three and four
+    assert metrics.boundary_counts(truth, prediction, 2).tolist() == [[0, 0], [0, 0], [20, 20], [20, 20]]
+    assert metrics.boundary_f(metrics.boundary_counts(truth, prediction, 2)) == [1.0, 1.0]

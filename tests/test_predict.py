@@ -1,6 +1,7 @@
 """predict.py as a user runs it."""
 
 import copy
+import statistics
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from conftest import ROOT, command, fails_in_one_line, inside
 from PIL import Image
+from scipy import ndimage
 
 import patches
 import predict
@@ -59,16 +61,19 @@ def test_right_after_cloning_the_shipped_checkpoint_segments_the_sample(tmp_path
     figures = dict(
         zip(
             ("IoU", "Dice", "accuracy"),
-            map(float, [part.split()[-1] for part in scored.stdout.splitlines()[-1].split(", ")]),
+            map(float, [part.split()[-1] for part in scored.stdout.splitlines()[-2].split(", ")]),
         )
     )
     assert figures["IoU"] > 0.97 and figures["Dice"] > 0.985 and figures["accuracy"] > 0.98
     truth, found = read_mask(tmp_path / "gt.png") > 0, read_mask(tmp_path / "predictions.png") > 0
     assert figures["IoU"] == pytest.approx((truth & found).sum() / (truth | found).sum(), abs=1e-4)
+    edges = [mask & ~ndimage.binary_erosion(mask, border_value=1) for mask in (truth, found)]
+    shares = [(ndimage.distance_transform_edt(~one)[other] <= 2).mean() for one, other in (edges, edges[::-1])]
+    assert f"boundaries: foreground F {statistics.harmonic_mean(shares):.4f}, " in scored.stdout
     changed = (read_image(tmp_path / "outline.jpg").astype(int) != read_image(tmp_path / "rgb.png")).any(axis=2)
     assert changed.any()
     averaged = command("predict.py", "--mask", "gt.png", "--tta", "--out", "tta.png", cwd=tmp_path)
-    assert float(averaged.stdout.splitlines()[-1].split()[2].rstrip(",")) > 0.97
+    assert float(averaged.stdout.splitlines()[-2].split()[3].rstrip(",")) > 0.97
     assert not (tmp_path / "tta.jpg").exists()
 
 
@@ -97,7 +102,9 @@ def test_a_mask_that_lacks_a_class_scores_not_available(tmp_path):
     Image.new("L", (50, 40), 0).save(tmp_path / "mask.png")
     done = inside("predict.py", "--mask", "mask.png", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "foreground IoU n/a, Dice n/a, accuracy 1.0000"
+    pixels, boundaries = done.stdout.splitlines()[-2:]
+    assert pixels == "pixels: foreground IoU n/a, Dice n/a, accuracy 1.0000"
+    assert boundaries.startswith("boundaries: foreground F n/a, where up to 2 pixels off is right")
 
 
 def test_the_mask_is_read_as_in_training(pair):
