@@ -1,7 +1,7 @@
 """Data sets: which images and masks there are, how they are split, what reaches the training.
 
 A folder holds images/ and masks/, paired by name without extension, and perhaps classes.json (see
-support/images.py, read_classes) and train.txt, val.txt, test.txt with such names, one a line. One image
+support/masks.py, read_classes) and train.txt, val.txt, test.txt with such names, one a line. One image
 and its mask are a data set of one.
 """
 import functools
@@ -21,26 +21,11 @@ from torch.utils.data import DataLoader
 
 from patches import Sampling, class_rows, cut_batches
 from support.files import BadInput
-from support.images import (
-    FULL,
-    IGNORE,
-    are_coloured,
-    choose_full_scale,
-    evenly_spaced,
-    first_few,
-    hash_to_unit,
-    head_and_length,
-    images_by_name,
-    in_threads,
-    read_image,
-    read_mask,
-    read_names,
-    read_pair,
-    scan_classes,
-    table_classes,
-    to_indices,
-)
+from support.images import FULL, choose_full_scale, head_and_length, read_image
+from support.machine import in_threads
+from support.masks import IGNORE, are_coloured, read_mask, read_pair, scan_classes, table_classes, to_indices
 from support.memory import NAME, Figures
+from support.names import evenly_spaced, first_few, hash_to_unit, images_by_name, read_names
 from support.notes import print_notes
 from support.pairs import convert_line, find_affixes, find_folders
 from support.scan import PairFacts, Scan, known_figures, progress, remember_scan, scan_pairs

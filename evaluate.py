@@ -21,28 +21,24 @@ from tqdm import tqdm
 
 import metrics
 from support.files import PICTURES, BadInput, check_writable, is_jpeg, write_json
-from support.images import (
+from support.images import full_scale, is_lossy, read_image
+from support.machine import in_threads
+from support.masks import (
     IGNORE,
     are_coloured,
     brighter,
-    first_few,
     foreground_index,
-    full_scale,
-    images_by_name,
-    in_threads,
-    is_lossy,
     name_two_classes,
     nodata_of,
     nodata_values,
     palettes_differ,
-    read_image,
     read_mask,
-    read_names,
     same_size,
     scan_classes,
     table_classes,
     to_indices,
 )
+from support.names import first_few, images_by_name, read_names
 from support.notes import print_notes
 
 

@@ -47,19 +47,10 @@ from support.files import (
     write_whole,
 )
 from support.geotiff import check_world, free_value, read_kept, write_placed
-from support.images import (
-    WRITABLE,
-    black_and_white,
-    class_colours,
-    find_images,
-    look_black,
-    name_of,
-    read_names,
-    to_picture,
-    to_values,
-)
 from support.large_tiff import LargeTiff, made_of, open_large, write_large
 from support.machine import RANK, WORLD
+from support.masks import black_and_white, class_colours, look_black, to_picture, to_values
+from support.names import WRITABLE, find_images, name_of, read_names
 from support.notes import print_notes
 from support.onnx_file import load_onnx
 from support.probabilities import beside, check_kind, empty_probabilities, usual_ending, write_probabilities

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from support.images import IGNORE
+from support.masks import IGNORE
 
 FOCAL_GAMMA = 2.0                # as in the paper
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from support.images import IGNORE, foreground_index
+from support.masks import IGNORE, foreground_index
 
 PART = 2**20                     # pixels counted at once: bytes become numbers of eight bytes for it
 NEAR = 2                         # pixels that a boundary may be off

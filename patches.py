@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from support.files import BadInput
-from support.images import IGNORE
+from support.masks import IGNORE
 
 MAX_SIDE = 256                   # no network input is ever wider or taller than this
 

@@ -19,8 +19,8 @@ import metrics
 from segmenter import Segmenter
 from support.files import PICTURES, TIFFS, BadInput, check_writable, is_jpeg, write_image
 from support.geotiff import check_world, free_value, read_kept, write_placed
-from support.images import foreground_index, look_black, to_picture, to_values
 from support.large_tiff import LargeTiff, made_of, open_large, write_large
+from support.masks import foreground_index, look_black, to_picture, to_values
 from support.notes import print_notes
 from support.probabilities import ENDINGS, beside, check_kind, empty_probabilities, write_probabilities
 from support.sample import SAMPLE, write_sample

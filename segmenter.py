@@ -35,8 +35,9 @@ from patches import (
 from support import ood
 from support.arguments import SCORES, with_former_settings
 from support.files import BadInput
-from support.images import FULL, note_other_range, read_image, read_pair
+from support.images import FULL, note_other_range, read_image
 from support.machine import keep_freed_memory
+from support.masks import read_pair
 from support.onnx_file import OnnxNetwork, load_onnx, normalize_window
 
 REGION = 1536                    # pixels a side of what is run stage by stage: more takes more memory

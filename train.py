@@ -47,8 +47,8 @@ from support.devices import (
     pick_precision,
 )
 from support.files import BadInput, one_writer
-from support.images import evenly_spaced, first_few
 from support.machine import RANK, WORLD, cores, keep_freed_memory
+from support.names import evenly_spaced, first_few
 from support.run_files import (
     NOT_SETTINGS,
     begin_files,

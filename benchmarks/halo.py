@@ -27,7 +27,8 @@ from model import load_network
 from patches import tiles
 from segmenter import Segmenter
 from support.files import PICTURES, check_writable
-from support.images import evenly_spaced, find_images, read_image
+from support.images import read_image
+from support.names import evenly_spaced, find_images
 from support.plots import BLUE, ORANGE, save
 
 NEAR = 8                         # pixels

@@ -50,7 +50,8 @@ from model import FCN, load_network
 from segmenter import Segmenter
 from support.arguments import run_script, train_arguments
 from support.files import BadInput, check_writable, set_of_files, write_image
-from support.images import evenly_spaced, find_classes, mask_values, read_mask, read_pair
+from support.masks import find_classes, mask_values, read_mask, read_pair
+from support.names import evenly_spaced
 from support.run_files import NOT_SETTINGS
 from support.sample import sample
 

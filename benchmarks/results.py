@@ -18,7 +18,7 @@ import predict
 import train
 from model import FCN
 from support.arguments import predict_arguments, train_arguments
-from support.images import read_pair
+from support.masks import read_pair
 from support.plots import draw_prediction
 from support.sample import BLACK_AND_WHITE, SAMPLE
 from tools.show import draw_patches, draw_windows

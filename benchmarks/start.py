@@ -25,7 +25,7 @@ from PIL import Image
 from skimage import data
 
 from benchmarks.machine import machine
-from support.images import in_threads
+from support.machine import in_threads
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = "astronaut", "chelsea", "coffee", "immunohistochemistry", "rocket"

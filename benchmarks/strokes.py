@@ -47,7 +47,7 @@ import metrics
 from benchmarks.machine import machine
 from benchmarks.one_image import classes_of
 from support.files import write_image
-from support.images import IGNORE, read_pair
+from support.masks import IGNORE, read_pair
 from support.sample import sample
 from tools.paint.session import Session, covered
 

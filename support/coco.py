@@ -18,7 +18,8 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from support.files import BadInput
-from support.images import READABLE, SMALLEST, decoding, listable, name_of, read_image
+from support.images import SMALLEST, decoding, read_image
+from support.names import READABLE, listable, name_of
 
 EXPECTED = 'a COCO file: {"images": [...], "annotations": [...], "categories": [{"id": 1, "name": "person"}, ...]}'
 

@@ -35,17 +35,9 @@ from support.geotiff import (
     write_tiles,
     write_world,
 )
-from support.images import (
-    ANOTHER_BAND,
-    FULL,
-    decoding,
-    evenly_spaced,
-    head_and_length,
-    is_another_band,
-    open_image,
-    to_rgb,
-    to_values,
-)
+from support.images import ANOTHER_BAND, FULL, decoding, head_and_length, is_another_band, open_image, to_rgb
+from support.masks import to_values
+from support.names import evenly_spaced
 from support.notes import note
 from support.tiff import (
     ALPHA,

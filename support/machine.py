@@ -7,6 +7,9 @@ Alone, as with `python train.py`, there is one process, of rank 0. Needs no PyTo
 import ctypes
 import os
 import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 
 def from_torchrun(name: str, alone: int) -> int:
@@ -30,6 +33,18 @@ def cores() -> int:
     """Return the number of processor cores for this process: of those it may use, its share."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(usable // LOCAL_WORLD, 1)
+
+
+def in_threads(function: Callable, items: Iterable, workers: int | None = None) -> Iterator:
+    """Yield function(item) for each item, in order, computed by several threads; few results are held in memory."""
+    workers, waiting = workers or min(os.cpu_count() or 1, 8), deque()
+    with ThreadPoolExecutor(workers) as pool:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > 2 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def keep_freed_memory() -> None:

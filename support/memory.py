@@ -18,7 +18,8 @@ import PIL
 from PIL import Image
 
 from support.files import STAMP, BadInput, is_ours, write_text
-from support.images import MAX_LENGTH, MAX_VALUES, ImageFacts, MaskFacts, MaskValues
+from support.images import MAX_LENGTH, ImageFacts
+from support.masks import MAX_VALUES, MaskFacts, MaskValues
 
 NAME = ".scan.jsonl"             # in the folder that has images/ and masks/
 VERSION = 1                      # of what is remembered: raise it where files are read in another way

@@ -5,7 +5,8 @@ A stranger may have written the file: every value has its type and its range.
 import math
 from typing import Any
 
-from support.images import FULL, SCALES, check_classes
+from support.images import FULL, SCALES
+from support.masks import check_classes
 
 NETWORK_ARGUMENTS = {            # of the classes in model.py: what each may be
     "classes": lambda value: type(value) is int and 1 <= value <= 255,

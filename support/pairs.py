@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
-from support.images import READABLE, evenly_spaced
+from support.names import READABLE, evenly_spaced
 
 MASK_WORDS = re.compile("mask|label|annot|truth|segm|manual|(^|[^a-z])(ann|gt|seg)([^a-z]|$)")       # in names of masks
 MOST_FOLDERS, DEEPEST = 50, 3    # folders that are looked into, and how deep they may lie

@@ -13,7 +13,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 from PIL import Image
 
 from support.files import write_image
-from support.images import IGNORE, class_colours, foreground_index
+from support.masks import IGNORE, class_colours, foreground_index
 
 BLUE, ORANGE, SKY = "#0072b2", "#d55e00", "#56b4e9"    # from the palette of Okabe & Ito (2008)
 LOSS_LABELS = {"ce": "cross-entropy (nats per pixel)", "bce": "cross-entropy (nats per pixel)", "focal": "focal loss",

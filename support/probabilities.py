@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from support.files import STAMP, BadInput, seal, write_image, write_whole
-from support.images import brighter, foreground_index
+from support.masks import brighter, foreground_index
 from support.onnx_file import needs
 
 ENDINGS = ".png", ".tif", ".tiff"

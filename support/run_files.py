@@ -15,8 +15,8 @@ import torch
 from support.arguments import as_settings_file
 from support.checkpoint import save_checkpoint
 from support.files import MARK, STAMP, BadInput, check_writable, keep_apart, write_text, write_whole
-from support.images import write_names
 from support.machine import RANK, WORLD
+from support.names import write_names
 
 NOT_SETTINGS = ("out", "resume")             # arguments of one start of a training, which no settings file repeats
 FILES = ("model.pt", "last.pt", "loss_vs_epochs.png", "history.csv", "settings.args", "val.txt")

@@ -7,10 +7,12 @@ import numpy as np
 from tqdm import tqdm
 
 from support.files import BadInput
-from support.images import SMALLEST, first_few, image_facts, in_threads, mask_facts, same_size
-from support.machine import RANK
+from support.images import SMALLEST, image_facts
+from support.machine import RANK, in_threads
+from support.masks import mask_facts, same_size
 from support.memory import NAME, NOTHING, Figures, Memory, PairFacts, Record, digest_of, recall, remember, stamp_of
 from support.mistakes import Unreadable
+from support.names import first_few
 from support.notes import note, remarks_on
 
 WORTH = 20_000_000               # pixels that are worth a file to remember them: about a second

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from support.files import BadInput
-from support.images import class_colours
+from support.masks import class_colours
 
 
 def open_board(folder: Path | str, classes: list[dict], epochs: int) -> Callable:

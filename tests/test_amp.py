@@ -13,7 +13,8 @@ from segmenter import Segmenter
 from support import devices
 from support.checkpoint import save_checkpoint
 from support.files import BadInput
-from support.images import read_image, read_mask
+from support.images import read_image
+from support.masks import read_mask
 from support.onnx_file import OnnxNetwork
 
 CLASSES = [{"name": name, "value": value} for name, value in [("sky", 0), ("land", 100), ("sea", 200)]]

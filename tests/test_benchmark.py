@@ -17,7 +17,8 @@ from model import FCN, UNet
 from segmenter import Segmenter
 from support.checkpoint import save_checkpoint
 from support.files import BadInput
-from support.images import read_pair, write_names
+from support.masks import read_pair
+from support.names import write_names
 from tools.show import summary
 
 METADATA = {

@@ -13,7 +13,8 @@ from model import load_network
 from segmenter import Segmenter
 from support.arguments import train_arguments
 from support.devices import pick_device
-from support.images import read_classes, read_image, read_mask
+from support.images import read_image
+from support.masks import read_classes, read_mask
 
 STREETS = ROOT / "challenges" / "cityscapes"
 LOGO = ROOT / "challenges" / "logo"

@@ -19,7 +19,7 @@ import train
 from challenges.coco import prepare
 from support import coco as outlines
 from support.arguments import train_arguments
-from support.images import read_mask
+from support.masks import read_mask
 
 CATEGORIES = [
     {"id": 1, "name": "person"},

@@ -22,7 +22,7 @@ from rasterio.features import rasterize
 import data
 from infer import write_mask
 from support.files import BadInput
-from support.images import read_classes
+from support.masks import read_classes
 
 HEIGHT, WIDTH = 60, 80
 SQUARE = [10, 10, 40, 10, 40, 40, 10, 40]

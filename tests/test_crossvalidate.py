@@ -13,7 +13,7 @@ import train
 from model import load_network
 from segmenter import Segmenter
 from support.arguments import train_arguments
-from support.images import read_mask, read_pair, to_indices
+from support.masks import read_mask, read_pair, to_indices
 from tools import crossvalidate
 from tools.arguments import crossvalidate_arguments
 

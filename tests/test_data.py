@@ -22,7 +22,9 @@ from data import hold_out, load, split, training_batches
 from patches import Sampling
 from support import scan
 from support.files import BadInput
-from support.images import IGNORE, class_colours, hash_to_unit, image_size, read_classes, read_image, to_picture
+from support.images import image_size, read_image
+from support.masks import IGNORE, class_colours, read_classes, to_picture
+from support.names import hash_to_unit
 
 DRAWING = Sampling(seed=3, size=32, batch=6, balance=0.5, scale=(0.7, 1.5))
 

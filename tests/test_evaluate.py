@@ -13,10 +13,10 @@ from conftest import ROOT, command, fails_in_one_line, inside
 from PIL import Image
 
 from evaluate import evaluate, in_threads
-from support import images, plots
+from support import masks, plots
 from support.arguments import evaluate_arguments
-from support.files import MARK
-from support.images import BadInput, read_image
+from support.files import MARK, BadInput
+from support.images import read_image
 
 TABLE = {"classes": [{"name": name, "value": value} for value, name in enumerate("abcd")], "ignore": [255]}
 
@@ -431,7 +431,7 @@ def test_the_worst_picture_of_many_classes_has_their_colours_and_names_only_erro
     save(stored, tmp_path / "data/masks/$a$_b.png")
     score(tmp_path, "--worst", 1, "--out", tmp_path / "w.png")
     picture = read_image(tmp_path / "w.png")
-    expected = own if colours else images.class_colours(table["classes"])[:4]
+    expected = own if colours else masks.class_colours(table["classes"])[:4]
     area = near(picture, (213, 94, 0)).sum()
     assert area > 3000 and near(picture, (0, 114, 178)).sum() == 0
     for colour, times in zip(

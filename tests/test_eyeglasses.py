@@ -18,7 +18,7 @@ import losses
 import metrics
 from challenges.eyeglasses import analyse, prepare
 from support.files import BadInput
-from support.images import read_names
+from support.names import read_names
 
 SQUARE = (slice(8, 20), slice(10, 40))
 

@@ -22,21 +22,9 @@ from model import FCN, load_network
 from segmenter import Segmenter
 from support.checkpoint import save_checkpoint
 from support.files import BadInput
-from support.images import (
-    IGNORE,
-    READABLE,
-    find_images,
-    full_scale,
-    head_and_length,
-    image_size,
-    is_lossy,
-    read_image,
-    read_mask,
-    read_pair,
-    scan_classes,
-    to_indices,
-    to_values,
-)
+from support.images import full_scale, head_and_length, image_size, is_lossy, read_image
+from support.masks import IGNORE, read_mask, read_pair, scan_classes, to_indices, to_values
+from support.names import READABLE, find_images
 from support.notes import FOUND, print_notes
 from support.onnx_file import load_onnx
 

@@ -12,7 +12,8 @@ from rasterio.transform import Affine, from_origin
 from test_predict import checkpoint, oracle
 
 from support.files import is_ours
-from support.images import read_image, read_mask
+from support.images import read_image
+from support.masks import read_mask
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 

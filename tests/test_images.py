@@ -26,20 +26,9 @@ from support.files import (
     write_json,
     write_whole,
 )
-from support.images import (
-    find_classes,
-    find_images,
-    image_size,
-    read_classes,
-    read_image,
-    read_mask,
-    read_names,
-    read_pair,
-    to_indices,
-    to_rgb,
-    to_values,
-    write_names,
-)
+from support.images import image_size, read_image, to_rgb
+from support.masks import find_classes, read_classes, read_mask, read_pair, to_indices, to_values
+from support.names import find_images, read_names, write_names
 from support.sample import sample
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), np.uint8)

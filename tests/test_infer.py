@@ -19,7 +19,8 @@ from model import FCN, UNet, load_network
 from segmenter import Segmenter
 from support.checkpoint import save_checkpoint
 from support.files import MARK, BadInput, one_writer
-from support.images import read_image, read_mask
+from support.images import read_image
+from support.masks import read_mask
 
 NAMES = ["photo.jpg", "upper.JPG", "c.jpeg", "d.png", "e.tif", "f.bmp", "g.webp", "deep/er/photo.jpg", "with.dots.png"]
 

@@ -27,7 +27,8 @@ from patches import Sampling, cut_batches, photometric_jitter, stitch
 from segmenter import Segmenter, torch_forward
 from support.arguments import evaluate_arguments, infer_arguments, predict_arguments, train_arguments
 from support.checkpoint import save_checkpoint
-from support.images import IGNORE, read_image, read_mask
+from support.images import read_image
+from support.masks import IGNORE, read_mask
 
 SMALL = ["--patch", 16, "--batch", 4, "--steps", 3, "--epochs", 1, "--device", "cpu"]
 

@@ -14,7 +14,7 @@ from losses import (
     loss_of_pieces,
     soft_dice,
 )
-from support.images import IGNORE
+from support.masks import IGNORE
 
 
 def example(classes=3, ignored=True):

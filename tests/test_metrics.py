@@ -8,7 +8,7 @@ from scipy import ndimage
 from sklearn import metrics as sklearn_metrics
 
 import metrics
-from support.images import IGNORE
+from support.masks import IGNORE
 
 
 def example(seed, classes=4):

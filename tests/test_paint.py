@@ -27,7 +27,8 @@ from model import build
 from segmenter import Segmenter
 from support.checkpoint import save_checkpoint
 from support.files import BadInput, write_image
-from support.images import IGNORE, read_image, read_mask
+from support.images import read_image
+from support.masks import IGNORE, read_mask
 from support.sample import sample
 from tools.paint import server as serving
 from tools.paint.session import CORRECTION, LEARNT, PUT_ASIDE, Session, covered, read_journal, sees

@@ -33,7 +33,7 @@ from patches import (
 )
 from segmenter import Segmenter, average_views, in_windows, torch_forward
 from support.files import BadInput
-from support.images import IGNORE
+from support.masks import IGNORE
 
 MEAN, STD = [0.5, 0.4, 0.3], [0.2, 0.25, 0.3]
 TWO = [{"name": "ground", "value": 0}, {"name": "disc", "value": 255}]

@@ -18,7 +18,8 @@ from model import FCN, UNet, batchnorm_layers, load_network, normalize
 from segmenter import Segmenter, adapted_batchnorm
 from support.arguments import predict_arguments
 from support.checkpoint import save_checkpoint
-from support.images import read_image, read_mask
+from support.images import read_image
+from support.masks import read_mask
 
 CLASSES = [{"name": "background", "value": 0}, {"name": "foreground", "value": 255}]
 

@@ -16,7 +16,8 @@ from model import FCN, UNet, load_network, normalize
 from segmenter import Segmenter
 from support import probabilities
 from support.checkpoint import save_checkpoint
-from support.images import read_image, read_mask
+from support.images import read_image
+from support.masks import read_mask
 
 ROUNDED = 0.5 / 255 + 1e-4  # how far a probability may be from what is written for it
 

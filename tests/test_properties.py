@@ -48,22 +48,9 @@ from patches import (
 )
 from segmenter import average_views
 from support.files import write_image
-from support.images import (
-    IGNORE,
-    hash_to_unit,
-    image_size,
-    images_by_name,
-    name_of,
-    named_images,
-    read_classes,
-    read_image,
-    read_mask,
-    read_names,
-    split_by_hash,
-    to_indices,
-    to_values,
-    write_names,
-)
+from support.images import image_size, read_image
+from support.masks import IGNORE, read_classes, read_mask, to_indices, to_values
+from support.names import hash_to_unit, images_by_name, name_of, named_images, read_names, split_by_hash, write_names
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -638,7 +625,8 @@ def test_the_strip_that_is_held_out_lies_a_gap_from_the_rest(height, width, leas
 # Damaged files. Another process reads them: what it prints, takes or dies of is plain to see.
 
 IMAGES = """
-from support.images import image_size, read_image, read_mask
+from support.images import (image_size, read_image)
+from support.masks import (read_mask)
 READERS = [image_size, lambda path: read_image(path).shape, lambda path: read_mask(path).shape]
 """
 NETWORKS = """

@@ -48,22 +48,10 @@ from support.files import (
     write_image,
     write_json,
 )
-from support.images import (
-    IGNORE,
-    check_classes,
-    find_images,
-    first_few,
-    image_size,
-    images_by_name,
-    in_threads,
-    name_of,
-    open_image,
-    print_left_out,
-    read_names,
-    same_size,
-    to_indices,
-    write_names,
-)
+from support.images import image_size, open_image
+from support.machine import in_threads
+from support.masks import IGNORE, check_classes, same_size, to_indices
+from support.names import find_images, first_few, images_by_name, name_of, print_left_out, read_names, write_names
 from support.pairs import bare_name
 
 VOC_SPLITS = {"train": "train", "val": "val", "test": "test"}

@@ -27,8 +27,9 @@ from data import find_pairs
 from model import load_network
 from segmenter import Segmenter
 from support.files import BadInput, begin_folder, check_writable, set_of_files, write_image, write_json
-from support.images import hash_to_unit, to_values, write_names
 from support.machine import WORLD
+from support.masks import to_values
+from support.names import hash_to_unit, write_names
 from support.scan import scan_pairs
 from tools.scoring import find_examples, score
 

@@ -34,8 +34,9 @@ from patches import MAX_SIDE, choose_halo, cut_windows, zoom_image
 from segmenter import Segmenter
 from support.devices import trial_seconds
 from support.files import MARK, BadInput, check_writable, write_whole
-from support.images import evenly_spaced, named_images, read_image
+from support.images import read_image
 from support.machine import cores
+from support.names import evenly_spaced, named_images
 from support.onnx_file import FORMAT, needs, normalize_window
 from support.sample import sample
 from tools.scoring import Examples, find_examples

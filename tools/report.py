@@ -28,8 +28,8 @@ import train
 from patches import MAX_SIDE, tiles, zoomed_size
 from segmenter import Segmenter
 from support.files import MARK, STAMP, BadInput, check_writable, one_writer, seal, write_text, write_whole
-from support.images import foreground_index
 from support.machine import WORLD
+from support.masks import foreground_index
 from support.run_files import HISTORY
 from tools.scoring import Examples, find_examples, score
 from tools.show import summary

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 import metrics
 from support.files import BadInput
-from support.images import first_few, images_by_name, read_names
+from support.names import first_few, images_by_name, read_names
 
 
 class Examples(NamedTuple):

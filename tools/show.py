@@ -22,7 +22,8 @@ from model import FCN, build
 from patches import Sampling, cut_batches, photometric_jitter, tiles, within_budget
 from support.arguments import network_settings, train_arguments
 from support.files import PICTURES, check_writable
-from support.images import read_image, read_pair
+from support.images import read_image
+from support.masks import read_pair
 from support.plots import BLUE, ORANGE, SKY, save
 from support.sample import BLACK_AND_WHITE, SAMPLE, sample, write_sample
 

@@ -21,8 +21,8 @@ from pathlib import Path
 
 from segmenter import Segmenter
 from support.files import BadInput, check_writable, write_image, write_json
-from support.images import named_images
 from support.machine import cores
+from support.names import named_images
 
 
 def open_segmenter(path, halo, amp, threads):

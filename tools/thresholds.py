@@ -17,8 +17,8 @@ from tqdm import tqdm
 
 from segmenter import Segmenter
 from support.files import BadInput
-from support.images import named_images
 from support.machine import WORLD
+from support.names import named_images
 from support.ood import auroc, threshold
 
 

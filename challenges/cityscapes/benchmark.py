@@ -44,8 +44,9 @@ from segmenter import Segmenter
 from support import ood
 from support.devices import pick_device
 from support.files import BadInput, begin_folder, check_writable, set_of_files, write_json
-from support.images import evenly_spaced, images_by_name, named_images, read_image
+from support.images import read_image
 from support.machine import WORLD
+from support.names import evenly_spaced, images_by_name, named_images
 from tools.scoring import find_examples
 
 # The augmentations of train.py, and the kinds of corruption that resemble them.

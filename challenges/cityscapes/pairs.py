@@ -11,7 +11,10 @@ import numpy as np
 
 from patches import resize
 from support.files import BadInput, write_image
-from support.images import find_images, in_threads, is_lossy, read_image, read_mask, same_size
+from support.images import is_lossy, read_image
+from support.machine import in_threads
+from support.masks import read_mask, same_size
+from support.names import find_images
 
 VOID = 255
 TABLE = json.loads(Path(__file__).with_name("cityscapes.json").read_text(encoding="utf-8"))["classes"]

@@ -45,17 +45,10 @@ from support.files import (
     write_image,
     write_json,
 )
-from support.images import (
-    find_images,
-    first_few,
-    image_size,
-    in_threads,
-    print_left_out,
-    read_mask,
-    same_size,
-    to_indices,
-    write_names,
-)
+from support.images import image_size
+from support.machine import in_threads
+from support.masks import read_mask, same_size, to_indices
+from support.names import find_images, first_few, print_left_out, write_names
 
 HERE = Path(__file__).parent     # where the class tables are
 SPLITS = "train", "val", "test"

@@ -37,16 +37,9 @@ from support.coco import (
     sound,
 )
 from support.files import BadInput, begin_folder, keep_apart, keeps_changes, write_image, write_json, write_whole
-from support.images import (
-    IGNORE,
-    first_few,
-    hash_to_unit,
-    in_threads,
-    name_of,
-    print_left_out,
-    split_by_hash,
-    write_names,
-)
+from support.machine import in_threads
+from support.masks import IGNORE
+from support.names import first_few, hash_to_unit, name_of, print_left_out, split_by_hash, write_names
 
 BACKGROUND, UNKNOWN = (0, 0, 0, 255), (128, 128, 128, 255)
 

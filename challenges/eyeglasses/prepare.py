@@ -29,19 +29,10 @@ from support.files import (
     write_image,
     write_json,
 )
-from support.images import (
-    SMALLEST,
-    hash_to_unit,
-    images_by_name,
-    in_threads,
-    is_lossy,
-    listable,
-    print_left_out,
-    read_image,
-    read_mask,
-    split_by_hash,
-    write_names,
-)
+from support.images import SMALLEST, is_lossy, read_image
+from support.machine import in_threads
+from support.masks import read_mask
+from support.names import hash_to_unit, images_by_name, listable, print_left_out, split_by_hash, write_names
 
 CLASSES = {"classes": [{"name": "background", "value": 0}, {"name": "glasses", "value": 255}]}
 PHOTOGRAPHS, PARTS = "CelebA-HQ-img", "CelebAMask-HQ-mask-anno"       # the folders of CelebAMask-HQ

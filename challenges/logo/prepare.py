@@ -34,17 +34,9 @@ from support.files import (
     write_json,
     write_text,
 )
-from support.images import (
-    find_images,
-    first_few,
-    hash_to_unit,
-    head_and_length,
-    in_threads,
-    name_of,
-    open_image,
-    read_image,
-    write_names,
-)
+from support.images import head_and_length, open_image, read_image
+from support.machine import in_threads
+from support.names import find_images, first_few, hash_to_unit, name_of, write_names
 
 INSTALLED = Path(skimage.__file__).parent / "data"     # a part; scikit-image downloads the rest
 LOGO = INSTALLED / "logo.png"

@@ -23,15 +23,9 @@ from argparse import Namespace
 from pathlib import Path
 
 from support.files import BadInput, begin_folder, check_writable, take, write_image
-from support.images import (
-    READABLE,
-    are_coloured,
-    class_colours,
-    full_scale,
-    head_and_length,
-    image_size,
-    images_by_name,
-)
+from support.images import full_scale, head_and_length, image_size
+from support.masks import are_coloured, class_colours
+from support.names import READABLE, images_by_name
 from support.notes import print_notes
 from support.sample import sample
 from tools.paint.process import Process

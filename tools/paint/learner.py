@@ -26,8 +26,9 @@ from support.arguments import NETWORK_KNOBS, train_arguments
 from support.checkpoint import save_checkpoint
 from support.devices import pick_device
 from support.files import BadInput
-from support.images import IGNORE, read_image
+from support.images import read_image
 from support.machine import keep_freed_memory
+from support.masks import IGNORE
 from tools.paint.session import CORRECTION, NAMES, PUT_ASIDE
 
 SLICE = 0.3                      # seconds of learning, or of predicting, before looking for news

@@ -24,16 +24,8 @@ from PIL import Image, ImageFilter
 
 from patches import MAX_SIDE, tiles
 from support.files import MARK, BadInput, keeps_changes, write_image, write_json
-from support.images import (
-    IGNORE,
-    PALETTE,
-    SMALLEST,
-    check_classes,
-    image_size,
-    read_image,
-    read_mask,
-    to_values,
-)
+from support.images import SMALLEST, image_size, read_image
+from support.masks import IGNORE, PALETTE, check_classes, read_mask, to_values
 
 TILE = 512                       # pixels a side of what the page loads at once
 STEPS_BACK = 200                 # strokes that can be undone
