@@ -21,9 +21,18 @@ from torch.utils.data import DataLoader
 
 from patches import Sampling, class_rows, cut_batches
 from support.files import BadInput
-from support.images import FULL, choose_full_scale, head_and_length, read_image
+from support.images import AS_FOUND, Rendering, decide_rendering, head_and_length, read_image
 from support.machine import in_threads
-from support.masks import IGNORE, are_coloured, read_mask, read_pair, scan_classes, table_classes, to_indices
+from support.masks import (
+    IGNORE,
+    are_coloured,
+    read_mask,
+    read_pair,
+    read_rendering,
+    scan_classes,
+    table_classes,
+    to_indices,
+)
 from support.memory import NAME, Figures
 from support.names import evenly_spaced, first_few, hash_to_unit, images_by_name, read_names
 from support.notes import print_notes
@@ -80,7 +89,7 @@ class TrainingData(NamedTuple):
     ignore: list                 # mask values that are no class
     fingerprint: str             # of images, masks and split, so that a resumed training knows its data again
     held_out: list               # names of the images to validate on; of one image, none
-    full_scale: int = FULL       # what is white in images of 16 bits
+    rendering: Rendering = AS_FOUND      # how images are read: what is white, and which bands
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -224,7 +233,7 @@ class Reading(NamedTuple):
     classes: list[dict]
     ignore: list
     threshold: int | None
-    full: int                    # the full scale of images of 16 bits
+    rendering: Rendering         # of images: what is white, and which bands
 
 
 def decide_reading(scan: Scan, table: Path | str | None, threshold: int | None) -> Reading:
@@ -232,10 +241,10 @@ def decide_reading(scan: Scan, table: Path | str | None, threshold: int | None) 
 
     Prints what was decided. Raises BadInput.
     """
-    full = choose_full_scale(max(facts.image.highest for facts in scan.facts))
+    rendering = decide_rendering(scan.said, max(facts.image.highest for facts in scan.facts), table)
     masks, facts = [mask for *_, mask in scan.pairs], [facts.mask for facts in scan.facts]
     found = table_classes(table, masks, threshold, facts) if table else scan_classes(masks, threshold, facts)
-    return Reading(*found, threshold, full)
+    return Reading(*found, threshold, rendering)
 
 
 class PairInfo(NamedTuple):
@@ -268,22 +277,34 @@ def inspect_pair(pair: tuple[str, Path, Path], reading: Reading, hold: bool, ima
     Raises BadInput, also where they have no longer this size.
     """
     _, image_path, mask_path = pair
-    classes, ignore, threshold, full = reading
+    classes, ignore, threshold, rendering = reading
     mask = to_indices(read_mask(mask_path, threshold, are_coloured(classes)), classes, mask_path, ignore)
     if hold and image is None:
-        image = read_image(image_path, full=full)
+        image = read_image(image_path, rendering=rendering)
     if mask.shape != size or image is not None and image.shape[:2] != size:
         raise changed(mask_path)
-    scale = b"" if full == FULL else b"%d" % full
-    digest = hashlib.sha256(head_and_length(image_path) + mask.tobytes() + scale).digest()
+    digest = hashlib.sha256(head_and_length(image_path) + mask.tobytes() + in_digest(rendering)).digest()
     rows = class_rows(mask, len(classes))
     return PairInfo(rows[:, -1], mask.size, digest, (image, mask, rows) if hold else None)
+
+
+def in_digest(rendering: Rendering) -> bytes:
+    """Return what a digest holds of how images are read: nothing where that is as ever, a full scale that was found."""
+    if rendering == AS_FOUND:
+        return b""
+    return b"%d" % rendering.full if rendering == Rendering(rendering.full) else repr(tuple(rendering)).encode()
 
 
 def changed(mask_path: Path | str) -> BadInput:
     """Return the mistake that a pair is not, or no longer, what the scan of its data set has found."""
     return BadInput(f"{mask_path} or its image has changed since they were scanned; begin the training again, without "
                     f"{NAME}, if that is beside the data")
+
+
+def find_table(folder: Path | str, table: Path | str | None) -> Path | str | None:
+    """Return the path of the class table of a data set: the one given, else its classes.json if there is one."""
+    beside = Path(folder) / "classes.json"
+    return beside if table is None and beside.exists() else table
 
 
 def load(source: Any, threshold: int | None = None, table: Path | str | None = None, share: float = 0.2,
@@ -298,9 +319,8 @@ def load(source: Any, threshold: int | None = None, table: Path | str | None = N
     """
     single = isinstance(source, tuple)
     pairs = [("pair", *source)] if single else find_pairs(source)
-    if not single and table is None and (Path(source) / "classes.json").exists():
-        table = Path(source) / "classes.json"
-    scan = scan_pairs(pairs, threshold, memory, None if single else source)
+    table = table if single else find_table(source, table)
+    scan = scan_pairs(pairs, threshold, memory, None if single else source, read_rendering(table))
     print_turned(scan.facts)
     reading = decide_reading(scan, table, threshold)
     infos = inspect_pairs(scan, reading)
@@ -325,7 +345,7 @@ def load(source: Any, threshold: int | None = None, table: Path | str | None = N
     digest = hashlib.sha256(training.cumulative_counts.tobytes() + validation.cumulative_counts.tobytes())
     for info in infos:
         digest.update(info.digest)
-    return TrainingData(training, validation, classes, ignore, digest.hexdigest(), held_out, reading.full)
+    return TrainingData(training, validation, classes, ignore, digest.hexdigest(), held_out, reading.rendering)
 
 
 def print_turned(facts: list[PairFacts]) -> None:

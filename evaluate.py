@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 import metrics
 from support.files import PICTURES, BadInput, check_writable, is_jpeg, write_json
-from support.images import full_scale, is_lossy, read_image
+from support.images import find_rendering, is_lossy, read_image
 from support.machine import in_threads
 from support.masks import (
     IGNORE,
@@ -33,6 +33,7 @@ from support.masks import (
     nodata_values,
     palettes_differ,
     read_mask,
+    read_rendering,
     same_size,
     scan_classes,
     table_classes,
@@ -77,13 +78,18 @@ def black_or_white(path: Path, threshold: int | None = None) -> tuple | None:
     return (np.count_nonzero(mask), mask.size) if plain else None
 
 
+def find_table(args: Namespace) -> Path | str | None:
+    """Return the path of the class table: the one given, else classes.json among the true masks or beside them."""
+    beside = [Path(args.masks, "classes.json"), Path(args.masks, "..", "classes.json")]
+    return args.classes or next((path for path in beside if path.exists()), None)
+
+
 def decide_classes(args: Namespace, truths: list[Path]) -> tuple[list[dict], list, bool]:
     """Return (classes, values to ignore, whether the truths may be in any encoding of black and white).
 
     `truths` are the paths of the true masks. Raises BadInput.
     """
-    beside = [Path(args.masks, "classes.json"), Path(args.masks, "..", "classes.json")]
-    table = args.classes or next((path for path in beside if path.exists()), None)
+    table = find_table(args)
     if table and not args.threshold:
         print(f"classes as in {table}")
         return *table_classes(table, truths), False
@@ -207,8 +213,9 @@ def draw(args: Namespace, ordered: list, load: Callable, images: dict[str, Path]
     from support.plots import best_median_worst, draw_gallery, gallery_title  # matplotlib takes half a second
 
     chosen = [("", item) for item in ordered[:args.worst]] if args.worst else best_median_worst(ordered, args.gallery)
-    full = full_scale([images[pair[0]] for _, (_, pair) in chosen if pair[0] in images])
-    image = lambda name: read_image(images[name], full=full) if name in images else None
+    paths, table = [images[pair[0]] for _, (_, pair) in chosen if pair[0] in images], find_table(args)
+    rendering = find_rendering(paths, read_rendering(table), table)
+    image = lambda name: read_image(images[name], rendering=rendering) if name in images else None
     draw_gallery(((gallery_title(kind, pair[0], iou), image(pair[0]), *load(pair)) for kind, (iou, pair) in chosen),
                  classes, out)
 

@@ -109,10 +109,11 @@ def choose_paths(args: Namespace, images: list[Path], classes: list[dict]) -> di
             for number, image in enumerate(images)}
 
 
-def write_mask(path: Path, indices: np.ndarray, classes: list[dict], image: Path) -> None:
+def write_mask(path: Path, indices: np.ndarray, classes: list[dict], image: Path,
+               bands: tuple[int, ...] | None = None) -> None:
     """Write class indices uint8 (H, W) as the masks' own values or, as JPEG, as what stands for them.
 
-    The mask keeps what support/geotiff.py keeps of `image`, a file.
+    The mask keeps what support/geotiff.py keeps of `image`, a file of which these bands are read.
     """
     if not is_jpeg(path):
         values = to_values(indices, classes)
@@ -120,7 +121,7 @@ def write_mask(path: Path, indices: np.ndarray, classes: list[dict], image: Path
         values = black_and_white(indices, classes)
     else:
         values = to_picture(indices, classes)
-    write_placed(path, values, read_kept(image), free_value(classes), image)
+    write_placed(path, values, read_kept(image, bands), free_value(classes), image)
 
 
 def draw_overlay(image: np.ndarray, indices: np.ndarray, classes: list[dict]) -> np.ndarray:
@@ -136,11 +137,12 @@ def draw_overlay(image: np.ndarray, indices: np.ndarray, classes: list[dict]) ->
     return outline(tinted, indices)
 
 
-def write_results(missing: dict[str, Path], source: Path, image: np.ndarray, indices: np.ndarray,
-                  probabilities: np.ndarray | None, classes: list[dict]) -> None:
+def write_results(missing: dict[str, Path], source: Path, segment: Segmenter, image: np.ndarray, indices: np.ndarray,
+                  probabilities: np.ndarray | None) -> None:
     """Write what is missing of the results, {what: path}, of an image that was read from the file `source`."""
+    classes = segment.classes
     if "mask" in missing:
-        write_mask(missing["mask"], indices, classes, source)
+        write_mask(missing["mask"], indices, classes, source, segment.rendering.bands)
     if "overlay" in missing:
         write_image(missing["overlay"], draw_overlay(image, indices, classes))
     if probabilities is not None:
@@ -253,7 +255,7 @@ def segment_all(args: Namespace, segment: Segmenter, images: list[Path],
 
     def read(source):
         whole = needs_whole(args, segment, results_of[source.relative_to(folder)]["mask"])
-        return open_large(source, segment.full_scale, whole) or segment.read(source)
+        return open_large(source, segment.rendering, whole) or segment.read(source)
 
     def segment_one(image, pixels):
         missing = {what: path for what, path in results_of[image].items() if not (args.resume and path.exists())}
@@ -270,8 +272,7 @@ def segment_all(args: Namespace, segment: Segmenter, images: list[Path],
             probabilities = empty_probabilities(len(segment.classes), pixels.shape[:2], Path(args.probabilities))
         indices, too_low = segment_image(args, segment, pixels, probabilities)
         if too_low is None:
-            written = pool.submit(write_results, missing, folder / image, pixels, indices, probabilities,
-                                  segment.classes)
+            written = pool.submit(write_results, missing, folder / image, segment, pixels, indices, probabilities)
             results.writing.append((image, written))
         else:
             for path in missing.values():

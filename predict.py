@@ -40,7 +40,7 @@ def predict(args: Namespace) -> np.ndarray | None:
         write_sample()
     if segment.inexact:
         print(segment.inexact)
-    large = open_large(args.image, segment.full_scale, needs_whole(args, segment, Path(args.out)))
+    large = open_large(args.image, segment.rendering, needs_whole(args, segment, Path(args.out)))
     if large:
         predict_large(args, segment, large, checkpoint)
         return None
@@ -50,7 +50,7 @@ def predict(args: Namespace) -> np.ndarray | None:
     else:
         image = segment.read(args.image)
     out, lossless, overlay, maps = choose_outputs(args, checkpoint, segment.classes)
-    kept, probabilities = read_kept(args.image), None
+    kept, probabilities = read_kept(args.image, segment.rendering.bands), None
     if maps:
         probabilities = empty_probabilities(len(segment.classes), image.shape[:2], maps["probabilities"].parent)
 

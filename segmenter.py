@@ -35,9 +35,10 @@ from patches import (
 from support import ood
 from support.arguments import SCORES, with_former_settings
 from support.files import BadInput
-from support.images import FULL, note_other_range, read_image
+from support.images import note_other_range, read_image
 from support.machine import keep_freed_memory
 from support.masks import read_pair
+from support.metadata import rendering_in
 from support.onnx_file import OnnxNetwork, load_onnx, normalize_window
 
 REGION = 1536                    # pixels a side of what is run stage by stage: more takes more memory
@@ -61,7 +62,7 @@ class Segmenter:
         self.network, self.metadata, self.device, self.adapt = network, metadata, device, adapt
         self.classes, self.ignore = metadata["classes"], metadata["ignore"]
         self.zoom, self.threshold = settings["zoom"], settings["threshold"]
-        self.full_scale = metadata.get("full_scale", FULL)            # what is white in images of 16 bits
+        self.rendering = rendering_in(metadata)                       # of images: what is white, and which bands
         colours = metadata["mean"], metadata["std"]
         self.in_16_bits = self.uncompared = False
         self.looks = halo, tta, adapt
@@ -119,15 +120,15 @@ class Segmenter:
             return decide(self.core_logits(image), image.shape[:2], self.zoom, probabilities)
 
     def read(self, path: Path | str) -> np.ndarray:
-        """Return an image file as uint8 (H, W, 3), its 16 bits scaled as the training's. Raises BadInput."""
-        image = read_image(path, full=self.full_scale)
-        note_other_range(path, image, self.full_scale)
+        """Return an image file as uint8 (H, W, 3), read as the training's. Raises BadInput."""
+        image = read_image(path, rendering=self.rendering)
+        note_other_range(path, image, self.rendering)
         return image
 
     def read_pair(self, image_path: Path | str, mask_path: Path | str) -> tuple[np.ndarray, np.ndarray]:
         """Return an image file and its mask's class indices, uint8 (H, W), read as the training's. Raises BadInput."""
-        image, truth = read_pair(image_path, mask_path, self.classes, self.ignore, self.threshold, self.full_scale)
-        note_other_range(image_path, image, self.full_scale)
+        image, truth = read_pair(image_path, mask_path, self.classes, self.ignore, self.threshold, self.rendering)
+        note_other_range(image_path, image, self.rendering)
         return image, truth
 
     def logits(self, image: np.ndarray) -> np.ndarray:

@@ -48,6 +48,7 @@ from support.devices import (
 )
 from support.files import BadInput, one_writer
 from support.machine import RANK, WORLD, cores, keep_freed_memory
+from support.metadata import rendering_metadata
 from support.names import evenly_spaced, first_few
 from support.run_files import (
     NOT_SETTINGS,
@@ -171,8 +172,8 @@ def build_run(args: Namespace, device: torch.device, found: data.TrainingData, b
                         background)
     metadata = {"classes": found.classes, "ignore": found.ignore, "mean": mean, "std": std,
                 "settings": {name: value for name, value in vars(args).items() if name not in NOT_SETTINGS},
-                "data": found.fingerprint, "full_scale": found.full_scale, "versions": versions(device),
-                "start": start}
+                "data": found.fingerprint, **rendering_metadata(found.rendering),
+                "versions": versions(device), "start": start}
     return Run(args=args, device=device, precision=precision, data=found, sampling=sampling, network=network,
                ema_model=ema_model, optimizer=optimizer, scaler=scaler, criterion=loss_function(args.loss, weights),
                metadata=metadata, began=began)

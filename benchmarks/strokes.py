@@ -47,6 +47,7 @@ import metrics
 from benchmarks.machine import machine
 from benchmarks.one_image import classes_of
 from support.files import write_image
+from support.images import Rendering
 from support.masks import IGNORE, read_pair
 from support.sample import sample
 from tools.paint.session import Session, covered
@@ -117,7 +118,8 @@ def network(model, pairs, classes, strokes, unpainted, now):
         out = Path(folder)
         (out / "images").mkdir()
         write_image(out / "images" / "a.png", pairs[0][0])
-        session, inbox, found = Session(out, {"a": out / "images" / "a.png"}, 65535, names, 255), queue.Queue(), []
+        session = Session(out, {"a": out / "images" / "a.png"}, Rendering(), names, 255)
+        inbox, found = queue.Queue(), []
         session.tell = inbox.put
         for label, points, width in strokes:
             session.post("stroke", {"image": 0, "tool": "brush", "class": label, "width": width,

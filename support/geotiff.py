@@ -38,13 +38,13 @@ class Kept(NamedTuple):
 # Reading
 
 
-def read_kept(path: Path | str) -> Kept:
-    """Return what of an image file its mask keeps. Raises BadInput for one that cannot be read."""
+def read_kept(path: Path | str, bands: tuple[int, ...] | None = None) -> Kept:
+    """Return what its mask keeps of an image file of which these bands are read. Raises BadInput."""
     tags, gaps, nodata = read_tags(path)
     missing = None
     if gaps:
         with decoding(path):
-            opened = open_image(path)
+            opened = open_image(path, bands)
             missing = without_data(opened, path, nodata, bool(tags) and counts(opacity_of(opened)))
     return Kept(tags, read_world(path), gaps, missing)
 

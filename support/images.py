@@ -33,6 +33,7 @@ from support.tiff import (
     Block,
     Source,
     colour_bands,
+    list_bands,
     note_bands,
     open_header,
     parse_nodata,
@@ -60,6 +61,36 @@ with contextlib.suppress(AttributeError, OSError):                  # where libt
     ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)      # it would print a line of its own
 
 
+class Rendering(NamedTuple):
+    """How the numbers of an image file become red, green and blue of 8 bits. Files of 8 bits have no full scale."""
+
+    full: float = FULL           # what is white in whole numbers of more than 8 bits
+    written: bool = False        # whether a person says so: then it is in floats, too, and so is all that lies beyond
+    bands: tuple[int, ...] | None = None         # of a TIFF file, for red, green and blue, counted from 1; or the first
+
+
+AS_FOUND = Rendering()
+
+
+def parse_rendering(table: dict) -> Rendering:
+    """Return what a class table says of how images are read. Raises ValueError."""
+    full, bands = table.get("full_scale", FULL), table.get("bands", [1, 2, 3])
+    if type(full) not in (int, float) or not 1e-30 <= full <= 1e30:   # 255 can be divided by that
+        raise ValueError(f'"full_scale" is {str(full)[:40]}; expected a number above 0, what is white in images of '
+                         "more than 8 bits, such as 4095")
+    if not (isinstance(bands, list) and len(bands) == 3 and
+            all(type(number) is int and 1 <= number <= 65535 for number in bands)):
+        raise ValueError(f'"bands" is {str(bands)[:40]}; expected the numbers of three, counted from 1, for red, green '
+                         "and blue, such as [4, 3, 2]")
+    return Rendering(full, "full_scale" in table, tuple(bands) if "bands" in table else None)
+
+
+def rendering_entries(rendering: Rendering) -> dict:
+    """Return what parse_rendering reads of a class table: nothing of what was found."""
+    entries = {"full_scale": rendering.full} if rendering.written else {}
+    return entries | ({"bands": list(rendering.bands)} if rendering.bands else {})
+
+
 # ---------------------------------------------------------------------------------------------------
 # Opening
 
@@ -85,12 +116,13 @@ def decoding(path: Source) -> Iterator[None]:
         raise Unreadable(f"{path} is no readable image ({reason}); expected a PNG, JPEG, TIFF, BMP or WebP") from error
 
 
-def open_image(path: Source) -> Image.Image | Bands:
+def open_image(path: Source, bands: tuple[int, ...] | None = None) -> Image.Image | Bands:
     """Return a decoded, upright PIL image, or the Bands of a TIFF file that Pillow does not read rightly.
 
-    Raises BadInput, also above Pillow's limit of 89 megapixels.
+    So are those of any TIFF file where `bands` are chosen. Raises BadInput, also above Pillow's limit of 89
+    megapixels.
     """
-    return open_with_header(path)[1]
+    return open_with_header(path, bands)[1]
 
 
 class Header(NamedTuple):
@@ -103,17 +135,18 @@ class Header(NamedTuple):
     nodata: float | None         # what a TIFF file says stands for no data
 
 
-def open_with_header(path: Source, wanted: bool = False) -> tuple[Header | None, Image.Image | Bands]:
+def open_with_header(path: Source, bands: tuple[int, ...] | None = None,
+                     wanted: bool = False) -> tuple[Header | None, Image.Image | Bands]:
     """Return what open_image does and, where it is `wanted`, the Header: both of a single look into the file."""
     header = None
     with decoding(path):
-        image = open_header(path)
+        image = None if bands else open_header(path)
         if image is None:
-            bands = read_bands(path)
+            opened = read_bands(path, bands)
             if wanted:
-                deep = bands.values.dtype.kind in "ui" and bands.values.itemsize > 1
-                header = Header(*tiff_size_and_turn(path), deep, None, bands.nodata)
-            return header, bands
+                deep = opened.values.dtype.kind in "ui" and opened.values.itemsize > 1
+                header = Header(*tiff_size_and_turn(path), deep, None, opened.nodata)
+            return header, opened
         if wanted:
             nodata = parse_nodata(image.tag_v2.get(NODATA, "")) if image.format == "TIFF" else None
             header = Header(*size_and_turn_in(path, image), is_deep(image), palette_in(image), nodata)
@@ -189,14 +222,14 @@ def size_and_turn_in(path: Any, image: Any) -> tuple[tuple[int, int], int]:
 
 def png_exif(path: Path | str) -> Image.Exif:
     """Return the EXIF data of a PNG file. Pillow would decode the image first, as they may stand behind its pixels."""
-    exif, as_text = Image.Exif(), False
+    exif, list_bands = Image.Exif(), False
     with open(path, "rb") as file:
         for kind, length in png_chunks(file):
             if kind == b"eXIf":
                 exif.load(file.read(min(length, 2**16)))
             elif kind in (b"tEXt", b"zTXt", b"iTXt"):
-                as_text |= file.read(22).startswith(EXIF_AS_TEXT)
-    if ExifTags.Base.Orientation in exif or not as_text:
+                list_bands |= file.read(22).startswith(EXIF_AS_TEXT)
+    if ExifTags.Base.Orientation in exif or not list_bands:
         return exif
     with Image.open(path) as image:              # other ways to write an orientation, which Pillow reads
         return image.getexif()
@@ -267,27 +300,28 @@ def head_and_length(path: Path | str) -> bytes:
 # Pixels → red, green and blue of 8 bits
 
 
-def read_image(path: Path | str, background: str = "white", full: int = FULL) -> np.ndarray:
+def read_image(path: Path | str, background: str = "white", rendering: Rendering = AS_FOUND) -> np.ndarray:
     """Return an image file as uint8 (H, W, 3): red, green, blue.
 
     EXIF orientation is applied. Transparent pixels are composited on a background, so that colours hidden
-    below them never show. 16-bit files are scaled to 8 bits (`full` → 255), never clipped; floats must lie in
-    [0, 1]. Of several frames the first is read, of several bands the first three. What a TIFF file says is no
-    data becomes black. Raises BadInput.
+    below them never show. 16-bit files are scaled to 8 bits (the full scale → 255); floats must lie in [0, 1],
+    unless that is written down. Of several frames the first is read, of several bands the first three, unless
+    others are chosen. What a TIFF file says is no data becomes black. Raises BadInput.
     """
-    return to_rgb(open_image(path), path, background, full)
+    return to_rgb(open_image(path, rendering.bands), path, background, rendering)
 
 
-def to_rgb(image: Image.Image | Bands, path: Source, background: str, full: int = FULL) -> np.ndarray:
+def to_rgb(image: Image.Image | Bands, path: Source, background: str, rendering: Rendering = AS_FOUND) -> np.ndarray:
     """Return what read_image promises, for what open_image has decoded."""
     if not isinstance(image, Image.Image):
-        image = bands_to_image(image, path, full)
-    elif full != FULL and has_deep_colours(path):
-        colours = to_bytes(deep_colours(image, path), path, full=full)
+        image = bands_to_image(image, path, rendering)
+    elif rendering.full != FULL and has_deep_colours(path):
+        colours = to_bytes(deep_colours(image, path), path, rendering=rendering)
         opacity = image.split()[-1:] if image.mode.endswith("A") else ()
         image = Image.merge("RGBA" if opacity else "RGB", [*Image.fromarray(colours).split(), *opacity])
     if image.mode.startswith(("I", "F")):               # a single channel of 16 bits or more
-        grey = to_bytes(np.asarray(image), path, full=full)
+        own_white = rendering.written and image.info.get(WHITE)       # the file's header says what is white in it
+        grey = to_bytes(np.asarray(image), path, rendering=AS_FOUND if own_white else rendering)
         return np.repeat((255 - grey if image.info.get(NEGATIVE) else grey)[:, :, None], 3, axis=2)
     try:
         if image.has_transparency_data:
@@ -297,36 +331,43 @@ def to_rgb(image: Image.Image | Bands, path: Source, background: str, full: int 
         raise BadInput(f"{path} has the colour mode {image.mode}; expected grey, RGB, palette or CMYK") from None
 
 
-def to_bytes(values: np.ndarray, path: Source, known: np.ndarray | bool = True, full: int = FULL) -> np.ndarray:
-    """Return numbers as uint8: those of 8 bits as they are, floats from 0 to 1 and others from 0 to `full` scaled.
+def to_bytes(values: np.ndarray, path: Source, known: np.ndarray | bool = True,
+             rendering: Rendering = AS_FOUND) -> np.ndarray:
+    """Return numbers as uint8: those of 8 bits as they are, floats from 0 to 1 and others from 0 to white scaled.
 
-    Where they are not `known`, they become 0. Raises BadInput for what lies beyond.
+    Where they are not `known`, they become 0. What lies beyond a white that is written down is cut off there,
+    for floats, too. Raises BadInput for what lies beyond another one, and for what is no number.
     """
-    floats = values.dtype.kind == "f"
-    full = 1 if floats else 255 if values.itemsize == 1 else full
+    floats, bytes_already = values.dtype.kind == "f", values.itemsize == 1
+    full = 255 if bytes_already else 1 if floats and not rendering.written else rendering.full
     with np.errstate(invalid="ignore"):                 # of what is no number; the check that follows finds it
         values = values.astype(np.float64)
+        if rendering.written and not bytes_already:
+            values = values.clip(0, full)
         chosen = values if np.all(known) or not np.any(known) else values[known]
     if not (chosen.min() >= 0 and chosen.max() <= full):
-        whose = ", the full scale of what the network learned from" if full in SCALES[1:-1] else ""
-        raise BadInput(f"{path} holds values from {chosen.min():g} to {chosen.max():g}; expected 0 to {full}{whose}" +
-                       ", or whole numbers of 8 or 16 bits" * floats)
+        told = f"{path} holds values from {chosen.min():g} to {chosen.max():g}; expected 0 to {full}"
+        if full in SCALES[1:-1] and not rendering.written:
+            told += ", the full scale of what the network learned from"
+        if floats and not rendering.written:
+            told += ', whole numbers of 8 or 16 bits or, of an image to train on, a "full_scale" in classes.json'
+        raise BadInput(told)
     if chosen is not values:
         note(path, "what it marks as no data is read as black")
         values[~known] = 0
     return np.rint(values * (255 / full)).astype(np.uint8)
 
 
-def bands_to_image(bands: Bands, path: Source, full: int = FULL) -> Image.Image:
+def bands_to_image(bands: Bands, path: Source, rendering: Rendering = AS_FOUND) -> Image.Image:
     """Return the Bands of a TIFF file as a PIL image of 8 bits. Raises BadInput for values out of their range."""
     colours = colour_bands(path, bands)
-    if colours.dtype == np.uint16 and colours.shape[2] == 3 and full == FULL:    # as Pillow reads them otherwise
+    if colours.dtype == np.uint16 and colours.shape[2] == 3 and rendering.full == FULL:      # as Pillow reads others
         colours, known = (colours >> 8).astype(np.uint8), bands.known
         if not known.all() and known.any() and colours[~known].any():
             note(path, "what it marks as no data is read as black")
             colours[~known] = 0
     else:
-        colours = to_bytes(colours, path, bands.known, full)
+        colours = to_bytes(colours, path, bands.known, rendering)
     image = Image.fromarray(colours if colours.shape[2] == 3 else colours[:, :, 0])
     if bands.alpha:
         opacity = bands.values[:, :, -1]
@@ -414,12 +455,12 @@ def has_deep_colours(path: Source) -> bool:
         return image is not None and raw_mode(image) is not None
 
 
-def highest_value(path: Path | str) -> int:
+def highest_value(path: Path | str, bands: tuple[int, ...] | None = None) -> int:
     """Return the highest value in an image file of more than 8 bits, 0 for others and for floats. Raises BadInput."""
     with decoding(path), open_header(path) or contextlib.nullcontext() as image:
         if image and not is_deep(image):
             return 0             # most images: nothing has to be decoded
-    return highest_in(open_image(path), path)
+    return highest_in(open_image(path, bands), path)
 
 
 def highest_in(opened: Image.Image | Bands, path: Path | str) -> int:
@@ -430,9 +471,24 @@ def highest_in(opened: Image.Image | Bands, path: Path | str) -> int:
     return int(values.max()) if values.dtype.kind in "ui" and values.itemsize > 1 and values.size else 0
 
 
-def full_scale(paths: Collection[Path | str]) -> int:
-    """As choose_full_scale, of the images at these paths. Raises BadInput."""
-    return choose_full_scale(max(in_threads(highest_value, paths), default=0))
+def find_rendering(paths: Collection[Path | str], said: Rendering = AS_FOUND, table: object = None) -> Rendering:
+    """As decide_rendering, of the images at these paths. Raises BadInput."""
+    highest = in_threads(lambda path: highest_value(path, said.bands), paths)
+    return decide_rendering(said, max(highest, default=0), table)
+
+
+def decide_rendering(said: Rendering, highest: int, table: object) -> Rendering:
+    """Return how images are read whose highest value of more than 8 bits this is: as `said`, else as found.
+
+    Prints what is not as ever, and that the `table`, a path, has said so.
+    """
+    if said.bands:
+        print(f"{list_bands(said.bands)} are red, green and blue, as {table} says")
+    if not said.written:
+        return said._replace(full=choose_full_scale(highest))
+    print("images of more than 8 bits" + f" hold values up to {highest}" * (highest > 0) +
+          f": {said.full} is white, as {table} says")
+    return said
 
 
 def choose_full_scale(highest: int) -> int:
@@ -449,12 +505,12 @@ def choose_full_scale(highest: int) -> int:
     return full
 
 
-def note_other_range(path: Path | str, image: np.ndarray, full: int) -> None:
-    """Note where an image, read with this full scale, is so dark that it may have another one."""
-    highest = highest_value(path) if image.max() < 32 else 0
+def note_other_range(path: Path | str, image: np.ndarray, rendering: Rendering) -> None:
+    """Note where an image, read in this way, is so dark that it may have another full scale."""
+    highest = highest_value(path, rendering.bands) if image.max() < 32 else 0
     if highest:
-        note(path, f"holds values up to {highest}, less than an eighth of {full}, which is white to this network; "
-                   "expected images of the kind that it learned from")
+        note(path, f"holds values up to {highest}, less than an eighth of {rendering.full}, which is white to this "
+                   "network; expected images of the kind that it learned from")
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -469,13 +525,14 @@ class ImageFacts(NamedTuple):
     highest: int                 # the highest value, of more than 8 bits, else 0
 
 
-def image_facts(path: Path | str) -> tuple[ImageFacts, np.ndarray | None]:
-    """Return the ImageFacts of a file and what read_image returns, None where that depends on a full scale.
+def image_facts(path: Path | str, rendering: Rendering = AS_FOUND) -> tuple[ImageFacts, np.ndarray | None]:
+    """Return the ImageFacts of a file and what read_image returns, None where that depends on a full scale to be found.
 
     Raises BadInput where it cannot be read: its pixels are decoded, as a header may be the sound part of a damaged
     file.
     """
-    header, opened = open_with_header(path, wanted=True)
+    header, opened = open_with_header(path, rendering.bands, wanted=True)
     assert header is not None
     highest = highest_in(opened, path) if header.deep else 0
-    return ImageFacts(header.size, header.turn, highest), None if highest else to_rgb(opened, path, "white")
+    pixels = to_rgb(opened, path, "white", rendering) if rendering.written or not highest else None
+    return ImageFacts(header.size, header.turn, highest), pixels

@@ -35,7 +35,16 @@ from support.geotiff import (
     write_tiles,
     write_world,
 )
-from support.images import ANOTHER_BAND, FULL, decoding, head_and_length, is_another_band, open_image, to_rgb
+from support.images import (
+    ANOTHER_BAND,
+    AS_FOUND,
+    Rendering,
+    decoding,
+    head_and_length,
+    is_another_band,
+    open_image,
+    to_rgb,
+)
 from support.masks import to_values
 from support.names import evenly_spaced
 from support.notes import note
@@ -49,6 +58,7 @@ from support.tiff import (
     UNPACKED,
     Bands,
     Block,
+    check_chosen,
     has_another,
     open_header,
     starts_as_tiff,
@@ -75,7 +85,7 @@ OLD_JPEG, LZMA = 6, 34925        # compressions
 # Reading
 
 
-def open_large(path: Path | str, full: int = FULL, whole: str = "") -> "LargeTiff | None":
+def open_large(path: Path | str, rendering: Rendering = AS_FOUND, whole: str = "") -> "LargeTiff | None":
     """Return a TIFF file of 16 megapixels or more as a LargeTiff; None for an image that is to be read as a whole.
 
     `whole` names what needs the whole image at once, if anything does. Raises BadInput where the image is too
@@ -89,7 +99,7 @@ def open_large(path: Path | str, full: int = FULL, whole: str = "") -> "LargeTif
         raise BadInput(f"{path} has {pixels / 1e6:.0f} megapixels and can only be read by parts, unlike what {whole} "
                        f"needs; expected at most {most / 1e6:.0f}")
     try:
-        return LargeTiff(path, full)
+        return LargeTiff(path, rendering)
     except BadInput:
         if pixels > most:
             raise
@@ -113,8 +123,8 @@ class LargeTiff:
     the image. Raises BadInput for a file that cannot be read by parts.
     """
 
-    def __init__(self, path: Path | str, full: int = FULL):
-        self.path, self.full, self.by_tifffile, self.opacity = path, full, False, True
+    def __init__(self, path: Path | str, rendering: Rendering = AS_FOUND):
+        self.path, self.rendering, self.by_tifffile, self.opacity = path, rendering, False, True
         self.held: dict[tuple[int, int], dict] = {}     # (row, column) of a block → what read_block returns
         with decoding(path), import_module("tifffile").TiffFile(path) as file:
             page = file.pages[0]
@@ -128,7 +138,9 @@ class LargeTiff:
             check_segments(path, self, file.filehandle.size)
             if has_another(page):
                 note(path, SEVERAL_PAGES)
-            self.by_tifffile = open_header(self.cut_block(0, 0)) is None
+            if rendering.bands:
+                check_chosen(path, page.samplesperpixel, rendering.bands)
+            self.by_tifffile = bool(rendering.bands) or open_header(self.cut_block(0, 0)) is None
             self.opacity = self.judge_opacity() if {*page.extrasamples} & {*ALPHA} else True
 
     def find_segments(self, page: Any) -> None:
@@ -182,14 +194,14 @@ class LargeTiff:
 
     def decode(self, block: Block) -> dict[str, np.ndarray]:
         """Return the pixels of a block, see read_block."""
-        opened = open_image(block)
+        opened = open_image(block, self.rendering.bands)
         placed = bool(self.kept.tags) and self.opacity
         missing = without_data(opened, block, self.nodata, placed) if self.kept.gaps else None
         if isinstance(opened, Bands) and not opened.known.any():       # black, as it is beside others
             values = opened.values.copy()
             values[:, :, :values.shape[2] - opened.alpha] = 0
             opened = opened._replace(values=values, known=~opened.known)
-        colours = to_rgb(opened, block, "white", self.full)
+        colours = to_rgb(opened, block, "white", self.rendering)
         return {"colours": colours, "missing": np.zeros((0, 0), bool) if missing is None else missing}
 
     def judge_opacity(self) -> bool:
@@ -198,7 +210,7 @@ class LargeTiff:
         down, across = (math.ceil(count / number) for count, number in zip(self.grid[1:], self.block))
         for row in evenly_spaced(down, 5):
             for column in evenly_spaced(across, 5):
-                opacity = opacity_of(open_image(self.cut_block(row, column)))
+                opacity = opacity_of(open_image(self.cut_block(row, column), self.rendering.bands))
                 pixels += np.bincount(opacity.ravel(), minlength=256) if opacity is not None else 0
         if is_another_band(pixels):
             note(self.path, ANOTHER_BAND)

@@ -12,14 +12,17 @@ from PIL import Image
 
 from support.files import BadInput
 from support.images import (
+    AS_FOUND,
     FULL,
     WHITE,
+    Rendering,
     bands_to_image,
     decoding,
     is_lossy,
     open_image,
     open_with_header,
     palette_of,
+    parse_rendering,
     read_image,
     size_and_turn,
     to_rgb,
@@ -343,6 +346,18 @@ def read_classes(path: Path | str) -> tuple[list[dict], list]:
 
     A class may also have a "colour" [red, green, blue] to be shown in, if all have.
     """
+    table = read_table(path)
+    classes = [{key: entry[key] for key in ("name", "value", "colour") if key in entry} for entry in table["classes"]]
+    return classes, table.get("ignore", [])
+
+
+def read_rendering(path: Path | str | None) -> Rendering:
+    """Return what a class table, if there is one, says of how images are read, see parse_rendering. Raises BadInput."""
+    return parse_rendering(read_table(path)) if path else AS_FOUND
+
+
+def read_table(path: Path | str) -> dict:
+    """Return what a class table holds, all of it checked. Raises BadInput."""
     def wrong(what):
         return BadInput(f"{path}: {what}; expected "
                         '{"classes": [{"name": "background", "value": 0}, ...], "ignore": [255]}')
@@ -361,12 +376,15 @@ def read_classes(path: Path | str) -> tuple[list[dict], list]:
         raise wrong(f"it cannot be read ({error})") from None
     if not isinstance(table, dict) or not isinstance(table.get("classes"), list):
         raise wrong('it has no list "classes"')
-    classes, ignore = table["classes"], table.get("ignore", [])
     try:
-        check_classes(classes, ignore)
+        check_classes(table["classes"], table.get("ignore", []))
     except ValueError as error:
         raise wrong(error) from None
-    return [{key: entry[key] for key in ("name", "value", "colour") if key in entry} for entry in classes], ignore
+    try:
+        parse_rendering(table)
+    except ValueError as error:
+        raise BadInput(f"{path}: {error}") from None
+    return table
 
 
 def check_classes(classes: Any, ignore: Any) -> None:
@@ -446,9 +464,10 @@ def to_values(indices: np.ndarray, classes: list[dict]) -> np.ndarray:
 
 
 def read_pair(image_path: Path | str, mask_path: Path | str, classes: list[dict], ignore: Collection = (),
-              threshold: int | None = None, full: int = FULL) -> tuple[np.ndarray, np.ndarray]:
+              threshold: int | None = None, rendering: Rendering = AS_FOUND) -> tuple[np.ndarray, np.ndarray]:
     """Return an image uint8 (H, W, 3) and its mask as class indices uint8 (H, W). Raises BadInput."""
-    image, mask = read_image(image_path, full=full), read_mask(mask_path, threshold, are_coloured(classes))
+    image = read_image(image_path, rendering=rendering)
+    mask = read_mask(mask_path, threshold, are_coloured(classes))
     same_size(image_path, image.shape[:2], mask_path, mask.shape[:2])
     return image, to_indices(mask, classes, mask_path, ignore)
 

@@ -18,7 +18,7 @@ import PIL
 from PIL import Image
 
 from support.files import STAMP, BadInput, is_ours, write_text
-from support.images import MAX_LENGTH, ImageFacts
+from support.images import AS_FOUND, MAX_LENGTH, ImageFacts, Rendering, rendering_entries
 from support.masks import MAX_VALUES, MaskFacts, MaskValues
 
 NAME = ".scan.jsonl"             # in the folder that has images/ and masks/
@@ -76,20 +76,24 @@ def digest_of(reading: Any) -> str:
     return hashlib.sha256(json.dumps(reading).encode()).hexdigest()
 
 
-def header_of(threshold: int | None) -> dict:
-    """Return what has to be the same for a record to hold."""
-    return {"version": VERSION, "pillow": PIL.__version__, "threshold": threshold}
+def header_of(threshold: int | None, said: Rendering = AS_FOUND) -> dict:
+    """Return what has to be the same for a record to hold; `said` is what is written down of how images are read."""
+    return {"version": VERSION, "pillow": PIL.__version__, "threshold": threshold,
+            "images": rendering_entries(said) or None}
 
 
-def recall(folder: Path | str, names: Iterable[str], threshold: int | None) -> Memory:
-    """Return what is remembered of these pairs in a folder: NOTHING where its file is missing, not ours or damaged."""
+def recall(folder: Path | str, names: Iterable[str], header: dict) -> Memory:
+    """Return what is remembered of these pairs in a folder: NOTHING where its file is missing, not ours or damaged.
+
+    So it is where its header is another one than header_of returns now.
+    """
     path, wanted = Path(folder) / NAME, set(names)
     try:
         if path.stat().st_size > LONGEST * (len(wanted) + 1) or not path.is_file() or not is_ours(path):
             return NOTHING
         with path.open(encoding="ascii") as file:
-            head = json.loads(file.readline(LONGEST))
-            if {key: head[key] for key in header_of(threshold)} != header_of(threshold):
+            head = {"images": None, **json.loads(file.readline(LONGEST))}          # older ones lack that
+            if {key: head[key] for key in header} != header:
                 return NOTHING
             seconds, reading = head["seconds"], head["reading"]
             check(type(seconds) is float and 0 <= seconds < 1e9 and isinstance(reading, str))
@@ -99,11 +103,11 @@ def recall(folder: Path | str, names: Iterable[str], threshold: int | None) -> M
     return Memory({name: record for name, record in records.items() if name in wanted}, reading, seconds)
 
 
-def remember(folder: Path | str, records: dict[str, Record], threshold: int | None, reading: str,
+def remember(folder: Path | str, records: dict[str, Record], header: dict, reading: str,
              seconds: float) -> Path | None:
     """Write the memory of a folder and return its path, None where it cannot be written or a file there is not ours."""
     path = Path(folder) / NAME
-    head = {"written by": STAMP, **header_of(threshold), "reading": reading, "seconds": seconds}
+    head = {"written by": STAMP, **header, "reading": reading, "seconds": seconds}
     lines = [json.dumps(head), *(as_line(name, record) for name, record in records.items())]
     with contextlib.suppress(BadInput, OSError):         # read-only, most likely: the next scan takes its time again
         if not path.exists() or is_ours(path):

@@ -5,7 +5,7 @@ A stranger may have written the file: every value has its type and its range.
 import math
 from typing import Any
 
-from support.images import FULL, SCALES
+from support.images import FULL, SCALES, Rendering, parse_rendering, rendering_entries
 from support.masks import check_classes
 
 NETWORK_ARGUMENTS = {            # of the classes in model.py: what each may be
@@ -50,4 +50,20 @@ def check_metadata(metadata: dict, classes: int) -> None:
             raise ValueError(f"its {name} is not three numbers from {least} to 100")
     if metadata.get("full_scale", FULL) not in SCALES:                # absent in older files
         raise ValueError(f"its full_scale is {str(metadata['full_scale'])[:40]}")
+    if not isinstance(metadata.get("reading", {}), dict):
+        raise ValueError("what it says of how images are read is no table")
+    parse_rendering(metadata.get("reading", {}))
     check_values(metadata["settings"], SETTINGS, "settings")
+
+
+def rendering_metadata(rendering: Rendering) -> dict:
+    """Return how images are read as metadata: what was written down stands in "reading", as in a class table."""
+    written = rendering_entries(rendering)
+    found = FULL if rendering.written else rendering.full
+    return {"full_scale": found} | ({"reading": written} if written else {})
+
+
+def rendering_in(metadata: dict) -> Rendering:
+    """Return how images are read, by metadata that check_metadata has passed; the oldest say nothing of it."""
+    said = parse_rendering(metadata.get("reading", {}))
+    return said if said.written else said._replace(full=metadata.get("full_scale", FULL))

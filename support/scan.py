@@ -7,10 +7,22 @@ import numpy as np
 from tqdm import tqdm
 
 from support.files import BadInput
-from support.images import SMALLEST, image_facts
+from support.images import AS_FOUND, SMALLEST, Rendering, image_facts
 from support.machine import RANK, in_threads
 from support.masks import mask_facts, same_size
-from support.memory import NAME, NOTHING, Figures, Memory, PairFacts, Record, digest_of, recall, remember, stamp_of
+from support.memory import (
+    NAME,
+    NOTHING,
+    Figures,
+    Memory,
+    PairFacts,
+    Record,
+    digest_of,
+    header_of,
+    recall,
+    remember,
+    stamp_of,
+)
 from support.mistakes import Unreadable
 from support.names import first_few
 from support.notes import note, remarks_on
@@ -32,6 +44,7 @@ class Scan(NamedTuple):
     records: dict[str, Record]           # name → what is to be remembered
     area: int                            # pixels of all images
     began: float                         # by time.perf_counter()
+    said: Rendering                      # what is written down of how images are read
 
 
 class Look(NamedTuple):
@@ -43,8 +56,8 @@ class Look(NamedTuple):
 
 
 def scan_pairs(pairs: list[Pair], threshold: int | None = None, memory: float = 0,
-               folder: Path | str | None = None) -> Scan:
-    """Return the Scan of pairs, of which `memory` GB may be held.
+               folder: Path | str | None = None, said: Rendering = AS_FOUND) -> Scan:
+    """Return the Scan of pairs, of which `memory` GB may be held, and of whose images is `said` how they are read.
 
     Each file is decoded, as a header may be the sound part of a damaged one, unless its pair is remembered in
     the `folder` and is as it was. Pairs with a file that cannot be read are left out, and those files named.
@@ -53,9 +66,9 @@ def scan_pairs(pairs: list[Pair], threshold: int | None = None, memory: float = 
     """
     began, known = time.perf_counter(), NOTHING
     if folder is not None:
-        known = recall(folder, (name for name, *_ in pairs), threshold)
+        known = recall(folder, (name for name, *_ in pairs), header_of(threshold, said))
     readable, records, images, area, lost = [], {}, {}, 0, []
-    looks = in_threads(lambda pair: look(pair, threshold, known.records.get(pair[0])), pairs)
+    looks = in_threads(lambda pair: look(pair, threshold, said, known.records.get(pair[0])), pairs)
     for pair, (record, image, failures) in zip(pairs, progress(looks, len(pairs))):
         lost += failures
         if record is None:
@@ -72,7 +85,7 @@ def scan_pairs(pairs: list[Pair], threshold: int | None = None, memory: float = 
     print_unreadable(lost)
     fits, damaged = len(readable) == 1 or 4 * area <= memory * 1e9, {name for name, *_ in pairs} - set(records)
     facts = [record.facts for record in records.values()]
-    return Scan(readable, facts, fits, images, damaged, known, records, area, began)
+    return Scan(readable, facts, fits, images, damaged, known, records, area, began, said)
 
 
 def progress(steps: Any, total: int) -> Any:
@@ -80,7 +93,7 @@ def progress(steps: Any, total: int) -> Any:
     return tqdm(steps, total=total, unit="pair", leave=False, disable=RANK > 0 or None)
 
 
-def look(pair: Pair, threshold: int | None, known: Record | None) -> Look:
+def look(pair: Pair, threshold: int | None, said: Rendering, known: Record | None) -> Look:
     """Look at a pair, or take what is known if its files have not changed. Raises BadInput for what is no damage."""
     _, image_path, mask_path = pair
     stamp, image = stamp_of(image_path, mask_path), None
@@ -98,7 +111,7 @@ def look(pair: Pair, threshold: int | None, known: Record | None) -> Look:
             except Unreadable as error:
                 failures.append((part, path, error))
 
-        found = attempt("images", image_path, lambda: image_facts(image_path))
+        found = attempt("images", image_path, lambda: image_facts(image_path, said))
         mask = attempt("masks", mask_path, lambda: mask_facts(mask_path, threshold))
         if failures:
             return Look(None, None, failures)
@@ -143,6 +156,7 @@ def remember_scan(scan: Scan, folder: Path | str, reading: Any, figures: list[Fi
     same = records == before.records and digest_of(reading) == before.reading
     if same or scan.area < WORTH:
         return
-    path = remember(folder, records, reading.threshold, digest_of(reading), usual / len(scan.pairs))
+    header = header_of(reading.threshold, scan.said)
+    path = remember(folder, records, header, digest_of(reading), usual / len(scan.pairs))
     if path:
         print(f"scanned in {seconds:.0f} s, remembered in {path}")

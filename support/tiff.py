@@ -151,8 +151,13 @@ def tiff_compression(path: Path | str) -> int:
         return image.tag_v2.get(COMPRESSION, UNCOMPRESSED)
 
 
-def read_bands(path: Source) -> Bands:
-    """Return the Bands of a TIFF file's first page. Raises BadInput, or whatever tifffile does on a damaged file."""
+def read_bands(path: Source, chosen: tuple[int, ...] | None = None) -> Bands:
+    """Return the Bands of a TIFF file's first page, those `chosen` if any are, see choose_bands.
+
+    Raises BadInput, or whatever tifffile does on a damaged file.
+    """
+    if chosen and not starts_as_tiff(path):
+        raise BadInput(f"{path} is no TIFF file; expected one, of which {list_bands(chosen)} are read")
     with first_page(path) as page:
         size = page.parent.filehandle.size
         if any(start + length > size for start, length in zip(page.dataoffsets, page.databytecounts)):
@@ -167,7 +172,28 @@ def read_bands(path: Source) -> Bands:
     extra = extra if isinstance(extra, tuple) else (extra,)
     full = pixels.dtype in (np.uint8, np.uint16)        # of other numbers, nobody says what is opaque
     alpha = full and pixels.shape[2] in (2, 4) and len(extra) == 1 and int(extra[0]) in ALPHA
-    return Bands(pixels, np.logical_not(missing.all(axis=2)), nodata, alpha)
+    bands = Bands(pixels, np.logical_not(missing.all(axis=2)), nodata, alpha)
+    return choose_bands(path, bands, chosen) if chosen else bands
+
+
+def choose_bands(path: Source, bands: Bands, chosen: tuple[int, ...]) -> Bands:
+    """Return the bands of these numbers, counted from 1, with the opacity unless it is one of them. Raises BadInput."""
+    count = bands.values.shape[2]
+    check_chosen(path, count, chosen)
+    alpha = bands.alpha and count not in chosen
+    numbers = [number - 1 for number in chosen] + [count - 1] * alpha
+    return bands._replace(values=bands.values[:, :, numbers], alpha=alpha)
+
+
+def check_chosen(path: Source, count: int, chosen: tuple[int, ...]) -> None:
+    """Raise BadInput where a file has so many bands and not all that are chosen."""
+    if max(chosen) > count:
+        raise BadInput(f"{path} has {count} band{'s' * (count > 1)}; expected {list_bands(chosen)}, which are read")
+
+
+def list_bands(chosen: tuple[int, ...]) -> str:
+    """Return the numbers of three bands as a text: "bands 4, 3 and 2"."""
+    return "bands {}, {} and {}".format(*chosen)
 
 
 def has_another(page: Any) -> bool:

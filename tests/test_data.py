@@ -72,7 +72,7 @@ def test_each_image_is_decoded_once_before_the_training(folder, monkeypatch, mem
     """To find damaged ones in time; held or not."""
     monkeypatch.setattr(data, "read_image", None)  # which would decode it again
     decoded, facts = [], scan.image_facts
-    monkeypatch.setattr(scan, "image_facts", lambda path: decoded.append(path) or facts(path))
+    monkeypatch.setattr(scan, "image_facts", lambda path, said: decoded.append(path) or facts(path, said))
     assert len(load(str(folder), memory=memory).training) == 6
     assert sorted(decoded) == sorted((folder / "images").iterdir())
 

@@ -22,7 +22,7 @@ from model import FCN, load_network
 from segmenter import Segmenter
 from support.checkpoint import save_checkpoint
 from support.files import BadInput
-from support.images import full_scale, head_and_length, image_size, is_lossy, read_image
+from support.images import Rendering, find_rendering, head_and_length, image_size, is_lossy, read_image
 from support.masks import IGNORE, read_mask, read_pair, scan_classes, to_indices, to_values
 from support.names import READABLE, find_images
 from support.notes import FOUND, print_notes
@@ -218,7 +218,7 @@ def test_few_bits_are_read_as_numpy_packs_them(tmp_path, bits, photometric, byte
         return
     bright = values if photometric == 1 else 2**bits - 1 - values
     full = 2**bits - 1
-    assert np.array_equal(read_image(path, full=full)[:, :, 0], np.rint(bright * (255 / full)))
+    assert np.array_equal(read_image(path, rendering=Rendering(full))[:, :, 0], np.rint(bright * (255 / full)))
     assert np.array_equal(read_mask(path), 255 * bright if bits == 1 else bright if bits < 12 else values)
     with rasterio.open(path) as file:  # the test writes what it means
         assert np.array_equal(file.read(1), values)
@@ -455,19 +455,21 @@ def test_the_full_scale_of_16_bits_is_the_least_that_holds_all_values(tmp_path, 
     pixels[3, 3] = full
     pixels[:, :, bands if bands % 2 else bands - 1 :] = 65535  # opacity
     save_deep(tmp_path / name, pixels[:, :, 0] if bands == 1 else pixels)
-    assert full_scale([tmp_path / name]) == full
+    assert find_rendering([tmp_path / name]) == Rendering(full)
     assert (f"{full} is white" in capsys.readouterr().out) == (full != 65535)
     colours = np.broadcast_to(pixels[:, :, : 3 if bands > 2 else 1], (20, 37, 3))
     exact = bands == 1 or full != 65535  # else Pillow's high bytes, as ever
     expected = np.rint(colours * (255 / full)) if exact else colours // 256
-    assert np.array_equal(read_image(tmp_path / name, full=full), expected)
+    assert np.array_equal(read_image(tmp_path / name, rendering=Rendering(full)), expected)
 
 
 @pytest.mark.parametrize("full", [4095, 65535])
 def test_where_0_is_white_16_bits_are_turned_as_8_are(tmp_path, full):
     pixels = np.random.default_rng(0).integers(0, full + 1, (20, 37)).astype(np.uint16)
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="miniswhite")
-    assert np.array_equal(read_image(tmp_path / "a.tif", full=full)[:, :, 1], 255 - np.rint(pixels * (255 / full)))
+    assert np.array_equal(
+        read_image(tmp_path / "a.tif", rendering=Rendering(full))[:, :, 1], 255 - np.rint(pixels * (255 / full))
+    )
     tifffile.imwrite(tmp_path / "a.tif", (pixels >> 4).astype(np.uint8), photometric="miniswhite")
     assert np.array_equal(read_image(tmp_path / "a.tif")[:, :, 1], 255 - (pixels >> 4).astype(np.uint8))
 
@@ -537,7 +539,7 @@ def test_a_full_scale_that_no_camera_has_is_refused(tmp_path):
     metadata = {"classes": [{"name": "a", "value": 0}, {"name": "b", "value": 1}], "ignore": [], "mean": [0.5] * 3}
     metadata |= {"std": [0.2] * 3, "settings": {}}
     save_checkpoint(tmp_path / "old.pt", network, **metadata)
-    assert Segmenter.load(tmp_path / "old.pt").full_scale == 65535
+    assert Segmenter.load(tmp_path / "old.pt").rendering == Rendering()
     for wrong in (0, 1000, "4095", [255], None):
         save_checkpoint(tmp_path / "wrong.pt", network, **metadata, full_scale=wrong)
         with pytest.raises(BadInput, match="full_scale"):
@@ -550,7 +552,7 @@ def test_the_fingerprint_of_8_bits_does_not_depend_on_the_scale_of_others(tmp_pa
     for number in range(5):
         write_pair(tmp_path / "c", f"n{number}", number)
     found = {name: load(str(tmp_path / name)) for name in "abc"}
-    assert [found[name].full_scale for name in "abc"] == [4095, 65535, 65535]
+    assert [found[name].rendering.full for name in "abc"] == [4095, 65535, 65535]
     for image, mask, _ in (found["c"].training[place] for place in range(len(found["c"].training))):
         assert image.shape[:2] == mask.shape
     digest = hashlib.sha256(found["c"].training.cumulative_counts.tobytes())

@@ -24,7 +24,7 @@ from patches import cut_windows, tiles
 from support import large_tiff
 from support.checkpoint import save_checkpoint
 from support.files import BadInput, is_ours
-from support.images import read_image
+from support.images import Rendering, read_image
 from support.large_tiff import LargeTiff, open_large
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:rasterio.errors.NotGeoreferencedWarning")
@@ -107,8 +107,8 @@ WRITERS = {
 @pytest.mark.parametrize("kind", WRITERS)
 def test_parts_are_those_of_the_whole_image(tmp_path, kind):
     WRITERS[kind](tmp_path / "a.tif")
-    full = 4095 if kind == "12 bits in 16" else 65535
-    large, whole = LargeTiff(tmp_path / "a.tif", full), read_image(tmp_path / "a.tif", full=full)
+    as_trained = Rendering(4095 if kind == "12 bits in 16" else 65535)
+    large, whole = LargeTiff(tmp_path / "a.tif", as_trained), read_image(tmp_path / "a.tif", "white", as_trained)
     assert large.shape == whole.shape and whole.std() > 20
     random = np.random.default_rng(0)
     for _ in range(10):

@@ -27,7 +27,7 @@ from model import build
 from segmenter import Segmenter
 from support.checkpoint import save_checkpoint
 from support.files import BadInput, write_image
-from support.images import read_image
+from support.images import Rendering, read_image
 from support.masks import IGNORE, read_mask
 from support.sample import sample
 from tools.paint import server as serving
@@ -59,7 +59,7 @@ def opened(out):
         while sessions:
             sessions.pop().end()
         paths = {name: out / "images" / f"{name}.png" for name in SIZES}
-        sessions.append(Session(out, paths, 65535, CLASSES, 255))
+        sessions.append(Session(out, paths, Rendering(), CLASSES, 255))
         return sessions[-1]
 
     yield opened
@@ -271,7 +271,7 @@ def test_tiles_are_the_image_and_the_maps_reduced(opened, out):
 def test_a_large_image_has_tiles_that_fit_together(out):
     image = np.random.default_rng(0).integers(0, 256, (700, 1100, 3), np.uint8)
     Image.fromarray(image).save(out / "images" / "large.png")
-    session = Session(out, {"large": out / "images" / "large.png"}, 65535, CLASSES, 255)
+    session = Session(out, {"large": out / "images" / "large.png"}, Rendering(), CLASSES, 255)
     try:
         rows = [
             np.hstack([np.asarray(Image.open(io.BytesIO(session.tile(0, "image", 0, x, y)[0]))) for x in range(3)])
@@ -302,7 +302,7 @@ def test_a_pixel_sees_what_its_gradient_reaches(words):
     network = build(words[0], 2, upsample=words[1] if words[1:] else None, **knobs)
     arguments = {"zoom": 1, "threshold": None, "flips": "all"}
     metadata = {"classes": CLASSES, "ignore": [255], "mean": [0.5] * 3, "std": [0.2] * 3, "settings": arguments}
-    steps = NetworkLearner(words[0], CLASSES, 255, 65535, (network, metadata)).reach["steps"]
+    steps = NetworkLearner(words[0], CLASSES, 255, Rendering(), (network, metadata)).reach["steps"]
     image = torch.rand(1, 3, 4, 96, requires_grad=True)
     logits = linear(network)(image)
     for x in range(40, 48):
@@ -315,7 +315,7 @@ def test_a_pixel_sees_what_its_gradient_reaches(words):
 
 def test_the_window_of_a_pixel_is_the_one_whose_core_holds_it(out):
     Image.fromarray(np.zeros((400, 700, 3), np.uint8)).save(out / "images" / "wide.png")
-    session = Session(out, {"wide": out / "images" / "wide.png"}, 65535, CLASSES, 255)
+    session = Session(out, {"wide": out / "images" / "wide.png"}, Rendering(), CLASSES, 255)
     try:
         every = session.windows(0)
         covered = np.zeros((400, 700), int)
@@ -427,7 +427,7 @@ def test_a_mask_that_a_person_changed_is_kept_and_one_without_strokes_goes(opene
 @pytest.mark.parametrize("ignore, expected", [(255, [2, 3]), (2, [3, 4]), ([255] * 3, None)])
 def test_new_classes_get_values_that_nothing_else_has(out, ignore, expected):
     colours = [{**entry, "value": entry["colour"]} for entry in CLASSES] if expected is None else CLASSES
-    session = Session(out, {"a": out / "images" / "a.png"}, 65535, colours, ignore)
+    session = Session(out, {"a": out / "images" / "a.png"}, Rendering(), colours, ignore)
     try:
         more = [{"name": name, "colour": [1, 1, number]} for number, name in enumerate("xy")]
         found = [entry["value"] for entry in session.post("classes", {"classes": [*CLASSES, *more]})["classes"]]
@@ -694,7 +694,7 @@ class Rig:
         from tools.paint.learner import Learner
 
         write_image(folder / "images" / "one.png", image)
-        self.session = Session(folder, {"one": folder / "images" / "one.png"}, 65535, classes, 255)
+        self.session = Session(folder, {"one": folder / "images" / "one.png"}, Rendering(), classes, 255)
         self.inbox, self.told = queue.Queue(), []
         self.session.tell = self.inbox.put
         picture = self.session.pictures[0]
@@ -703,7 +703,7 @@ class Rig:
             "maps": self.session.maps,
             "classes": classes,
             "ignore": 255,
-            "full": 65535,
+            "rendering": Rendering(),
             "out": folder / "model.pt",
             "networks": list(networks),
         }
@@ -1056,7 +1056,7 @@ def test_a_mistake_is_told_in_one_line_and_nothing_is_left(tmp_path, make, words
 def test_classes_and_colours_are_the_checkpoints_and_what_is_ignored_is_none_of_them(checkpoint):
     from tools.paint.__main__ import begin_classes
 
-    classes, ignore = begin_classes(checkpoint[0])
+    classes, ignore, _ = begin_classes(checkpoint[0])
     assert [(entry["name"], entry["value"]) for entry in classes] == [("background", 0), ("foreground", 255)]
     assert ignore == 254
     checkpoint[1](zoom=0.5)

@@ -136,7 +136,7 @@ def age(folder):
 def looked(monkeypatch):
     """The names of the images that a scan looks into, as it goes on."""
     names, facts = [], scan.image_facts
-    monkeypatch.setattr(scan, "image_facts", lambda path: names.append(path.stem) or facts(path))
+    monkeypatch.setattr(scan, "image_facts", lambda path, said: names.append(path.stem) or facts(path, said))
     return names
 
 
@@ -152,7 +152,7 @@ def outcome(folder, capsys, **options):
         for part in (found.training, found.validation)
         for number in range(len(part))
     ]
-    return found.fingerprint, found.held_out, found.classes, found.ignore, found.full_scale, counts, pixels, printed
+    return found.fingerprint, found.held_out, found.classes, found.ignore, found.rendering, counts, pixels, printed
 
 
 @pytest.mark.parametrize("gigabytes, again", [(0, []), (2, []), (0, None)])

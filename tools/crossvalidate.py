@@ -23,12 +23,12 @@ import numpy as np
 
 import metrics
 import train
-from data import find_pairs
+from data import find_pairs, find_table
 from model import load_network
 from segmenter import Segmenter
 from support.files import BadInput, begin_folder, check_writable, set_of_files, write_image, write_json
 from support.machine import WORLD
-from support.masks import to_values
+from support.masks import read_rendering, to_values
 from support.names import hash_to_unit, write_names
 from support.scan import scan_pairs
 from tools.scoring import find_examples, score
@@ -95,8 +95,9 @@ def crossvalidate(args, words):
     made_of = {"arguments": " ".join(words), "data": args.data, "folds": args.folds, "tested": args.test_data,
                "set of files": set_of_files(files)}
     with begin_folder(out, made_of, anew=not any(out.glob("fold*/last.pt"))):        # until something was trained
-        pairs = scan_pairs(pairs, settings.threshold).pairs          # without those that cannot be read
-        damaged = scan_pairs(tested, settings.threshold).damaged if tested else set()
+        said = read_rendering(find_table(settings.data, settings.classes))
+        pairs = scan_pairs(pairs, settings.threshold, said=said).pairs         # without those that cannot be read
+        damaged = scan_pairs(tested, settings.threshold, said=said).damaged if tested else set()
         names = [name for name, *_ in pairs if name not in damaged]
         check_enough(args, names)
         run_folds(args, words, out, parts(names, args.folds)[:args.first])

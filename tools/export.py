@@ -36,6 +36,7 @@ from support.devices import trial_seconds
 from support.files import MARK, BadInput, check_writable, write_whole
 from support.images import read_image
 from support.machine import cores
+from support.metadata import rendering_metadata
 from support.names import evenly_spaced, named_images
 from support.onnx_file import FORMAT, needs, normalize_window
 from support.sample import sample
@@ -271,7 +272,7 @@ def write_networks(trained, windows, out, small):
     """Write the network as ONNX to `out` and, unless that is None, in 8 bits to `small`. Raises BadInput."""
     metadata = {"format": FORMAT, "halo": trained.network.halo, "stride": trained.network.stride,
                 **{name: trained.metadata[name] for name in ("classes", "ignore", "mean", "std", "settings")},
-                "full_scale": trained.full_scale}
+                **rendering_metadata(trained.rendering)}
     with tempfile.TemporaryDirectory() as folder:
         whole, unchecked, few = Path(folder) / "whole.onnx", Path(folder) / "unchecked.onnx", windows[:16]
         proto = to_onnx(trained.network, metadata)

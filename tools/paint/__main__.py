@@ -23,8 +23,8 @@ from argparse import Namespace
 from pathlib import Path
 
 from support.files import BadInput, begin_folder, check_writable, take, write_image
-from support.images import full_scale, head_and_length, image_size
-from support.masks import are_coloured, class_colours
+from support.images import AS_FOUND, Rendering, find_rendering, head_and_length, image_size, parse_rendering
+from support.masks import are_coloured, class_colours, read_rendering
 from support.names import READABLE, images_by_name
 from support.notes import print_notes
 from support.sample import sample
@@ -64,12 +64,15 @@ def place_images(sources: dict[str, Path], folder: Path) -> None:
         write_image(folder / "sample.png", sample()[0])
 
 
-def begin_classes(checkpoint: str | None) -> tuple[list[dict], object]:
-    """Return (classes with their colours, the mask value of what is not painted), a checkpoint's where there is one."""
+def begin_classes(checkpoint: str | None) -> tuple[list[dict], object, Rendering]:
+    """Return (classes with their colours, the mask value of what is not painted, how images are read).
+
+    They are a checkpoint's where there is one; of how images are read, what was written down for its training.
+    """
     colours = [list(bytes.fromhex(colour[1:])) for colour in COLOURS]
     if checkpoint is None:
         return [{"name": name, "value": value, "colour": colours[value]}
-                for value, name in enumerate(("background", "foreground"))], 255
+                for value, name in enumerate(("background", "foreground"))], 255, AS_FOUND
     from model import load_network
 
     _, metadata = load_network(checkpoint)
@@ -82,21 +85,23 @@ def begin_classes(checkpoint: str | None) -> tuple[list[dict], object]:
     values = [entry["value"] for entry in classes]
     greys = ([level] * 3 if are_coloured(classes) else level for level in (*range(255, -1, -1), *range(256, 65536)))
     ignore = ignored[0] if ignored else next(value for value in greys if value not in values)
-    return [{**entry, "colour": colour} for entry, colour in zip(classes, colours)], ignore
+    said = parse_rendering(metadata.get("reading", {}))
+    return [{**entry, "colour": colour} for entry, colour in zip(classes, colours)], ignore, said
 
 
 def paint(args: Namespace) -> None:
     """Serve the page until Ctrl-C."""
-    out = Path(args.out)
+    out, table = Path(args.out), Path(args.out, "classes.json")
     sources = find_sources(args.images)
-    classes, ignore = begin_classes(args.checkpoint)
+    classes, ignore, said = begin_classes(args.checkpoint)
     with begin_folder(out, {"made by": "tools.paint"}):
         place_images(sources, out / "images")
         check_writable(out / "model.pt")
         paths = images_by_name(out / "images")
         with contextlib.redirect_stdout(io.StringIO()) as remarks:
-            full = full_scale(paths.values())
-        session = Session(out, paths, full, classes, ignore, begun=args.checkpoint is None)
+            said, by = (read_rendering(table), table) if table.exists() else (said, args.checkpoint)
+            rendering = find_rendering(paths.values(), said, by)
+        session = Session(out, paths, rendering, classes, ignore, begun=args.checkpoint is None)
         learner = Process(session, args.checkpoint)
         server = open_server(session, args.port)
         print(f"Paint at http://127.0.0.1:{server.server_port}/{server.token}/ (Ctrl-C ends it, nothing is lost)",

@@ -26,7 +26,7 @@ from support.arguments import NETWORK_KNOBS, train_arguments
 from support.checkpoint import save_checkpoint
 from support.devices import pick_device
 from support.files import BadInput
-from support.images import read_image
+from support.images import Rendering, read_image
 from support.machine import keep_freed_memory
 from support.masks import IGNORE
 from tools.paint.session import CORRECTION, NAMES, PUT_ASIDE
@@ -55,9 +55,9 @@ class Canvas:
     for corrections alone.
     """
 
-    def __init__(self, number: int, path: Path, size: tuple[int, int], maps: Path, full: int):
+    def __init__(self, number: int, path: Path, size: tuple[int, int], maps: Path, rendering: Rendering):
         self.number, self.size = number, size
-        self.image = np.require(read_image(path, full=full), requirements="W")        # (H, W, 3), as PyTorch wants it
+        self.image = np.require(read_image(path, rendering=rendering), requirements="W")      # (H, W, 3), for PyTorch
         if self.image.shape[:2] != size:
             raise BadInput(f"{path} has changed; expected {size[1]}x{size[0]} pixels")
         self.strokes, self.roles, self.prediction, self.uncertainty = (
@@ -127,8 +127,9 @@ def inside(tile: Tile) -> tuple:
 class NetworkLearner:
     """An FCN or a U-Net that learns by train.py's step and is kept as the moving average of its weights."""
 
-    def __init__(self, name: str, classes: list[dict], ignore: Any, full: int, former: tuple | None = None):
-        self.name, self.classes, self.ignore, self.full, self.former = name, classes, ignore, full, former
+    def __init__(self, name: str, classes: list[dict], ignore: Any, rendering: Rendering,
+                 former: tuple | None = None):
+        self.name, self.classes, self.ignore, self.rendering, self.former = name, classes, ignore, rendering, former
         self.run: train.Run | None = None
         self.version, self.epoch, self.batches_cut = 0, 0, 0
         if former:
@@ -143,7 +144,7 @@ class NetworkLearner:
         known = {name: settings[name] for name in (*NETWORK_KNOBS, "flips") if name in settings}
         args = train_arguments(words, **known)
         colours = (metadata["mean"], metadata["std"]) if network else None
-        found = TrainingData(dataset, dataset, self.classes, [self.ignore], "painted", [], self.full)
+        found = TrainingData(dataset, dataset, self.classes, [self.ignore], "painted", [], self.rendering)
         self.run = train.build_run(args, pick_device("auto"), found, None, time.perf_counter(), colours=colours)
         self.run.bar = tqdm(disable=True)
         for target in (self.run.network, self.run.ema_model) if network else ():
@@ -285,7 +286,7 @@ class Learner:
         for path in setup["networks"]:
             network, metadata = load_network(path)
             self.model = network.name
-            self.kinds[self.model] = NetworkLearner(self.model, self.classes, setup["ignore"], setup["full"],
+            self.kinds[self.model] = NetworkLearner(self.model, self.classes, setup["ignore"], setup["rendering"],
                                                     (network, metadata))
 
     @property
@@ -293,7 +294,7 @@ class Learner:
         """Who learns and predicts now."""
         if self.model not in self.kinds:
             self.kinds[self.model] = (ForestLearner(self.classes) if self.model == "forest" else NetworkLearner(
-                self.model, self.classes, self.setup["ignore"], self.setup["full"]))
+                self.model, self.classes, self.setup["ignore"], self.setup["rendering"]))
         return self.kinds[self.model]
 
     def work(self) -> None:
@@ -362,7 +363,7 @@ class Learner:
             learner.run.metadata["classes"] = classes
             if more:
                 former = learner.run.ema_model, learner.run.metadata
-                self.kinds[name] = NetworkLearner(name, classes, self.setup["ignore"], self.setup["full"], former)
+                self.kinds[name] = NetworkLearner(name, classes, self.setup["ignore"], self.setup["rendering"], former)
         self.repainted = True
         if more:
             self.announce()
@@ -372,7 +373,7 @@ class Learner:
         if number not in self.canvases and number not in self.broken:
             path, size = self.setup["pictures"][number]
             try:
-                self.canvases[number] = Canvas(number, path, size, self.setup["maps"], self.setup["full"])
+                self.canvases[number] = Canvas(number, path, size, self.setup["maps"], self.setup["rendering"])
             except BadInput as error:
                 self.broken.add(number)
                 self.tell("message", str(error))

@@ -35,7 +35,8 @@ class Process:
         session, model = self.session, self.session.out / "model.pt"
         network = model if model.exists() else self.checkpoint and Path(self.checkpoint)
         with session.lock:
-            setup = {"classes": session.classes, "ignore": session.ignore, "full": session.full, "maps": session.maps,
+            setup = {"classes": session.classes, "ignore": session.ignore, "rendering": session.rendering,
+                     "maps": session.maps,
                      "pictures": [(picture.path, (picture.height, picture.width)) for picture in session.pictures],
                      "out": model, "networks": [network] if network else []}
             self.inbox, self.outbox = self.context.Queue(), self.context.Queue()

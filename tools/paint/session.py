@@ -24,7 +24,7 @@ from PIL import Image, ImageFilter
 
 from patches import MAX_SIDE, tiles
 from support.files import MARK, BadInput, keeps_changes, write_image, write_json
-from support.images import SMALLEST, image_size, read_image
+from support.images import SMALLEST, Rendering, image_size, read_image, rendering_entries
 from support.masks import IGNORE, PALETTE, check_classes, read_mask, to_values
 
 TILE = 512                       # pixels a side of what the page loads at once
@@ -162,8 +162,8 @@ class Picture:
 class Pyramids:
     """Decoded images at 1, ½, ¼, … of their size, the last ones that were asked for kept."""
 
-    def __init__(self, full: int):
-        self.full = full                         # what is white in images of 16 bits
+    def __init__(self, rendering: Rendering):
+        self.rendering = rendering               # how images are read
         self.kept: OrderedDict[int, list[np.ndarray]] = OrderedDict()
         self.lock = threading.Lock()             # one is decoded at a time, or ten tiles would decode it ten times
 
@@ -171,7 +171,7 @@ class Pyramids:
         """Return the image at 1/2^level of its size, uint8 (⌈H/2^level⌉, ⌈W/2^level⌉, 3). Raises BadInput."""
         with self.lock:
             if picture.number not in self.kept:
-                self.kept[picture.number] = [read_image(picture.path, full=self.full)]
+                self.kept[picture.number] = [read_image(picture.path, rendering=self.rendering)]
                 while len(self.kept) > 1 and sum(levels[0].nbytes for levels in self.kept.values()) > HELD:
                     self.kept.popitem(last=False)
             self.kept.move_to_end(picture.number)
@@ -302,15 +302,15 @@ class Session:
     there is one, may have been begun with any classes. Raises BadInput.
     """
 
-    def __init__(self, out: Path, paths: dict[str, Path], full: int, classes: list[dict], ignore: Any,
+    def __init__(self, out: Path, paths: dict[str, Path], rendering: Rendering, classes: list[dict], ignore: Any,
                  begun: bool = True):
-        self.out, self.full = out, full
+        self.out, self.rendering = out, rendering
         self.maps = out / ".maps"
         shutil.rmtree(self.maps, ignore_errors=True)                  # those of a session that was killed
         self.maps.mkdir()
         self.pictures = [Picture(number, name, path, self.maps) for number, (name, path) in enumerate(paths.items())]
         self.by_name = {picture.name: picture for picture in self.pictures}
-        self.pyramids = Pyramids(full)
+        self.pyramids = Pyramids(rendering)
         self.classes, self.ignore = classes, ignore
         self.done: deque = deque(maxlen=STEPS_BACK)      # what undo takes back: (event, what was there before)
         self.undone: list[dict] = []                     # what redo does again
@@ -678,7 +678,7 @@ class Session:
         """Write classes.json."""
         path = self.out / "classes.json"
         if not keeps_changes(path):
-            write_json(path, {"classes": self.classes, "ignore": [self.ignore]})
+            write_json(path, {"classes": self.classes, "ignore": [self.ignore], **rendering_entries(self.rendering)})
 
     def mask_of(self, picture: Picture) -> np.ndarray:
         """Return a picture's mask as class indices (H, W): its strokes, below them the prediction that was accepted."""
