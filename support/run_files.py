@@ -93,8 +93,9 @@ def restore(run: Any, last: dict) -> None:
     if saved != wanted:
         raise BadInput(f"{path} holds another network, {saved[0]} {saved[1]}; expected {wanted[0]} {wanted[1]}")
     if last.get("data") != run.data.fingerprint:
-        raise BadInput(f"{path} was trained on other images or masks, or another split of them (--val-share, val.txt); "
-                       "name those, or begin another training elsewhere, with --out")
+        raise BadInput(f"{path} was trained on other images or masks, read as another full_scale or bands in "
+                       "classes.json say, or split in another way (--val-share, val.txt); name those, or begin another "
+                       "training elsewhere, with --out")
     try:
         take_over(run, last)
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:

@@ -24,11 +24,12 @@ from support.masks import read_mask
 CLASSES = [{"name": "background", "value": 0}, {"name": "foreground", "value": 255}]
 
 
-def checkpoint(path, classes=CLASSES, seed=0):
+def checkpoint(path, classes=CLASSES, seed=0, **metadata):
     """An untrained network: its masks are noise, which is the hardest to write and to stitch."""
     torch.manual_seed(seed)
     model = FCN(len(classes)).eval()
-    save_checkpoint(path, model, classes=classes, mean=[0.45, 0.4, 0.35], std=[0.1, 0.1, 0.1], settings={}, ignore=[])
+    colours = {"mean": [0.45, 0.4, 0.35], "std": [0.1, 0.1, 0.1]}
+    save_checkpoint(path, model, classes=classes, settings={}, ignore=[], **colours, **metadata)
     return model
 
 
