@@ -30,6 +30,7 @@ QUARTER_TURNS = 5, 6, 7, 8                         # values of the orientation
 MOST_BYTES = 2**32
 SEVERAL_PAGES = ("holds several pages: the first is read; save others as files of their own, or as one image where "
                  "they are red, green and blue")
+CHOSEN = ", which the training's classes.json names"
 LARGER = "; of TIFF files, predict.py and infer.py read larger ones, for masks that end in .tif"
 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())      # a damaged file gets one line: our BadInput
@@ -152,12 +153,13 @@ def tiff_compression(path: Path | str) -> int:
 
 
 def read_bands(path: Source, chosen: tuple[int, ...] | None = None) -> Bands:
-    """Return the Bands of a TIFF file's first page, those `chosen` if any are, see choose_bands.
+    """Return the Bands of a TIFF file's first page.
 
-    Raises BadInput, or whatever tifffile does on a damaged file.
+    Those that are `chosen`, counted from 1, are followed by the opacity, unless that is one of them. Raises BadInput,
+    or whatever tifffile does on a damaged file.
     """
     if chosen and not starts_as_tiff(path):
-        raise BadInput(f"{path} is no TIFF file; expected one, of which {list_bands(chosen)} are read")
+        raise BadInput(f"{path} is no TIFF file; expected one with {list_bands(chosen)}{CHOSEN}")
     with first_page(path) as page:
         size = page.parent.filehandle.size
         if any(start + length > size for start, length in zip(page.dataoffsets, page.databytecounts)):
@@ -166,29 +168,23 @@ def read_bands(path: Source, chosen: tuple[int, ...] | None = None) -> Bands:
             note(path, SEVERAL_PAGES)
         pixels, nodata = decode(path, page), parse_nodata(tag(page, NODATA, ""))
         extra = tag(page, EXTRA, ())
-    missing = np.isnan(pixels) if pixels.dtype.kind == "f" else np.zeros(pixels.shape, bool)
-    if nodata is not None and fits(nodata, pixels.dtype):
-        missing = missing | (pixels == np.array(nodata).astype(pixels.dtype))
     extra = extra if isinstance(extra, tuple) else (extra,)
     full = pixels.dtype in (np.uint8, np.uint16)        # of other numbers, nobody says what is opaque
     alpha = full and pixels.shape[2] in (2, 4) and len(extra) == 1 and int(extra[0]) in ALPHA
-    bands = Bands(pixels, np.logical_not(missing.all(axis=2)), nodata, alpha)
-    return choose_bands(path, bands, chosen) if chosen else bands
-
-
-def choose_bands(path: Source, bands: Bands, chosen: tuple[int, ...]) -> Bands:
-    """Return the bands of these numbers, counted from 1, with the opacity unless it is one of them. Raises BadInput."""
-    count = bands.values.shape[2]
-    check_chosen(path, count, chosen)
-    alpha = bands.alpha and count not in chosen
-    numbers = [number - 1 for number in chosen] + [count - 1] * alpha
-    return bands._replace(values=bands.values[:, :, numbers], alpha=alpha)
+    if chosen:
+        check_chosen(path, pixels.shape[2], chosen)
+        alpha = alpha and pixels.shape[2] not in chosen
+        pixels = pixels[:, :, [number - 1 for number in chosen] + [-1] * alpha]
+    missing = np.isnan(pixels) if pixels.dtype.kind == "f" else np.zeros(pixels.shape, bool)
+    if nodata is not None and fits(nodata, pixels.dtype):
+        missing = missing | (pixels == np.array(nodata).astype(pixels.dtype))
+    return Bands(pixels, np.logical_not(missing.all(axis=2)), nodata, alpha)
 
 
 def check_chosen(path: Source, count: int, chosen: tuple[int, ...]) -> None:
     """Raise BadInput where a file has so many bands and not all that are chosen."""
     if max(chosen) > count:
-        raise BadInput(f"{path} has {count} band{'s' * (count > 1)}; expected {list_bands(chosen)}, which are read")
+        raise BadInput(f"{path} has {count} band{'s' * (count > 1)}; expected {list_bands(chosen)}{CHOSEN}")
 
 
 def list_bands(chosen: tuple[int, ...]) -> str:
