@@ -373,6 +373,7 @@ def test_large_files_are_read_by_parts_as_they_are_whole(tmp_path, monkeypatch):
             large = open_large(tmp_path / "a.tif", rendering)
             assert isinstance(large, LargeTiff) and np.array_equal(large[:, :], expected)
             assert np.array_equal(large[31:99, 7:130], expected[31:99, 7:130])
+            assert not FOUND  # the band that is called opacity is not left out
             with pytest.raises(BadInput, match="a.tif has 4 bands; expected bands 5, 1 and 2, which"):
                 LargeTiff(tmp_path / "a.tif", Rendering(bands=(5, 1, 2)))
 
