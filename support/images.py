@@ -66,7 +66,7 @@ class Rendering(NamedTuple):
 
     full: float = FULL           # what is white in whole numbers of more than 8 bits
     written: bool = False        # whether a person says so: then it is in floats, too, and so is all that lies beyond
-    bands: tuple[int, ...] | None = None         # of a TIFF file, for red, green and blue, counted from 1; or the first
+    bands: tuple[int, ...] | None = None         # of a TIFF file, for red, green, blue, from 1 on; None: the first ones
 
 
 AS_FOUND = Rendering()
@@ -76,11 +76,11 @@ def parse_rendering(table: dict) -> Rendering:
     """Return what a class table says of how images are read. Raises ValueError."""
     full, bands = table.get("full_scale", FULL), table.get("bands", [1, 2, 3])
     if type(full) not in (int, float) or not 1e-30 <= full <= 1e30:   # 255 can be divided by that
-        raise ValueError(f'"full_scale" is {str(full)[:40]}; expected a number above 0, what is white in images of '
+        raise ValueError(f'"full_scale" is {full!r:.40}; expected a number above 0, what is white in images of '
                          "more than 8 bits, such as 4095")
     if not (isinstance(bands, list) and len(bands) == 3 and
             all(type(number) is int and 1 <= number <= 65535 for number in bands)):
-        raise ValueError(f'"bands" is {str(bands)[:40]}; expected the numbers of three, counted from 1, for red, green '
+        raise ValueError(f'"bands" is {bands!r:.40}; expected the numbers of three, counted from 1, for red, green '
                          "and blue, such as [4, 3, 2]")
     return Rendering(full, "full_scale" in table, tuple(bands) if "bands" in table else None)
 

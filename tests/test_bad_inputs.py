@@ -6,6 +6,7 @@ case begins in a copy of the same good folder (`good_folder`), in which every co
 
 import contextlib
 import json
+import math
 import os
 import re
 import shlex
@@ -135,6 +136,11 @@ def changed(name, change):
         (folder / name).write_text(json.dumps(content))
 
     return make
+
+
+def says(**entries):
+    """Let the class table of the data set say more."""
+    return changed("data/classes.json", lambda table: table.update(entries))
 
 
 def rename(table):
@@ -272,6 +278,10 @@ CASES = [
     case("classes are a number", CLASSES, 'x: it has no list "classes"', text("x", "7")),
     case("ignored is a number", CLASSES, 'x: "ignore" is no list', two_classes("0", ignore="9")),
     case("a name with a line end", DATA, "the name 'a\\nb' holds", changed("data/classes.json", rename)),
+    case("white is 0", DATA, 'classes.json: "full_scale" is 0; expected', says(full_scale=0)),
+    case("white is NaN", DATA, 'classes.json: "full_scale" is nan; expected', says(full_scale=math.nan)),
+    case("a band 0", DATA, 'classes.json: "bands" is [2, 1, 0]; expected', "counted from 1", says(bands=[2, 1, 0])),
+    case("bands of a PNG", DATA, "n0.png is no TIFF file; expected one with bands 4, 3 and 2", says(bands=[4, 3, 2])),
     case("lists are a file", f"{DATA} --lists list.txt", "list.txt holds no list; expected train.txt"),
     case(
         "an unknown name in test.txt", DATA, "data/test.txt names typo; expected", text("data/test.txt", "n0\ntypo\n")
