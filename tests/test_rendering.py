@@ -390,9 +390,15 @@ def test_checkpoints_of_before_are_read_as_ever_and_wrong_ones_are_refused(tmp_p
     ]:
         save_checkpoint(tmp_path / "a.pt", FCN(classes=2), **METADATA, **metadata)
         assert Segmenter.load(tmp_path / "a.pt").rendering == expected
-    for wrong in ([], None, {"full_scale": 0}, {"bands": [1, 2]}, {"bands": [0, 1, 2]}, {"full_scale": float("nan")}):
+    for wrong, told in [
+        ([], "is no table"),
+        (None, "is no table"),
+        ({"full_scale": 0}, '"full_scale" is 0'),
+        ({"full_scale": float("nan")}, '"full_scale" is nan'),
+        ({"bands": [0, 1, 2]}, '"bands" is '),
+    ]:
         save_checkpoint(tmp_path / "a.pt", FCN(classes=2), **METADATA, reading=wrong)
-        with pytest.raises(BadInput, match="a.pt is no checkpoint of ours"):
+        with pytest.raises(BadInput, match=f"a.pt is no checkpoint of ours .*{told}"):
             load_network(tmp_path / "a.pt")
 
 
