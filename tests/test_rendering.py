@@ -10,7 +10,7 @@ from conftest import fails_in_one_line, inside, write_pair
 from PIL import Image
 from test_foreign_files import save_deep
 from test_geotiff import known, write_geotiff
-from test_predict import CLASSES, checkpoint
+from test_predict import CLASSES, checkpoint, oracle
 
 from benchmarks.paint_page import painting
 from data import Dataset, load
@@ -19,7 +19,7 @@ from segmenter import Segmenter
 from support import memory, scan
 from support.checkpoint import save_checkpoint
 from support.files import BadInput, seal
-from support.images import Rendering, find_rendering, image_facts, read_image
+from support.images import Rendering, find_rendering, image_facts, note_other_range, read_image
 from support.large_tiff import LargeTiff, open_large
 from support.masks import read_mask, read_rendering, to_values
 from support.notes import FOUND
@@ -92,8 +92,10 @@ def test_the_full_scale_that_is_found_is_of_the_bands_that_are_chosen(tmp_path):
     assert find_rendering([tmp_path / "a.tif"]).full == 65535
     chosen = Rendering(bands=(4, 3, 2))
     assert find_rendering([tmp_path / "a.tif"], chosen).full == 1023
-    facts, pixels = image_facts(tmp_path / "a.tif", chosen)
-    assert facts.highest == 900 and pixels is None
+    facts, found = image_facts(tmp_path / "a.tif", chosen)
+    assert facts.highest == 900 and found is None  # until the full scale of all images is known
+    facts, found = image_facts(tmp_path / "a.tif", Rendering(500, True, (4, 3, 2)))
+    assert facts.highest == 900 and np.array_equal(found, as_oracle(tmp_path / "a.tif", (4, 3, 2), 500))
 
 
 def test_opacity_counts_unless_it_is_one_of_the_bands(tmp_path):
@@ -376,6 +378,29 @@ def test_large_files_are_read_by_parts_as_they_are_whole(tmp_path, monkeypatch):
             assert not FOUND  # the band that is called opacity is not left out
             with pytest.raises(BadInput, match="a.tif has 4 bands; expected bands 5, 1 and 2, which"):
                 LargeTiff(tmp_path / "a.tif", Rendering(bands=(5, 1, 2)))
+
+
+def test_predictions_by_parts_see_what_the_training_saw(tmp_path, monkeypatch):
+    monkeypatch.setattr("support.large_tiff.LARGE", 1)
+    (tmp_path / "in").mkdir()
+    pixels = noise(np.float32, 4, 110, 140, most=3000)
+    tifffile.imwrite(tmp_path / "in/a.tif", pixels, photometric="minisblack", planarconfig="contig")
+    checkpoint(tmp_path / "model.pt", reading={"full_scale": 2000, "bands": [4, 3, 1]})
+    expected = 255 * oracle(tmp_path / "model.pt", as_oracle(tmp_path / "in/a.tif", (4, 3, 1), 2000))
+    for words in [("predict.py", "in/a.tif", "--out", "out/a.tif"), ("infer.py", "in", "out")]:
+        done = inside(*words, "--checkpoint", "model.pt", cwd=tmp_path)
+        assert done.returncode == 0 and np.array_equal(tifffile.imread(tmp_path / "out/a.tif"), expected), done
+        (tmp_path / "out/a.tif").unlink()
+
+
+def test_an_image_that_is_dark_in_the_bands_that_are_read_is_told(tmp_path):
+    pixels = noise(np.uint16, 4, most=100)
+    pixels[:, :, 0] = 60000
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="minisblack", planarconfig="contig")
+    rendering = Rendering(4095, True, (4, 3, 2))
+    note_other_range(tmp_path / "a.tif", read_image(tmp_path / "a.tif", rendering=rendering), rendering)
+    (told,) = FOUND
+    assert "holds values up to 100, less than an eighth of 4095" in told
 
 
 METADATA = {"classes": CLASSES, "ignore": [], "mean": [0.5] * 3, "std": [0.2] * 3, "settings": {}}
