@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader
 from patches import Sampling, class_rows, cut_batches
 from support.files import BadInput
 from support.images import AS_FOUND, Rendering, decide_rendering, head_and_length, read_image
+from support.light import EVIDENCE, count_colours, count_values, find_light
 from support.machine import in_threads
 from support.masks import (
     IGNORE,
@@ -459,6 +460,26 @@ def colour_statistics(dataset: Dataset) -> tuple[list[float], list[float]]:
     mean = histogram @ levels / histogram.sum(axis=1)                 # (3,)
     variance = (histogram * (levels - mean[:, None]) ** 2).sum(axis=1) / histogram.sum(axis=1)
     return mean.tolist(), np.sqrt(variance).clip(min=0.01).tolist()
+
+
+def usual_light(dataset: Dataset) -> dict:
+    """Return the light of a data set, as find_light needs it to tell whether a new image is in another one.
+
+    "colours" counts how often each value of red, green and blue occurs in each class, (classes + 1, 3, 256) as lists,
+    see light.count_colours. "evidence" is how much likelier, in nats a value, another light must make an image: more
+    than it makes any ninth of the largest image here, beside the rest, which are in the same light.
+    """
+    classes = dataset.cumulative_counts.shape[1] - 1
+    parts = functools.partial(count_colours, classes=classes)
+    colours = sum(in_threads(lambda number: parts(*dataset[number][:2]), evenly_spaced(len(dataset), STATISTICS)))
+    largest = int(np.diff(dataset.cumulative_counts[:, -1], prepend=0).argmax())
+    ninths = [[part for band in np.array_split(whole, 3) for part in np.array_split(band, 3, axis=1)]
+              for whole in dataset[largest][:2]]
+    evidence = [find_light(count_values(image), colours - parts(image, mask)).evidence for image, mask in zip(*ninths)]
+    needed = max(EVIDENCE, *evidence)
+    print(f"light: an image that another makes likelier by over {needed:.2f} nats a value is predicted as in this one; "
+          f"parts of the same image differ by up to {max(evidence):.2f}")
+    return {"colours": colours.tolist(), "evidence": needed}
 
 
 # ---------------------------------------------------------------------------------------------------

@@ -265,6 +265,7 @@ def segment_all(args: Namespace, segment: Segmenter, images: list[Path],
             check_world(folder / image, missing["mask"])
         pixels, probabilities = pixels.result(), None
         if isinstance(pixels, LargeTiff):
+            segment.note_light(folder / image, pixels)
             made = made_of(folder / image, network, (*segment.looks, segment.in_16_bits))
             write_large(missing["mask"], pixels, segment.by_rows, segment.classes, made)
             return results.finish(image)

@@ -91,6 +91,7 @@ def predict_large(args: Namespace, segment: Segmenter, image: LargeTiff, checkpo
     height, width, _ = image.shape
     print(f"{args.image}, {width}x{height} pixels: by parts; after an interruption, the same command goes on")
     began = time.perf_counter()
+    segment.note_light(args.image, image)
     made = made_of(args.image, checkpoint, (*segment.looks, segment.in_16_bits))
     write_large(out, image, segment.by_rows, segment.classes, made)
     print(f"by {checkpoint}, {time.perf_counter() - began:.1f} s; see {out}")

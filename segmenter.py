@@ -36,9 +36,11 @@ from support import ood
 from support.arguments import SCORES, with_former_settings
 from support.files import BadInput
 from support.images import note_other_range, read_image
+from support.light import NOTED, Light, count_values, find_light, relight
 from support.machine import keep_freed_memory
 from support.masks import read_pair
 from support.metadata import rendering_in
+from support.notes import note
 from support.onnx_file import OnnxNetwork, load_onnx, normalize_window
 
 REGION = 1536                    # pixels a side of what is run stage by stage: more takes more memory
@@ -63,13 +65,14 @@ class Segmenter:
         self.classes, self.ignore = metadata["classes"], metadata["ignore"]
         self.zoom, self.threshold = settings["zoom"], settings["threshold"]
         self.rendering = rendering_in(metadata)                       # of images: what is white, and which bands
-        colours = metadata["mean"], metadata["std"]
+        self.usual_light = metadata.get("light")                      # see data.usual_light; older files have none
+        scaling = metadata["mean"], metadata["std"]
         self.in_16_bits = self.uncompared = False
         self.looks = halo, tta, adapt
         if isinstance(network, OnnxNetwork):
             if amp != "off":
                 raise BadInput("--amp: only PyTorch chooses what it multiplies in; expected a .pt file")
-            self.batchnorms, self.in_one, staged = [], onnx_forward(network, *colours), False
+            self.batchnorms, self.in_one, staged = [], onnx_forward(network, *scaling), False
         else:
             import torch
 
@@ -79,13 +82,13 @@ class Segmenter:
             precision, found = pick_precision(amp, network, torch.device(device), training=False)
             self.in_16_bits, self.uncompared = found == "on", found == "on" and amp == "auto"
             self.batchnorms = batchnorm_layers(network)
-            self.in_one = torch_forward(network, *colours, device, precision)
+            self.in_one = torch_forward(network, *scaling, device, precision)
             staged = halo is None and network.stage_halo is not None
         self.window_halo = choose_halo(network.halo, network.stride, halo)       # of windows of the whole network
         self.halo, self.limit, self.forward = self.window_halo, MAX_SIDE, self.in_one
         if staged:
             self.halo, self.limit = network.halo, max(REGION, 4 * network.halo)
-            self.forward = staged_forward(network, *colours, device, precision)
+            self.forward = staged_forward(network, *scaling, device, precision)
         self.inexact = inexact(network.halo, self.halo)               # a line for the user, or ""
         self.forward_views = average_views(self.forward, settings["flips"] if tta else "none")
         if adapt and isinstance(network, OnnxNetwork):
@@ -123,17 +126,20 @@ class Segmenter:
         """Return an image file as uint8 (H, W, 3), read as the training's. Raises BadInput."""
         image = read_image(path, rendering=self.rendering)
         note_other_range(path, image, self.rendering)
+        self.note_light(path, image)
         return image
 
     def read_pair(self, image_path: Path | str, mask_path: Path | str) -> tuple[np.ndarray, np.ndarray]:
         """Return an image file and its mask's class indices, uint8 (H, W), read as the training's. Raises BadInput."""
         image, truth = read_pair(image_path, mask_path, self.classes, self.ignore, self.threshold, self.rendering)
         note_other_range(image_path, image, self.rendering)
+        self.note_light(image_path, image)
         return image, truth
 
     def logits(self, image: np.ndarray) -> np.ndarray:
         """Return the logits float32 (classes, H, W) of an image uint8 (H, W, 3), which takes their memory."""
         with self.adapted(image):
+            image = self.relit(image)
             return stitch_at(self.zoom, self.forward_views, image, self.halo, self.network.stride, self.limit)
 
     def with_scores(self, image: np.ndarray, names: list[str],
@@ -152,10 +158,31 @@ class Segmenter:
                 scores["features"] = -distance.value()
         return self(image, probabilities) if self.adapt else classes, scores
 
+    def light(self, image: Any) -> Light | None:
+        """Return the Light of an image, None where it is that learned from, or where the network takes any."""
+        if self.usual_light is None:
+            return None
+        light = find_light(count_values(image), np.array(self.usual_light["colours"]))
+        return light if light.evidence > self.usual_light["evidence"] else None
+
+    def relit(self, image: Any) -> Any:
+        """Return an image, or LargeTiff, as it would be in the light that the network learned from."""
+        light = self.light(image)
+        return image if light is None else relight(image, light)
+
+    def seen(self, image: Any) -> Any:
+        """Return an image, or LargeTiff, as the network sees it: in the light that it knows, at its zoom."""
+        return zoom_image(self.relit(image), self.zoom)
+
+    def note_light(self, path: Path | str, image: Any) -> None:
+        """Note where an image, or LargeTiff, is in another light."""
+        if self.light(image):
+            note(path, NOTED)
+
     def core_logits(self, image: Any, begin: int = 0) -> Pieces:
         """Return the generator patches.core_logits for an image, at the scale at which the network sees it."""
-        zoomed = zoom_image(image, self.zoom)
-        return core_logits(self.forward_views, zoomed, self.halo, self.network.stride, limit=self.limit, begin=begin)
+        stride = self.network.stride
+        return core_logits(self.forward_views, self.seen(image), self.halo, stride, limit=self.limit, begin=begin)
 
     def by_rows(self, image: Any, begin: int = 0) -> Iterator[tuple[int, np.ndarray]]:
         """Yield (top, class indices uint8 (rows, W)) from the row `begin`, or a little above, on: never all at once.
@@ -197,7 +224,7 @@ class Segmenter:
         if not self.adapt or single:             # one value at the bottom has no variance
             yield
             return
-        windows = core_logits(self.in_one, zoom_image(image, self.zoom), self.window_halo, self.network.stride)
+        windows = core_logits(self.in_one, self.seen(image), self.window_halo, self.network.stride)
         with adapted_batchnorm(self.batchnorms, windows, self.adapt):
             yield
 

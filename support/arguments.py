@@ -307,14 +307,18 @@ def train_arguments(argv: list[str] | None = None, description: str | None = Non
         help="all eight ways to lay a square, left-right only, or none (all: mirror is for photographs with a sky)")
     add("--jitter", type=number(float, 0, 1), default=0.07, metavar="S",
         help="change light and contrast by up to this share, tint by a third of it (0.07: more costs IoU)")
+    add("--light", choices=["match", "keep"],
+        help="where a new image is in another light, predict it as it would be in that learned from (match for a "
+             "pair: it shows one light; keep for a folder)")
     add("--noise", type=number(float, 0, 1), default=0.0, metavar="S",
         help="add noise, fine or coarse, with a deviation of up to this share of white (0: none; prepares for damage)")
     add("--paste", type=number(float, 0, 1), default=0.0, metavar="P",
         help="lay the objects of another patch, all but the class background, on this share (0: made for few images)")
 
     add = parser.add_argument_group("the loss").add_argument
-    add("--loss", type=loss_names, default="ce", metavar="NAMES",
-        help="ce, bce (of two classes), focal, dice, or a sum such as ce+dice (ce)")
+    add("--loss", type=loss_names, metavar="NAMES",
+        help="ce, bce (of two classes), focal, dice, or a sum such as ce+dice (ce+dice for a pair: rare classes gain, "
+             "none loses; ce for a folder)")
     add("--class-weights", type=number(float, 0, 1), default=0.0, metavar="P",
         help="weight a class by its share of pixels to the power of -P (0: all alike; 1: all count the same)")
 
@@ -369,6 +373,10 @@ def check_train_arguments(parser: Parser, args: Namespace) -> Namespace:
         args.image, args.mask = "rgb.png", "gt.png"
     if args.reuse is None:
         args.reuse = 4 if args.data else 1
+    if args.loss is None:
+        args.loss = "ce" if args.data else "ce+dice"
+    if args.light is None:
+        args.light = "keep" if args.data else "match"
     if args.lr is None:
         args.lr = {"fcn": 0.02}.get(args.model, 0.003)
     return args

@@ -5,6 +5,8 @@ A stranger may have written the file: every value has its type and its range.
 import math
 from typing import Any
 
+import numpy as np
+
 from support.images import FULL, SCALES, Rendering, parse_rendering, rendering_entries
 from support.masks import check_classes
 
@@ -27,6 +29,17 @@ SETTINGS = {                     # of train.py: those that a prediction depends 
 def is_number(value: Any, least: float, most: float) -> bool:
     """Return whether a value is a finite number from `least` to `most`."""
     return type(value) in (int, float) and math.isfinite(value) and least <= value <= most
+
+
+def is_light(value: Any, classes: int) -> bool:
+    """Return whether a value is what data.usual_light returns for so many classes."""
+    if not isinstance(value, dict) or not is_number(value.get("evidence"), 0, 1e6):
+        return False
+    counts = np.array(value.get("colours"))                           # ValueError where it is no grid
+    if counts.dtype.kind != "i" or counts.shape != (classes + 1, 3, 256) or counts.min() < 0 or counts.max() > 2**40:
+        return False
+    pixels = counts.sum(axis=2)                                       # (classes + 1, 3)
+    return bool((pixels == pixels[:, :1]).all() and pixels.any())
 
 
 def check_values(values: Any, allowed: dict, what: str) -> None:
@@ -53,6 +66,8 @@ def check_metadata(metadata: dict, classes: int) -> None:
     if not isinstance(metadata.get("reading", {}), dict):
         raise ValueError("what it says of how images are read is no table")
     parse_rendering(metadata.get("reading", {}))
+    if metadata.get("light") is not None and not is_light(metadata["light"], classes):
+        raise ValueError("what it says of the light that it learned from is damaged")
     check_values(metadata["settings"], SETTINGS, "settings")
 
 

@@ -33,16 +33,20 @@ def draw_curves(history: list[dict], best: dict, loss: str, path: Path | str, wi
     """Draw training and validation loss, of the name `loss`, against epochs, from the rows of history.csv.
 
     `best` is the row of the epoch that was kept. Beside the losses stand, `with_metrics`, IoU and accuracy on
-    the validation images.
+    the validation images; of a single image, in any case, the IoU of its strip and of the strip's changed copies.
     """
     kept_iou = "n/a" if best["val_iou"] is None else f"{best['val_iou']:.4f}"
-    figure = Figure(figsize=(11 if with_metrics else 7, 4.2), dpi=120, layout="constrained")
-    panels = [[("train_loss", ORANGE, "training (on augmented patches)"), ("val_loss", BLUE, "validation")],
-              [("val_iou", BLUE, "IoU, validation"), ("val_accuracy", SKY, "accuracy, validation")]][:1 + with_metrics]
+    panels = [[("train_loss", ORANGE, "training (on augmented patches)"), ("val_loss", BLUE, "validation")]]
+    if best.get("val_copies_iou") is not None:
+        panels.append([("val_iou", BLUE, "IoU, strip held out"),
+                       ("val_copies_iou", SKY, "IoU, the strip in another light, focus, size")])
+    elif with_metrics:
+        panels.append([("val_iou", BLUE, "IoU, validation"), ("val_accuracy", SKY, "accuracy, validation")])
+    figure = Figure(figsize=(7 if len(panels) == 1 else 11, 4.2), dpi=120, layout="constrained")
     epochs = [row["epoch"] for row in history]
     for axes, curves in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels):
         for column, colour, label in curves:
-            values = [np.nan if row[column] in (None, "") else float(row[column]) for row in history]
+            values = [np.nan if row.get(column) in (None, "") else float(row[column]) for row in history]
             axes.plot(epochs, values, color=colour, linewidth=2, label=label, marker="o" if len(epochs) == 1 else None)
         axes.axvline(best["epoch"], color="grey", linestyle=":",
                      label=f"kept: epoch {best['epoch']:.0f}, IoU {kept_iou}")
@@ -55,7 +59,7 @@ def draw_curves(history: list[dict], best: dict, loss: str, path: Path | str, wi
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("")
-    if with_metrics:
+    if len(panels) == 2:
         figure.axes[1].set(ylim=(0, 1), ylabel="share", title="Figures against epochs")
     save(figure, path)
 

@@ -20,7 +20,8 @@ from support.names import write_names
 
 NOT_SETTINGS = ("out", "resume")             # arguments of one start of a training, which no settings file repeats
 FILES = ("model.pt", "last.pt", "loss_vs_epochs.png", "history.csv", "settings.args", "val.txt")
-HISTORY = ["epoch", "train_loss", "val_loss", "val_iou", "val_accuracy", "learning_rate", "seconds"]
+FORMER_HISTORY = ["epoch", "train_loss", "val_loss", "val_iou", "val_accuracy", "learning_rate", "seconds"]
+HISTORY = [*FORMER_HISTORY, "val_copies_iou"]
 
 
 def check_outputs(args: Namespace) -> None:
@@ -33,7 +34,7 @@ def check_outputs(args: Namespace) -> None:
     for part in ("images", "masks") if args.data else ():
         keep_apart(args.out, Path(args.data) / part)
     for name in FILES if RANK == 0 else ():      # of several processes, the first writes
-        check_writable(Path(args.out) / name, *inputs, mark=",".join(HISTORY) if name == "history.csv" else MARK)
+        check_writable(Path(args.out) / name, *inputs, mark=",".join(FORMER_HISTORY) if name == "history.csv" else MARK)
 
 
 def versions(device: torch.device) -> dict[str, Any]:

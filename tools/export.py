@@ -272,7 +272,7 @@ def write_networks(trained, windows, out, small):
     """Write the network as ONNX to `out` and, unless that is None, in 8 bits to `small`. Raises BadInput."""
     metadata = {"format": FORMAT, "halo": trained.network.halo, "stride": trained.network.stride,
                 **{name: trained.metadata[name] for name in ("classes", "ignore", "mean", "std", "settings")},
-                **rendering_metadata(trained.rendering)}
+                **rendering_metadata(trained.rendering), "light": trained.usual_light}
     with tempfile.TemporaryDirectory() as folder:
         whole, unchecked, few = Path(folder) / "whole.onnx", Path(folder) / "unchecked.onnx", windows[:16]
         proto = to_onnx(trained.network, metadata)

@@ -30,7 +30,7 @@ from segmenter import Segmenter
 from support.files import MARK, STAMP, BadInput, check_writable, one_writer, seal, write_text, write_whole
 from support.machine import WORLD
 from support.masks import foreground_index
-from support.run_files import HISTORY
+from support.run_files import FORMER_HISTORY, HISTORY
 from tools.scoring import Examples, find_examples, score
 from tools.show import summary
 
@@ -50,8 +50,8 @@ def read_history(path):
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
-        history = [{name: float(row[name]) if row[name] else None for name in HISTORY} for row in rows]
-        if not all(math.isfinite(row[name]) for row in history for name in HISTORY if name != "val_iou"):
+        history = [{name: float(row[name]) if row.get(name) else None for name in HISTORY} for row in rows]
+        if not all(math.isfinite(row[name]) for row in history for name in FORMER_HISTORY if name != "val_iou"):
             raise ValueError("a number is missing")
         return history
     except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:

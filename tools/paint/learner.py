@@ -142,7 +142,7 @@ class NetworkLearner:
         network, metadata = self.former or (None, {})
         settings = {**metadata.get("settings", {}), **(network.arguments if network else {})}
         known = {name: settings[name] for name in (*NETWORK_KNOBS, "flips") if name in settings}
-        args = train_arguments(words, **known)
+        args = train_arguments(words, **known, loss="ce", light="keep")      # strokes are of many pictures
         colours = (metadata["mean"], metadata["std"]) if network else None
         found = TrainingData(dataset, dataset, self.classes, [self.ignore], "painted", [], self.rendering)
         self.run = train.build_run(args, pick_device("auto"), found, None, time.perf_counter(), colours=colours)
