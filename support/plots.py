@@ -17,7 +17,7 @@ from support.masks import IGNORE, class_colours, foreground_index
 
 BLUE, ORANGE, SKY = "#0072b2", "#d55e00", "#56b4e9"    # from the palette of Okabe & Ito (2008)
 LOSS_LABELS = {"ce": "cross-entropy (nats per pixel)", "bce": "cross-entropy (nats per pixel)", "focal": "focal loss",
-               "dice": "1 - soft Dice"}
+               "dice": "1 - soft Dice", "ce+dice": "cross-entropy (nats per pixel) + 1 - soft Dice"}
 
 warnings.filterwarnings("ignore", "Glyph .* missing from")       # a file's name may hold what no font here can draw
 
@@ -39,7 +39,7 @@ def draw_curves(history: list[dict], best: dict, loss: str, path: Path | str, wi
     panels = [[("train_loss", ORANGE, "training (on augmented patches)"), ("val_loss", BLUE, "validation")]]
     if best.get("val_copies_iou") is not None:
         panels.append([("val_iou", BLUE, "IoU, strip held out"),
-                       ("val_copies_iou", SKY, "IoU, the strip in another light, focus, size")])
+                       ("val_copies_iou", ORANGE, "IoU, the strip in another light, focus, size")])
     elif with_metrics:
         panels.append([("val_iou", BLUE, "IoU, validation"), ("val_accuracy", SKY, "accuracy, validation")])
     figure = Figure(figsize=(7 if len(panels) == 1 else 11, 4.2), dpi=120, layout="constrained")
