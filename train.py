@@ -187,7 +187,7 @@ def build_run(args: Namespace, device: torch.device, found: data.TrainingData, b
 
 def copies_of_strip(run: Run) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return changed copies of the image to validate on, in the light in which the network gets them."""
-    segment = Segmenter(run.ema_model, run.metadata)
+    segment = Segmenter(run.ema_model, run.metadata, run.device)
     copies = changed_copies(*run.data.validation[0][:2])
     return {name: (segment.relit(image), mask) for name, (image, mask) in copies.items()}
 
