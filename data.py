@@ -469,16 +469,19 @@ def usual_light(dataset: Dataset) -> dict:
     see light.count_colours. "evidence" is how much likelier, in nats a value, another light must make an image: more
     than it makes any ninth of the largest image here, beside the rest, which are in the same light.
     """
-    classes = dataset.cumulative_counts.shape[1] - 1
-    parts = functools.partial(count_colours, classes=classes)
-    colours = sum(in_threads(lambda number: parts(*dataset[number][:2]), evenly_spaced(len(dataset), STATISTICS)))
-    largest = int(np.diff(dataset.cumulative_counts[:, -1], prepend=0).argmax())
-    ninths = [[part for band in np.array_split(whole, 3) for part in np.array_split(band, 3, axis=1)]
-              for whole in dataset[largest][:2]]
-    evidence = [find_light(count_values(image), colours - parts(image, mask)).evidence for image, mask in zip(*ninths)]
-    needed = max(EVIDENCE, *evidence)
+    count = functools.partial(count_colours, classes=dataset.cumulative_counts.shape[1] - 1)
+    numbers = evenly_spaced(len(dataset), STATISTICS)
+    colours = sum(in_threads(lambda number: count(*dataset[number][:2]), numbers))
+    pixels = np.diff(dataset.cumulative_counts[:, -1], prepend=0)     # of each image
+    largest = dataset[max(numbers, key=pixels.__getitem__)]
+    ninths = zip(*([part for band in np.array_split(whole, 3) for part in np.array_split(band, 3, axis=1)]
+                   for whole in largest[:2]))
+    others = [(image, colours - count(image, mask)) for image, mask in ninths if image.size]
+    evidence = [find_light(count_values(image), rest).evidence for image, rest in others if rest.any()]
+    most = max(evidence, default=0.0)            # none of a single pixel
+    needed = max(EVIDENCE, most)
     print(f"light: an image that another makes likelier by over {needed:.2f} nats a value is predicted as in this one; "
-          f"parts of the same image differ by up to {max(evidence):.2f}")
+          f"parts of the same image differ by up to {most:.2f}")
     return {"colours": colours.tolist(), "evidence": needed}
 
 

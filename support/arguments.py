@@ -235,7 +235,7 @@ RETIRED = {
 
 
 # What files leave unsaid that were written before there was such a knob.
-FORMER_SETTINGS = {"flips": "all", "zoom": 1, "threshold": None, "noise": 0.0}
+FORMER_SETTINGS = {"flips": "all", "zoom": 1, "threshold": None, "noise": 0.0, "light": "keep"}
 
 
 def with_former_settings(settings: dict) -> dict:

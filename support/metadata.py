@@ -35,11 +35,19 @@ def is_light(value: Any, classes: int) -> bool:
     """Return whether a value is what data.usual_light returns for so many classes."""
     if not isinstance(value, dict) or not is_number(value.get("evidence"), 0, 1e6):
         return False
-    counts = np.array(value.get("colours"))                           # ValueError where it is no grid
-    if counts.dtype.kind != "i" or counts.shape != (classes + 1, 3, 256) or counts.min() < 0 or counts.max() > 2**40:
+    colours = value.get("colours")
+    if not is_list(colours, classes + 1) or not all(is_list(rows, 3) for rows in colours):
         return False
-    pixels = counts.sum(axis=2)                                       # (classes + 1, 3)
+    rows = [row for channels in colours for row in channels]          # before NumPy takes memory for what they hold
+    if not all(is_list(row, 256) and all(type(count) is int and 0 <= count <= 2**40 for count in row) for row in rows):
+        return False
+    pixels = np.array(colours).sum(axis=2)                            # (classes + 1, 3)
     return bool((pixels == pixels[:, :1]).all() and pixels.any())
+
+
+def is_list(value: Any, length: int) -> bool:
+    """Return whether a value is a list of this length."""
+    return isinstance(value, list) and len(value) == length
 
 
 def check_values(values: Any, allowed: dict, what: str) -> None:

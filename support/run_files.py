@@ -117,5 +117,7 @@ def take_over(run: Any, last: dict) -> None:
     if resume["scaler"]:                         # empty where it did nothing
         run.scaler.load_state_dict(resume["scaler"])
     run.history, run.best, run.validation_seconds = resume["history"], resume["best"], resume["validating"]
+    if run.best and run.best.get("val_copies_iou") is None:
+        run.copies = {}                          # of an earlier version: epochs stay comparable
     run.progress = resume["done"] if last["settings"]["time_limit"] == run.args.time_limit else 0.0
     run.began -= run.history[-1]["seconds"] if run.history else 0

@@ -30,7 +30,7 @@ import torch
 
 import metrics
 from model import load_network
-from patches import MAX_SIDE, choose_halo, cut_windows, zoom_image
+from patches import MAX_SIDE, choose_halo, cut_windows
 from segmenter import Segmenter
 from support.devices import trial_seconds
 from support.files import MARK, BadInput, check_writable, write_whole
@@ -125,7 +125,7 @@ def choose_windows(read, count, segment, most):
     """
     chosen, images = [], evenly_spaced(count, most)
     for turn, place in enumerate(images):
-        image = zoom_image(read(place), segment.zoom)
+        image = segment.seen(read(place))
         windows = [window for _, window in cut_windows(image, segment.window_halo, segment.network.stride)]
         share = min(len(windows), most // len(images))
         # Each image begins with another of its windows: of many street scenes, one would else see nothing but sky.
