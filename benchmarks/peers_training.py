@@ -32,7 +32,7 @@ def prepared(folder, *words):
     pair = [str(Path(folder, name)) for name in ("rgb.png", "gt.png")]
     for path, array in zip(pair, sample()):
         write_image(path, array)
-    return train_arguments([*pair, "--out", str(folder), "--epochs", str(STEPS // 50), *words])
+    return train_arguments([*pair, "--loss", "ce", "--out", str(folder), "--epochs", str(STEPS // 50), *words])
 
 
 def this_project(*words):

@@ -107,10 +107,11 @@ def main(args):
         for path, array in zip(pair, sample()):
             write_image(path, array)
         write_folder(folder / "data")
+        fcn = [*pair, "--loss", "ce"]
         unet = ["--data", str(folder / "data"), "--model", "unet", "--scale", "0.7", "1.5"]
         keep_freed_memory()
         for name, words in {
-            "one image, FCN": pair,
+            "one image, FCN": fcn,
             "a folder, U-Net of width 16, held in memory": unet,
             "a folder, U-Net of width 16, decoded when needed": [*unet, "--memory", "0"],
         }.items():

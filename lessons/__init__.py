@@ -41,6 +41,8 @@ def measured(text, value, stated, within):
 def learn(image, mask, options=""):
     """Train as `python train.py IMAGE MASK` with these options does; return (the Segmenter, its history).
 
+    Unless they say otherwise, the loss is plain cross-entropy and images stay in the light that they are in, as each
+    chapter is about one thing.
     `image` is uint8 (H, W, 3), `mask` uint8 (H, W), a value for each class. The history has a dictionary of
     numbers for each epoch, the columns of history.csv.
     """
@@ -55,7 +57,8 @@ def learn(image, mask, options=""):
         for path, array in zip(paths, (image, mask)):
             write_image(path, array)
         shortened = ["--epochs", "1", "--steps", "4"] if quick else []
-        train(train_arguments([*map(str, paths), "--out", folder, "--device", "cpu", *options.split(), *shortened]))
+        plain = ["--loss", "ce", "--light", "keep", "--device", "cpu"]
+        train(train_arguments([*map(str, paths), "--out", folder, *plain, *options.split(), *shortened]))
         with open(Path(folder) / "history.csv", newline="") as file:
             history = [{name: float(value or "nan") for name, value in row.items()} for row in csv.DictReader(file)]
         return Segmenter.load(Path(folder) / "model.pt"), history

@@ -35,7 +35,7 @@ def is_light(value: Any, classes: int) -> bool:
     """Return whether a value is what data.usual_light returns for so many classes."""
     if not isinstance(value, dict) or not is_number(value.get("evidence"), 0, 1e6):
         return False
-    colours = value.get("colours")
+    colours: Any = value.get("colours")
     if not is_list(colours, classes + 1) or not all(is_list(rows, 3) for rows in colours):
         return False
     rows = [row for channels in colours for row in channels]          # before NumPy takes memory for what they hold

@@ -70,7 +70,8 @@ def test_copies_are_changed_as_they_say():
 def test_the_mask_keeps_to_the_image_at_another_size(name, scale):
     image, mask = discs()
     copy, indices = changed_copies(image, mask)[name]
-    assert indices.shape == copy.shape[:2] == (round(scale * 90), round(scale * 140)) and set(np.unique(indices)) == {0, 1}
+    assert indices.shape == copy.shape[:2] == (round(scale * 90), round(scale * 140))
+    assert set(np.unique(indices)) == {0, 1}
     y, x = (((np.arange(size) + 0.5) * side / size).astype(int) for size, side in zip(indices.shape, mask.shape))
     assert (indices == mask[y][:, x]).mean() > 0.98
     inside = ~(ndimage.maximum_filter(indices, 5) != ndimage.minimum_filter(indices, 5))

@@ -249,7 +249,7 @@ def test_zoomed_the_network_sees_more_of_the_image(places):
     shapes = []
     run.ema_model.register_forward_pre_hook(lambda module, inputs: shapes.append(tuple(inputs[0].shape)))
     train.validate(run)
-    assert shapes == [(1, 3, 50, 26)]  # the strip of 100x50, the width on the pooling grid
+    assert shapes[0] == (1, 3, 50, 26)  # the strip of 100x50, the width on the pooling grid; then, its copies
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -378,6 +378,11 @@ def test_the_loss_of_a_step_is_the_weighted_formula(pair, loss, power):
         [sum(numpy_loss(name, x.double().numpy(), t, weights) for name in loss.split("+")) for x, t in parts]
     )
     assert len(logits) == 2 and found == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_pair_learns_by_two_losses_and_a_folder_by_one():
+    losses = [train_arguments(words).loss for words in ([], ["--data", "x"], ["--loss", "dice"])]
+    assert losses == ["ce+dice", "ce", "dice"]
 
 
 def test_the_loss_of_an_epoch_is_the_mean_of_its_steps(places):
@@ -532,7 +537,7 @@ def test_of_epochs_with_the_same_iou_the_one_of_the_lower_loss_is_kept(places):
     assert sorted(ordered[::-1], key=train.quality) == ordered
     run = prepare(*places, "--epochs", 9)
     for epoch, loss in enumerate([0.5, 0.4, 0.4, 0.6]):  # of one confusion matrix, and so of one IoU
-        train.finish_epoch(run, epoch, 1.0, train.Validation(loss, np.array([[5, 1], [2, 7]]), []))
+        train.finish_epoch(run, epoch, 1.0, train.Validation(loss, np.array([[5, 1], [2, 7]]), [], {}))
         assert run.best["epoch"] == [1, 2, 2, 2][epoch]
 
 
@@ -729,6 +734,7 @@ TRAIN = {
     "out": test_results_go_where_they_should,
     "resume": test_resuming_goes_on_after_the_last_epoch,
     "device": test_the_device_is_the_one_asked_for,
+    "light": "tests/test_light.py::test_the_light_is_matched_or_kept_as_asked",
     "threshold": test_a_threshold_makes_two_classes_of_greys,
     "classes": test_the_class_table_is_the_one_named,
     "lists": test_lists_may_lie_elsewhere,

@@ -1,7 +1,6 @@
 """Another light is found and undone; in the same light, whatever an image shows, nothing is changed."""
 
 import functools
-import json
 
 import numpy as np
 import pytest
@@ -166,8 +165,11 @@ def test_an_image_is_relit_as_a_whole_and_by_parts():
 # Another light is found, the same is left alone
 
 
-@pytest.mark.parametrize("classes, change", [(classes, change) for classes in (2, 3) for change in CHANGES] +
-                         [(19, "darker"), (19, "brighter"), (19, "flatter")])
+@pytest.mark.parametrize(
+    "classes, change",
+    [(classes, change) for classes in (2, 3) for change in CHANGES]
+    + [(19, "darker"), (19, "brighter"), (19, "flatter")],
+)
 def test_a_known_change_is_undone(classes, change):
     """The shares of the classes are others, too. A tint is not plain where 19 classes have all colours."""
     gain, offset = CHANGES[change]
@@ -193,7 +195,7 @@ def test_a_trained_network_predicts_as_well_in_another_light(tmp_path):
     ious = lambda image: [jaccard_score(truth, one(image).ravel()) for one in (matching, keeping)]
     as_it_is, same = ious(left)
     assert as_it_is == same > 0.9
-    found = np.array([ious(changed(left, *change)) for change in CHANGES.values()])    # (changes, 2)
+    found = np.array([ious(changed(left, *change)) for change in CHANGES.values()])  # (changes, 2)
     assert found[:, 0].min() > as_it_is - 0.05 and found[:, 1].min() < as_it_is - 0.2, found
 
 
@@ -353,8 +355,10 @@ def test_an_exported_network_knows_its_light(photos):
 
 
 def with_count(usual, count):
-    return {**usual, "colours": [[[count, *usual["colours"][0][0][1:]], *usual["colours"][0][1:]],
-                                 *usual["colours"][1:]]}
+    return {
+        **usual,
+        "colours": [[[count, *usual["colours"][0][0][1:]], *usual["colours"][0][1:]], *usual["colours"][1:]],
+    }
 
 
 def nested(depth):

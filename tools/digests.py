@@ -58,6 +58,7 @@ WAYS = {
     "adapt, tta": "--adapt 1 --tta",
     "jpg": "--format jpg",
 }
+HISTORY = "epoch", "train_loss", "val_loss", "val_iou", "val_accuracy", "learning_rate"
 SCORES = "softmax", "logit", "energy", "entropy", "features"
 
 
@@ -147,7 +148,7 @@ def digest_training(name, words, out):
     resume = {part: last["resume"][part] for part in ("weights", "optimizer")}
     say(f"train.py, {name}: the last weights and the optimizer", digest_of_tensors(resume))
     with open(Path(out, "history.csv"), newline="") as file:
-        say(f"train.py, {name}: its history", [list(row.values())[:-1] for row in csv.DictReader(file)])
+        say(f"train.py, {name}: its history", [[row[part] for part in HISTORY] for row in csv.DictReader(file)])
     metadata = {part: best[part] for part in ("classes", "ignore", "mean", "std", "arguments", "network")}
     say(f"train.py, {name}: what else stands in the checkpoint", metadata)
 
