@@ -83,7 +83,9 @@ measured("IoU in another light, jitter 0.2", score[0.2][1], stated=0.94, within=
 # %% [markdown]
 # Jitter is a bargain: in another light the IoU rises from **0.90** to **0.94**. It is no gift. Where colour is the
 # signal, as with green plants on a field, much jitter costs:
-# [measured](../docs/RESULTS.md#what-was-tried-and-left-as-it-is).
+# [measured](../docs/RESULTS.md#what-was-tried-and-left-as-it-is). (Predictions can also
+# [undo](../docs/TRAINING.md#the-next-image) another light, and do so unless `--light keep` says not to, as in these
+# lessons.)
 #
 # **Why one image has no epoch.** With many images, an *epoch* is the time in which each was seen once. One photograph
 # of 512×512 pixels has
