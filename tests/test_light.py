@@ -224,6 +224,7 @@ def test_what_is_not_known_counts_as_a_colour_of_its_own():
     assert segment.light(changed(other, 0.7)).gain == pytest.approx(np.full(3, 1 / 0.7), rel=0.08)
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (2, 2), (2, 90), (40, 50), (63, 65)])
 @pytest.mark.parametrize("kind", ["colours", "grey", "one class", "flat", "black", "white"])
 def test_small_and_plain_images_have_a_light(size, kind, capsys):
