@@ -458,7 +458,7 @@ def finish_epoch(run: Run, epoch: int, train_loss: float, validation: Validation
            "seconds": round(time.perf_counter() - run.began, 2), "val_copies_iou": mean_of(validation.copies)}
     run.history.append(row)
     run.bar.set_postfix(loss=f"{train_loss:.4f}", val_iou=metrics.format_metric(row["val_iou"]))
-    better = not run.best or (is_late(run, row), *quality(row)) > (is_late(run, run.best), *quality(run.best))
+    better = not run.best or (is_late(run, row), quality(row)) > (is_late(run, run.best), quality(run.best))
     run.best = row if better else run.best
     if RANK > 0:
         return

@@ -110,9 +110,9 @@ fact("share of them that an epoch of 50 steps of 16 patches shows", 50 * 16 / pa
 check("4.1")
 
 # %% [markdown]
-# **4.2** `train.py` keeps the weights of the epoch with the best IoU, the mean of the strip's and of its copies' in
-# another light, focus and size. Keep those with the lowest loss on the strip. (`quality`, in `train.py`, is what epochs
-# are compared by.)
+# **4.2** Of the last epochs, `train.py` keeps the weights of the one with the best IoU, the mean of the strip's and of
+# its copies' in another light, focus and size. Keep those with the lowest loss on the strip. (`quality`, in `train.py`,
+# is what epochs are compared by.)
 
 # %%
 check("4.2")

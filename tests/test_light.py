@@ -464,8 +464,7 @@ def test_a_training_of_an_earlier_version_goes_on_as_it_began(pair):
         assert done.returncode == 0 and "light" not in done.stdout, done.stderr
     _, last = load_network(folder / "last.pt")
     assert last["light"] is None and [row.get("val_copies_iou") for row in last["resume"]["history"]] == [None] * 3
-    best = max(last["resume"]["history"], key=lambda row: (row["val_iou"], -row["val_loss"]))
-    assert last["resume"]["best"] == best
+    assert last["resume"]["best"] == last["resume"]["history"][2]  # of three epochs, only that is of the last quarter
 
 
 @pytest.mark.slow
