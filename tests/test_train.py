@@ -885,7 +885,7 @@ metadata = {"classes": classes, "ignore": [], "mean": [0.5] * 3, "std": [0.25] *
 data = SimpleNamespace(classes=classes, validation=Dataset.in_memory([(image, mask)], 10))
 args = SimpleNamespace(halo=None, val_images=8)
 run = SimpleNamespace(ema_model=FCN(10), metadata=metadata, device=torch.device("cpu"), args=args, data=data,
-                      criterion=loss_function("ce+dice"))
+                      criterion=loss_function("ce+dice"), copies={})
 peak = lambda: int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]) // 1024
 before = peak()
 found = train.validate(run)
