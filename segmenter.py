@@ -52,7 +52,8 @@ class Segmenter:
 
     `network` is an nn.Module with `halo` and `stride`, or an OnnxNetwork; `metadata` are those of its
     checkpoint. A U-Net is run stage by stage (see staged_forward), unless there is a `halo`, which replaces the
-    network's own (see patches.choose_halo). `tta` averages over the flips and turns that the training used,
+    network's own (see patches.choose_halo). Where the metadata hold the light that it learned from, an image in another
+    one is brought into it first (see support/light.py). `tta` averages over the flips and turns that the training used,
     `adapt` moves BatchNorm's statistics to each image (see adapted_batchnorm), and `amp` multiplies in 16 bits:
     "on", "off", or "auto" where that is faster. Raises BadInput for a halo that does not fit, where there is no
     BatchNorm to adapt, and where PyTorch is not what multiplies.

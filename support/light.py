@@ -1,4 +1,4 @@
-"""The light of an image: the gain and offset of each channel that make its colours those a network learned from.
+"""The light of an image: the gain and offset of each channel that make its colours those that a network learned from.
 
 The next picture of a kind often has another exposure, contrast or tint. Its mean and deviation could be brought to
 those of the training image, but they also tell what it shows: a field with more plants is greener in the same light.
