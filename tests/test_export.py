@@ -29,7 +29,7 @@ METADATA = {
     "ignore": [9],
     "mean": [0.4, 0.5, 0.6],
     "std": [0.2, 0.25, 0.3],
-    "settings": {"flips": "mirror", "zoom": 1, "threshold": None, "noise": 0.0},
+    "settings": {"flips": "mirror", "zoom": 1, "threshold": None, "noise": 0.0, "light": "keep"},
 }
 
 
