@@ -41,7 +41,8 @@ def show(driver):
     driver.get("about:blank")
     Page.errors_of(driver), Page.requests_of(driver)  # those of the test before
     yield show
-    killed = getattr(pages[-1], "server_was_killed", False)
+    killed, paint = getattr(pages[-1], "server_was_killed", False), pages[-1].paint
+    assert killed or paint.process.poll() is None, f"it ended ({paint.process.returncode}): {paint.complaints()}"
     assert [line for line in Page.errors_of(driver) if not (killed and any(word in line for word in AWAY))] == []
     assert "Traceback" not in pages[-1].paint.complaints()
     addresses = Page.requests_of(driver)
