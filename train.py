@@ -471,10 +471,10 @@ def finish_epoch(run: Run, epoch: int, train_loss: float, validation: Validation
 
 
 def is_late(run: Run, row: dict) -> bool:
-    """Return whether an epoch is of the last quarter for a single image, whose last ones are kept before all others.
+    """Return whether an epoch is one of the last quarter of a single image's, which are kept before all others.
 
-    A strip is too little of a kind of image to choose between early and late by: of six portraits' parts it may show
-    two, and find them right before the network knows any of the others.
+    A strip is too small to choose between early and late by: of the six classes of a portrait it may show two, and
+    the network knows these before it knows the others.
     """
     return not run.args.data and row["epoch"] > 0.75 * run.args.epochs
 
