@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader
 from patches import Sampling, class_rows, cut_batches
 from support.files import BadInput
 from support.images import AS_FOUND, Rendering, decide_rendering, head_and_length, read_image
+from support.large_tiff import count_pixels, cut_pair
 from support.light import EVIDENCE, count_colours, count_values, find_light
 from support.machine import in_threads
 from support.masks import (
@@ -38,9 +39,11 @@ from support.memory import NAME, Figures
 from support.names import evenly_spaced, first_few, hash_to_unit, images_by_name, read_names
 from support.notes import print_notes
 from support.pairs import convert_line, find_affixes, find_folders
-from support.scan import PairFacts, Scan, known_figures, progress, remember_scan, scan_pairs
+from support.scan import Pair, PairFacts, Scan, known_figures, progress, remember_scan, scan_pairs
+from support.segments import Part
 
 LISTS = "train", "val", "test"   # NAME.txt beside images/ and masks/
+HEADER_WORTH = 2**18             # bytes of a file of which it is looked up whether it is a large TIFF file
 STATISTICS = 500                 # images that mean and standard deviation are taken from, at most
 
 
@@ -89,7 +92,7 @@ class TrainingData(NamedTuple):
     classes: list                # as find_classes returns them
     ignore: list                 # mask values that are no class
     fingerprint: str             # of images, masks and split, so that a resumed training knows its data again
-    held_out: list               # names of the images to validate on; of one image, none
+    held_out: list               # name of each image, or part of one, to validate on; of one image, none
     rendering: Rendering = AS_FOUND      # how images are read: what is white, and which bands
 
 
@@ -203,25 +206,28 @@ def hold_out(image: np.ndarray, mask: np.ndarray, least: int, gap: int, share: f
         where = np.s_[:, start:stop] if wide else np.s_[start:stop]
         return image[where], mask[where]
 
-    def class_shares(parts):
-        every = [np.bincount(mask.ravel(), minlength=256) for _, mask in parts]
-        counts = np.sum(every, axis=0)[:IGNORE]                       # of pixels with a truth
-        return counts / max(int(counts.sum()), 1)
+    def count_classes(parts):                            # pixels with a truth
+        return np.sum([np.bincount(mask.ravel(), minlength=256)[:IGNORE] for _, mask in parts], axis=0)
 
     whole = [(image, mask)]
-    shares = class_shares(whole)
-
-    def quality(choice):
-        training, held_out = map(class_shares, choice)
-        return np.count_nonzero(training * held_out), -np.abs(held_out - shares).sum()
-
+    pixels = count_classes(whole)
     choices = []
     for start in np.linspace(0, length - strip, 9).astype(int).tolist():
         bounds = [(0, start - gap), (start + strip + gap, length)]
         training = [cut(*bound) for bound in bounds if bound[1] - bound[0] >= least]
         if training and strip:
             choices.append((training, [cut(start, start + strip)]))
+    quality = lambda choice: strip_quality(count_classes(choice[0]), count_classes(choice[1]), pixels)
     return max(choices, key=quality, default=(whole, whole))
+
+
+def strip_quality(training: np.ndarray, strip: np.ndarray, whole: np.ndarray) -> tuple[int, float]:
+    """Return how good a strip is to validate on, to be compared; the arrays count the pixels of each class.
+
+    It is better where more classes occur both in it and beside it, then where its shares are more like the whole's.
+    """
+    learnt, held_out, shares = (counts / max(int(counts.sum()), 1) for counts in (training, strip, whole))
+    return int(np.count_nonzero(learnt * held_out)), -float(np.abs(held_out - shares).sum())
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -246,6 +252,27 @@ def decide_reading(scan: Scan, table: Path | str | None, threshold: int | None) 
     masks, facts = [mask for *_, mask in scan.pairs], [facts.mask for facts in scan.facts]
     found = table_classes(table, masks, threshold, facts) if table else scan_classes(masks, threshold, facts)
     return Reading(*found, threshold, rendering)
+
+
+def in_parts(pairs: list[Pair], memory: float, said: Rendering) -> list[Pair]:
+    """Return the pairs, a large one as several, each a part of it, which has a NUL in its name, see stem_of.
+
+    See cut_pair for which these are; `memory` GB may be held. Raises BadInput.
+    """
+    large = [Path(image).exists() and os.stat(image).st_size >= HEADER_WORTH for _, image, _ in pairs]
+    pixels = [count_pixels(image) if worth else 0 for worth, (_, image, _) in zip(large, pairs)]     # of a TIFF file
+    fits = 4 * sum(pixels) <= memory * 1e9
+    found: list[Pair] = []
+    for (name, image, mask), count in zip(pairs, pixels):
+        parts = cut_pair(image, mask, said, fits) if count else []
+        found += [(f"{name}\0{part.rows.start},{part.columns.start}", part, truth) for part, truth in parts] or [
+            (name, image, mask)]
+    return found
+
+
+def stem_of(name: str) -> str:
+    """Return the name of the pair that the one of this name is a part of."""
+    return name.partition("\0")[0]
 
 
 class PairInfo(NamedTuple):
@@ -321,7 +348,8 @@ def load(source: Any, threshold: int | None = None, table: Path | str | None = N
     single = isinstance(source, tuple)
     pairs = [("pair", *source)] if single else find_pairs(source)
     table = table if single else find_table(source, table)
-    scan = scan_pairs(pairs, threshold, memory, None if single else source, read_rendering(table))
+    said = read_rendering(table)
+    scan = scan_pairs(in_parts(pairs, memory, said), threshold, memory, None if single else source, said)
     print_turned(scan.facts)
     reading = decide_reading(scan, table, threshold)
     infos = inspect_pairs(scan, reading)
@@ -333,8 +361,14 @@ def load(source: Any, threshold: int | None = None, table: Path | str | None = N
         if lists and not any((Path(lists) / f"{part}.txt").exists() for part in LISTS):
             raise BadInput(f"{lists} holds no list; expected train.txt, val.txt or test.txt")
         decode = None if scan.fits else functools.partial(read_pair, **reading._asdict())
-        training, validation, held_out, how = split_pairs(scan, infos, decode, lists or source, share, source)
-        print(f"{source}: {describe(scan)}; {len(training)} to train on, {len(validation)} to validate on, {how}")
+        if len(pairs) == 1:
+            learnt, strip, how = strip_of_parts(scan, infos, share)
+        else:
+            learnt, strip, how = split_pairs(scan, lists or source, share, source)
+            held_out = [stem_of(scan.pairs[number][0]) for number in strip]
+        training, validation = (dataset_of(scan, infos, numbers, decode) for numbers in (learnt, strip))
+        what = source[0] if single else source
+        print(f"{what}: {describe(scan)}; {len(training)} to train on, {len(validation)} to validate on, {how}")
     for dataset, purpose in (training, "train on"), (validation, "validate on"):
         if not dataset.with_truth():
             raise BadInput(f"{source[1] if single else source}: no pixel to {purpose} has a truth, all are ignored; "
@@ -369,24 +403,50 @@ def cut_single(image_path: Path | str, mask_path: Path | str, info: PairInfo, cl
     return [Dataset.in_memory(part, classes) for part in parts]
 
 
-def split_pairs(scan: Scan, infos: list[PairInfo], decode: Callable | None, lists: Path | str, share: float,
-                folder: Path | str) -> tuple[Dataset, Dataset, list[str], str]:
-    """Return (to train on, to validate on, names of the latter, how that was decided) of several pairs of a folder.
+def split_pairs(scan: Scan, lists: Path | str, share: float, folder: Path | str) -> tuple[list[int], list[int], str]:
+    """Return the numbers of a folder's pairs to train on, those to validate on, and how that was decided.
 
-    `decode` reads a pair of paths where pairs are not held in memory, else it is None. Raises BadInput.
+    Parts of a large image are all on the same side. Raises BadInput.
     """
-    place = {name: number for number, (name, *_) in enumerate(scan.pairs)}
-
-    def dataset_of(names):
-        numbers = [place[name] for name in names]
-        items = [scan.pairs[number][1:] if decode else infos[number].item for number in numbers]
-        return Dataset(items, [infos[number].counts for number in numbers], [infos[number].area for number in numbers],
-                       decode)
-
+    numbers_of: dict[str, list[int]] = {}
+    for number, (name, *_) in enumerate(scan.pairs):
+        numbers_of.setdefault(stem_of(name), []).append(number)
     listed = (Path(lists) / "test.txt").exists()     # which may name images that have no mask
     every = images_by_name(Path(folder) / "images") if listed else None
-    learnt, held_out, how = split(list(place), lists, share, every, scan.damaged)
-    return dataset_of(learnt), dataset_of(held_out), held_out, how
+    damaged = {stem_of(name) for name in scan.damaged} - set(numbers_of)
+    learnt, held_out, how = split(list(numbers_of), lists, share, every, damaged)
+    numbers = [[number for name in names for number in numbers_of[name]] for names in (learnt, held_out)]
+    return numbers[0], numbers[1], how
+
+
+def strip_of_parts(scan: Scan, infos: list[PairInfo], share: float) -> tuple[list[int], list[int], str]:
+    """Return as split_pairs does, for the parts of one large image: of a strip across it, those to validate on.
+
+    No part is seen beyond its edges, so the strip needs no gap. Its place is chosen as by hold_out.
+    """
+    corners = [(part.rows.start, part.columns.start) for _, part, _ in scan.pairs]
+    axis = max((0, 1), key=lambda axis: len({corner[axis] for corner in corners}))
+    lines = sorted({corner[axis] for corner in corners})
+    in_line = [[info.counts for info, corner in zip(infos, corners) if corner[axis] == line] for line in lines]
+    counts = np.array([np.sum(some, axis=0) for some in in_line])     # (lines, classes)
+    length = min(max(1, round(share * len(lines))), len(lines) - 1)
+
+    def quality(start):
+        held_out, whole = counts[start:start + length].sum(axis=0), counts.sum(axis=0)
+        return strip_quality(whole - held_out, held_out, whole)
+
+    first = max(range(len(lines) - length + 1), key=quality)
+    strip = {number for number, corner in enumerate(corners) if corner[axis] in lines[first:first + length]}
+    learnt = [number for number in range(len(corners)) if number not in strip]
+    return learnt, sorted(strip), "a strip across it"
+
+
+def dataset_of(scan: Scan, infos: list[PairInfo], numbers: list[int], decode: Callable | None) -> Dataset:
+    """Return the data set of these pairs; `decode` reads two paths where pairs are not held in memory, else it is None.
+    """
+    items = [scan.pairs[number][1:] if decode else infos[number].item for number in numbers]
+    return Dataset(items, [infos[number].counts for number in numbers], [infos[number].area for number in numbers],
+                   decode)
 
 
 def describe(scan: Scan) -> str:
@@ -394,7 +454,9 @@ def describe(scan: Scan) -> str:
     sizes = [facts.image.size for facts in scan.facts]
     extremes = dict.fromkeys([min(sizes, key=math.prod), max(sizes, key=math.prod)])
     extent = " to ".join(f"{width}x{height}" for height, width in extremes)
-    return f"{len(sizes)} pairs of {extent} pixels, {'held in memory' if scan.fits else 'decoded when needed'}"
+    parts = sum(isinstance(image, Part) for _, image, _ in scan.pairs)
+    kind = "pairs" if not parts else "parts of large images" if parts == len(sizes) else "pairs and parts of large ones"
+    return f"{len(sizes)} {kind} of {extent} pixels, {'held in memory' if scan.fits else 'decoded when needed'}"
 
 
 def print_classes(classes: list[dict], ignore: list, training: np.ndarray, validation: np.ndarray) -> None:

@@ -17,6 +17,7 @@ from support.files import BadInput, is_jpeg
 from support.machine import in_threads
 from support.mistakes import Unreadable
 from support.notes import note
+from support.segments import Part
 from support.tiff import (
     LARGER,
     LOSSY,
@@ -116,6 +117,12 @@ def decoding(path: Source) -> Iterator[None]:
         raise Unreadable(f"{path} is no readable image ({reason}); expected a PNG, JPEG, TIFF, BMP or WebP") from error
 
 
+def as_file(path: Any) -> Any:
+    """Return what is to be opened: a path, or a Part as a file in memory. Raises BadInput where that is damaged."""
+    with decoding(path):
+        return path.cut() if isinstance(path, Part) else path
+
+
 def open_image(path: Source, bands: tuple[int, ...] | None = None) -> Image.Image | Bands:
     """Return a decoded, upright PIL image, or the Bands of a TIFF file that Pillow does not read rightly.
 
@@ -141,16 +148,29 @@ def open_with_header(path: Source, bands: tuple[int, ...] | None = None,
     header = None
     with decoding(path):
         image = None if bands else open_header(path)
+        opened: Image.Image | Bands
         if image is None:
             opened = read_bands(path, bands)
             if wanted:
                 deep = opened.values.dtype.kind in "ui" and opened.values.itemsize > 1
                 header = Header(*tiff_size_and_turn(path), deep, None, opened.nodata)
-            return header, opened
-        if wanted:
-            nodata = parse_nodata(image.tag_v2.get(NODATA, "")) if image.format == "TIFF" else None
-            header = Header(*size_and_turn_in(path, image), is_deep(image), palette_in(image), nodata)
-        return header, decode(path, image)
+        else:
+            if wanted:
+                nodata = parse_nodata(image.tag_v2.get(NODATA, "")) if image.format == "TIFF" else None
+                header = Header(*size_and_turn_in(path, image), is_deep(image), palette_in(image), nodata)
+            opened = decode(path, image)
+        if isinstance(path, Block) and path.inside:
+            opened = crop(opened, path.inside)
+            header = header and header._replace(size=tuple(some.stop - some.start for some in path.inside))
+    return header, opened
+
+
+def crop(opened: Image.Image | Bands, inside: tuple[slice, slice]) -> Image.Image | Bands:
+    """Return these rows and columns of an opened image."""
+    rows, columns = inside
+    if isinstance(opened, Image.Image):
+        return opened.crop((columns.start, rows.start, columns.stop, rows.stop))
+    return opened._replace(values=opened.values[inside], known=opened.known[inside])
 
 
 def decode(path: Source, image: Any) -> Image.Image:
@@ -263,11 +283,13 @@ def palette_in(image: Any) -> tuple | None:
     return image.palette.rawmode, bytes(image.palette.palette), image.info.get("transparency")
 
 
-def is_lossy(path: Path | str) -> bool:
+def is_lossy(path: Source) -> bool:
     """Return whether a file's content, whatever its name, is of a kind that changes values: JPEG, lossy WebP, ….
 
     Where there is no such file, its name says.
     """
+    if isinstance(path, Block):
+        return tiff_compression(path) in LOSSY
     try:
         with open(path, "rb") as file:
             head = file.read(12)
@@ -308,6 +330,7 @@ def read_image(path: Path | str, background: str = "white", rendering: Rendering
     unless that is written down. Of several frames the first is read, of several bands the first three, unless
     others are chosen. What a TIFF file says is no data becomes black. Raises BadInput.
     """
+    path = as_file(path)
     return to_rgb(open_image(path, rendering.bands), path, background, rendering)
 
 
@@ -444,6 +467,8 @@ def deep_colours(image: Image.Image, path: Source) -> np.ndarray:
             args = name if isinstance(tile[3], str) else (name, *tile[3][1:])
             again.tile[place] = tile._replace(args=args) if hasattr(tile, "_replace") else (*tile[:3], args)
         found = np.asarray(ImageOps.exif_transpose(again))
+    if isinstance(path, Block) and path.inside:
+        found = found[path.inside]
     if grey:
         return np.repeat(found[:, :, :1].astype(np.uint16) << 8 | found[:, :, 1:2], 3, axis=2)
     return np.asarray(image)[:, :, :3].astype(np.uint16) << 8 | found[:, :, :3]
@@ -531,6 +556,7 @@ def image_facts(path: Path | str, rendering: Rendering = AS_FOUND) -> tuple[Imag
     Raises BadInput where it cannot be read: its pixels are decoded, as a header may be the sound part of a damaged
     file.
     """
+    path = as_file(path)
     header, opened = open_with_header(path, rendering.bands, wanted=True)
     assert header is not None
     highest = highest_in(opened, path) if header.deep else 0

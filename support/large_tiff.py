@@ -45,40 +45,25 @@ from support.images import (
     open_image,
     to_rgb,
 )
-from support.masks import to_values
+from support.masks import same_size, to_values
 from support.names import evenly_spaced
 from support.notes import note
+from support.segments import ROWS, Part, Segments
 from support.tiff import (
     ALPHA,
-    NODATA,
-    ORIENTATION,
-    SEPARATE,
     SEVERAL_PAGES,
-    UNCOMPRESSED,
-    UNPACKED,
     Bands,
     Block,
     check_chosen,
     has_another,
     open_header,
     starts_as_tiff,
-    tag,
 )
 
 LARGE = 2**24                    # pixels from which on a TIFF file is read by parts
-LONGEST = 2**17                  # pixels a side that are read
-ROWS = 64                        # strips are read by so many rows, if one has not more
+PART = 1024                      # pixels a side of the parts that a training reads
 BLOCK = 2**21                    # tiles are read by so many bytes, if one has not more
-MOST_BYTES = 2**25               # of a single tile or strip
 MOST_HELD = 2**26                # bytes of all that is held of an image
-
-# Tags: what a decoder needs to know of tiles and strips (bits, compression, colours, predictor, JPEG's tables, …),
-OF_PIXELS = (258, 259, 262, 266, 277, 284, 292, 293, 317, 320, 332, 338, 339, 347, 530, 531, 532, NODATA)
-# where they are and how large.
-WIDTH, LENGTH, OFFSETS, ROWS_PER_STRIP, COUNTS = 256, 257, 273, 278, 279
-TILE_WIDTH, TILE_LENGTH, TILE_OFFSETS, TILE_COUNTS = 322, 323, 324, 325
-LONG = 4                         # a type of numbers in tags
-OLD_JPEG, LZMA = 6, 34925        # compressions
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -106,6 +91,43 @@ def open_large(path: Path | str, rendering: Rendering = AS_FOUND, whole: str = "
         return None
 
 
+def cut_pair(image_path: Path | str, mask_path: Path | str, said: Rendering = AS_FOUND,
+             fits: bool = False) -> list[tuple[Part, Part]]:
+    """Return the parts of a large image and those of its mask, both TIFF files, from left to right, then down.
+
+    They have about PART pixels a side; strips, which run from side to side, are not cut across. Nothing is returned
+    where the pair is to be read as a whole: it has less than 16 megapixels, it is not too large for that and `fits`
+    into memory, or a file cannot be read by parts. Raises BadInput where it can be read in neither way.
+    """
+    most: Any = Image.MAX_IMAGE_PIXELS
+    pixels = count_pixels(image_path)
+    if pixels < LARGE or fits and pixels <= most:
+        return []
+    try:
+        for path in (image_path, mask_path):
+            if not count_pixels(path):
+                raise BadInput(f"{path} is no TIFF file; expected one, as so large an image is read by parts")
+        image, mask = LargeTiff(image_path, said), LargeTiff(mask_path)
+        same_size(image_path, image.shape[:2], mask_path, mask.shape[:2])
+    except BadInput:
+        if pixels > most:
+            raise
+        return []
+    height, width, _ = image.shape
+    if image.segments.tiled and mask.segments.tiled:
+        rows, columns = equal_parts(height, PART), equal_parts(width, PART)
+    else:
+        rows, columns = equal_parts(height, max(PART // 4, PART**2 // width)), [range(width)]
+    return [(Part(image.segments, down, across, image.opacity), Part(mask.segments, down, across, mask.opacity))
+            for down in rows for across in columns]
+
+
+def equal_parts(length: int, side: int) -> list[range]:
+    """Return ranges of this side that cover a length; the last one is up to half as long again, or shorter by half."""
+    count = max(1, round(length / side))
+    return [range(number * side, length if number == count - 1 else (number + 1) * side) for number in range(count)]
+
+
 def count_pixels(path: Path | str) -> int:
     """Return the number of pixels of a TIFF file, 0 for any other or a damaged one: who reads that will complain."""
     with contextlib.suppress(Exception):
@@ -124,41 +146,24 @@ class LargeTiff:
     """
 
     def __init__(self, path: Path | str, rendering: Rendering = AS_FOUND):
-        self.path, self.rendering, self.by_tifffile, self.opacity = path, rendering, False, True
+        self.path, self.rendering, self.guarded, self.opacity = path, rendering, False, True
         self.held: dict[tuple[int, int], dict] = {}     # (row, column) of a block → what read_block returns
         with decoding(path), import_module("tifffile").TiffFile(path) as file:
             page = file.pages[0]
-            check_page(path, page)
-            self.shape = page.imagelength, page.imagewidth, 3
+            self.segments = segments = Segments(path, page)
+            self.shape = segments.height, segments.width, 3
             gaps, self.nodata = gaps_of(page)
             self.kept = Kept(place_of(path, page), read_world(path), gaps, None)
-            self.byte_order, self.compression = file.byteorder, int(page.compression)
-            self.tags = {code: raw_value(page.tags[code]) for code in OF_PIXELS if code in page.tags}
-            self.find_segments(page)
-            check_segments(path, self, file.filehandle.size)
+            if segments.tiled:                           # how many segments make a block, down and across
+                self.block = 1, max(1, BLOCK // (segments.grid[0] * segments.bytes))
+            else:
+                self.block = max(1, ROWS // segments.rows), 1
             if has_another(page):
                 note(path, SEVERAL_PAGES)
             if rendering.bands:
                 check_chosen(path, page.samplesperpixel, rendering.bands)
-            self.by_tifffile = bool(rendering.bands) or open_header(self.cut_block(0, 0)) is None
+            self.guarded = bool(rendering.bands) or open_header(self.cut_block(0, 0)) is None    # not read by Pillow
             self.opacity = self.judge_opacity() if {*page.extrasamples} & {*ALPHA} else True
-
-    def find_segments(self, page: Any) -> None:
-        """Find where the tiles or strips, both called segments, lie in the file, and choose how many make a block."""
-        height, width, _ = self.shape
-        planes = page.samplesperpixel if page.planarconfig == SEPARATE else 1
-        offsets, counts = np.array(page.dataoffsets, np.int64), np.array(page.databytecounts, np.int64)
-        self.tiled = page.is_tiled
-        rows, columns = (page.tilelength, page.tilewidth) if self.tiled else (min(page.rowsperstrip, height), width)
-        row_bytes = math.ceil(columns * page.bitspersample * page.samplesperpixel / planes / 8)
-        if not self.tiled and rows == height and self.compression == UNCOMPRESSED and len(offsets) == planes:
-            rows, tops = ROWS, np.arange(0, height, ROWS)              # one strip of bare pixels: cut it as we like
-            offsets = (offsets[:, None] + tops * row_bytes).ravel()
-            counts = np.tile(np.minimum(ROWS, height - tops) * row_bytes, planes)
-        self.offsets, self.counts = offsets, counts
-        self.segment, self.segment_bytes = (rows, columns), rows * row_bytes
-        self.grid = planes, math.ceil(height / rows), math.ceil(width / columns)
-        self.block = (1, max(1, BLOCK // (planes * self.segment_bytes))) if self.tiled else (max(1, ROWS // rows), 1)
 
     def __getitem__(self, part: tuple[slice, slice]) -> np.ndarray:
         """Return a part of the image, uint8 (rows, columns, 3). Raises BadInput where the file is damaged."""
@@ -172,7 +177,7 @@ class LargeTiff:
         """Return a part of what read_block returns for each block."""
         (top, bottom, _), (left, right, _) = (each.indices(side) for each, side in zip(part, self.shape))
         result = np.empty((bottom - top, right - left, *bands), dtype)
-        high, wide = (side * number for side, number in zip(self.segment, self.block))
+        high, wide = self.segments.rows * self.block[0], self.segments.columns * self.block[1]
         for row in range(top // high, math.ceil(bottom / high)):
             for column in range(left // wide, math.ceil(right / wide)):
                 y, x = row * high, column * wide
@@ -207,7 +212,7 @@ class LargeTiff:
     def judge_opacity(self) -> bool:
         """Return whether a band for opacity is what it is called, as images.lay_on judges it, by some blocks."""
         pixels = np.zeros(256, int)
-        down, across = (math.ceil(count / number) for count, number in zip(self.grid[1:], self.block))
+        down, across = (math.ceil(count / number) for count, number in zip(self.segments.grid[1:], self.block))
         for row in evenly_spaced(down, 5):
             for column in evenly_spaced(across, 5):
                 opacity = opacity_of(open_image(self.cut_block(row, column), self.rendering.bands))
@@ -219,91 +224,11 @@ class LargeTiff:
 
     def cut_block(self, row: int, column: int) -> Block:
         """Return a block as a TIFF file of its own."""
-        (planes, down, across), (high, wide) = self.grid, self.block
-        rows = range(row * high, min((row + 1) * high, down))
-        columns = range(column * wide, min((column + 1) * wide, across))
-        with open(self.path, "rb") as file:
-            segments = [self.read_segment(file, (plane * down + y) * across + x)
-                        for plane in range(planes) for y in rows for x in columns]
-        height, width = len(rows) * self.segment[0], len(columns) * self.segment[1]
-        if self.tiled:
-            sides = {TILE_LENGTH: self.segment[0], TILE_WIDTH: self.segment[1]}
-        else:                                            # the last strip may be lower than the others
-            sides, height = {ROWS_PER_STRIP: self.segment[0]}, min(height, self.shape[0] - rows[0] * self.segment[0])
-        sides |= {WIDTH: width, LENGTH: height}
-        block = Block(tiff_file(self.byte_order, self.tags, sides, segments), self.path)
+        (_, down, across), (high, wide) = self.segments.grid, self.block
+        block = self.segments.cut(range(row * high, min((row + 1) * high, down)),
+                                  range(column * wide, min((column + 1) * wide, across)), self.guarded)
         block.opacity = self.opacity
         return block
-
-    def read_segment(self, file: BinaryIO, number: int) -> bytes:
-        """Return a tile or strip as it is in the file. Raises BadInput where it would unpack to more than it should.
-
-        Pillow stops there itself.
-        """
-        file.seek(self.offsets[number])
-        segment = file.read(self.counts[number])
-        if self.by_tifffile and self.compression in UNPACKED[1:]:
-            unpacked = zlib.decompressobj().decompress(segment, self.segment_bytes + 1)
-            if len(unpacked) > self.segment_bytes:
-                raise BadInput(f"{self.path} is damaged: what it holds is larger than it says")
-        return segment
-
-
-def check_page(path: Path | str, page: Any) -> None:
-    """Raise BadInput for a page that cannot be read by parts, by its header."""
-    if tag(page, ORIENTATION, 1) in range(2, 9):
-        raise BadInput(f"{path} is turned by its orientation; so large an image has to lie as it is stored")
-    if page.imagedepth != 1 or int(page.compression) in (OLD_JPEG, LZMA):
-        raise BadInput(f"{path} is a volume, or compressed as LZMA or in the way of old JPEGs; expected a flat image")
-    if not 0 < max(page.imagewidth, page.imagelength) <= LONGEST:
-        raise BadInput(f"{path} is {page.imagewidth}x{page.imagelength} pixels; expected at most {LONGEST} a side")
-
-
-def check_segments(path: Path | str, image: LargeTiff, size: int) -> None:
-    """Raise BadInput where the tiles or strips of an image, in a file of this size, cannot be read one by one."""
-    if image.segment_bytes * image.grid[0] > MOST_BYTES:
-        rows, columns = image.segment
-        raise BadInput(f"{path} is stored in pieces of {columns}x{rows} pixels, too large to be read by "
-                       "parts; expected tiles, as of gdal_translate -co TILED=YES -co COMPRESS=DEFLATE")
-    expected = math.prod(image.grid)
-    if len(image.offsets) != expected or len(image.counts) != expected:
-        raise BadInput(f"{path} is damaged: it has {len(image.offsets)} tiles or strips; expected {expected}")
-    if (image.counts <= 0).any():
-        raise BadInput(f"{path} leaves out tiles; expected all of them, as gdal_translate writes without SPARSE_OK")
-    if (image.offsets < 0).any() or (image.offsets + image.counts).max() > size:
-        raise BadInput(f"{path} is damaged: it ends before its pixels do")
-    if image.counts.max() > 2 * image.segment_bytes + 2**16:
-        raise BadInput(f"{path} is damaged: a tile or strip is larger than its pixels")
-
-
-def raw_value(found: Any) -> tuple[int, int, bytes]:
-    """Return a tag of tifffile's as (type, count, value as it is in the file)."""
-    file = found.parent.filehandle
-    file.seek(found.valueoffset)
-    return int(found.dtype), found.count, file.read(min(found.valuebytecount, 2**20))
-
-
-def tiff_file(byte_order: str, tags: dict[int, tuple], sides: dict[int, int], segments: list[bytes]) -> bytes:
-    """Return a TIFF file of these tags, {number: (type, count, packed value)}, more of them, and tiles or strips."""
-    def longs(*numbers):
-        return LONG, len(numbers), struct.pack(f"{byte_order}{len(numbers)}I", *numbers)
-
-    counts, offsets = (TILE_COUNTS, TILE_OFFSETS) if TILE_WIDTH in sides else (COUNTS, OFFSETS)
-    lengths = [len(segment) for segment in segments]
-    tags = {**tags, **{number: longs(side) for number, side in sides.items()}, counts: longs(*lengths),
-            offsets: longs(*lengths)}                    # of the right length, for now
-    start = 8 + 2 + 12 * len(tags) + 4                   # header, number of tags, tags, no further page
-    apart = sum(len(value) + len(value) % 2 for _, _, value in tags.values() if len(value) > 4)
-    tags[offsets] = longs(*(start + apart + np.cumsum([0, *lengths[:-1]])).tolist())
-    entries, values = b"", b""
-    for number, (kind, count, value) in sorted(tags.items()):
-        if len(value) > 4:
-            place = struct.pack(f"{byte_order}I", start + len(values))
-            values += value + bytes(len(value) % 2)
-            value = place
-        entries += struct.pack(f"{byte_order}HHI", number, kind, count) + value.ljust(4, b"\0")
-    header = {"<": b"II*\0", ">": b"MM\0*"}[byte_order] + struct.pack(f"{byte_order}IH", 8, len(tags))
-    return b"".join([header, entries, bytes(4), values, *segments])
 
 
 # ---------------------------------------------------------------------------------------------------

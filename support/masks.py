@@ -16,6 +16,7 @@ from support.images import (
     FULL,
     WHITE,
     Rendering,
+    as_file,
     bands_to_image,
     decoding,
     is_lossy,
@@ -29,7 +30,7 @@ from support.images import (
 )
 from support.machine import in_threads
 from support.names import first_few
-from support.tiff import QUARTER_TURNS, Bands, colour_bands, tiff_nodata
+from support.tiff import QUARTER_TURNS, Bands, Source, colour_bands, tiff_nodata
 
 MAX_VALUES = 16                  # distinct values in a mask; what holds more is not a mask but a picture of one
 MAX_CLASSES = 255                # class indices are bytes, and the last one, 255, means: no truth here
@@ -54,6 +55,7 @@ def read_mask(path: Path | str, threshold: int | None = None, coloured: bool = F
     black. What a TIFF file says is no data is NO_DATA, unless that has a value from 0 to 65535. With a
     threshold, what is at least as bright, on a scale of 0 to 255, becomes 255 and the rest 0. Raises BadInput.
     """
+    path = as_file(path)
     return to_mask(open_image(path), path, threshold, coloured)
 
 
@@ -146,6 +148,7 @@ class MaskValues(NamedTuple):
 
 def mask_facts(path: Path | str, threshold: int | None = None) -> MaskFacts:
     """Return the MaskFacts of a file, with the values that read_mask returns. Raises BadInput."""
+    path = as_file(path)
     header, opened = open_with_header(path, wanted=True)
     assert header is not None
     palette = hashlib.sha256(repr(header.palette).encode()).hexdigest() if header.palette else None
@@ -153,7 +156,7 @@ def mask_facts(path: Path | str, threshold: int | None = None) -> MaskFacts:
     return MaskFacts(header.size, header.turn, palette, header.nodata, found)
 
 
-def mask_values(mask: np.ndarray, path: Path | str) -> MaskValues:
+def mask_values(mask: np.ndarray, path: Source) -> MaskValues:
     """Return the MaskValues of a mask as read_mask returns it."""
     values, number = np.unique(value_codes(mask), return_counts=True)
     if values[0] == NO_DATA:

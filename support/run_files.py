@@ -54,7 +54,7 @@ def begin_files(run: Any) -> None:
     remarks = [f"{STAMP}: python train.py @settings.args --out DIR repeats this training", machine]
     write_text(out / "settings.args", as_settings_file(args, remarks, (*NOT_SETTINGS, "device", "tensorboard")))
     if run.data.held_out:
-        write_names(out / "val.txt", run.data.held_out, "the images to validate on")
+        write_names(out / "val.txt", list(dict.fromkeys(run.data.held_out)), "the images to validate on")
     if args.tensorboard:
         from support.tensorboard import open_board
 

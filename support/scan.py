@@ -29,7 +29,7 @@ from support.notes import note, remarks_on
 
 WORTH = 20_000_000               # pixels that are worth a file to remember them: about a second
 
-Pair = tuple[str, Path, Path]    # a name, the image's path and the mask's
+Pair = tuple[str, Any, Any]      # a name, the image's path and the mask's, or Parts of large images
 
 
 class Scan(NamedTuple):
@@ -127,7 +127,7 @@ def look(pair: Pair, threshold: int | None, said: Rendering, known: Record | Non
 def print_unreadable(lost: list[tuple[str, Path, Unreadable]]) -> None:
     """Print which files are left out, as Look has them, and why the first of them is."""
     for part in ("images", "masks"):
-        some = [(path.name, error) for other, path, error in lost if other == part]
+        some = [(Path(path).name, error) for other, path, error in lost if other == part]
         if some:
             print(f"left out: {len(some)} {part} that cannot be read: {first_few([name for name, _ in some])} "
                   f"({some[0][1]})")

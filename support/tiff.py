@@ -31,7 +31,7 @@ MOST_BYTES = 2**32
 SEVERAL_PAGES = ("holds several pages: the first is read; save others as files of their own, or as one image where "
                  "they are red, green and blue")
 CHOSEN = ", which the training's classes.json names"
-LARGER = "; of TIFF files, predict.py and infer.py read larger ones, for masks that end in .tif"
+LARGER = "; larger TIFF files are read by train.py and, for masks that end in .tif, by predict.py and infer.py"
 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())      # a damaged file gets one line: our BadInput
 
@@ -43,6 +43,7 @@ class Block(io.BytesIO):
         super().__init__(content)
         self.name = str(name)
         self.opacity = True      # whether its band for opacity, if it has one, is what it is called
+        self.inside: tuple[slice, slice] | None = None   # the rows and columns of it that are read; None: all
 
     def __str__(self) -> str:
         return self.name
@@ -142,7 +143,7 @@ def tiff_nodata(path: Path | str) -> float | None:
         return parse_nodata(image.tag_v2.get(NODATA, "")) if image.format == "TIFF" else None
 
 
-def tiff_compression(path: Path | str) -> int:
+def tiff_compression(path: Source) -> int:
     """Return the number of a TIFF file's compression. Raises BadInput."""
     image = open_header(path)
     if image is None:

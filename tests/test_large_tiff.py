@@ -21,7 +21,7 @@ from test_predict import CLASSES, checkpoint, oracle
 from benchmarks.gigapixel import make_image
 from model import UNet, normalize
 from patches import cut_windows, tiles
-from support import large_tiff
+from support import large_tiff, segments
 from support.checkpoint import save_checkpoint
 from support.files import BadInput, is_ours
 from support.images import Rendering, read_image
@@ -336,10 +336,10 @@ def test_files_that_cannot_be_read_by_parts_are_refused(tmp_path, monkeypatch):
         counts = file.pages[0].tags[325]
         counts.overwrite([0, *counts.value[1:]])
     refused(path, "leaves out tiles")
-    monkeypatch.setattr(large_tiff, "MOST_BYTES", 2**16)
+    monkeypatch.setattr(segments, "MOST_BYTES", 2**16)
     tifffile.imwrite(path, picture(), photometric="rgb", compression="zlib", rowsperstrip=470)
     refused(path, "in pieces of 610x470 pixels", "gdal_translate")
-    monkeypatch.setattr(large_tiff, "LONGEST", 600)
+    monkeypatch.setattr(segments, "LONGEST", 600)
     refused(path, "610x470 pixels; expected at most 600 a side")
 
 

@@ -71,8 +71,9 @@ def own_examples(metadata, network):
     whole = not data.held_out and data.validation[0][0] is data.training[0][0]
     strip = f"{args.image}, the very pixels that it learned from, which flatters" if whole else (
         f"a strip held out of {args.image}")
-    source = f"the {len(data.held_out)} images held out of {args.data}" if data.held_out else strip
-    return Examples(data.held_out or [args.image], lambda place: data.validation[place][:2], source), data
+    source = f"the {len(set(data.held_out))} images held out of {args.data}" if data.held_out else strip
+    names = data.held_out or [args.image] * len(data.validation)
+    return Examples(names, lambda place: data.validation[place][:2], source), data
 
 
 # ---------------------------------------------------------------------------------------------------
