@@ -151,9 +151,9 @@ class UNet(nn.Module):
 
     @staticmethod
     def reach(depth: int, upsample: str, **others: Any) -> tuple[int, int]:
-        """Return (halo, stride): how many pixels around it an output pixel sees, and the pooling grid.
+        """Return (halo, stride): how many pixels beyond the edge of a core its pixels see, and the pooling grid.
 
-        Windows end on the pooling grid. Two pixels beyond that edge matter to the last two convolutions; in
+        Cores end on that grid. Two pixels beyond their edge matter to the last two convolutions; in
         pixels of half the resolution that is one, and two more for the convolutions there, 3; then
         2 + 2 = 4, and so on: at the bottom 4 · 2^depth pixels. The convolutions on the way down add
         2 + 4 + … = 2 · 2^depth − 2. Bilinear upsampling needs one more at each level, 5 at the bottom.

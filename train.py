@@ -1,4 +1,4 @@
-"""Train a small network from scratch: on one image and its mask, in under a minute on a laptop, or on a folder.
+"""Train a small network from scratch: on one image and its mask, in under a minute on two cores, or on a folder.
 
     python train.py                    on rgb.png and gt.png, or the bundled sample where neither is here
     python train.py photo.png photo_mask.png --out runs/photo
@@ -473,8 +473,8 @@ def finish_epoch(run: Run, epoch: int, train_loss: float, validation: Validation
 def is_late(run: Run, row: dict) -> bool:
     """Return whether an epoch is one of the last quarter of a single image's, which are kept before all others.
 
-    A strip is too small to choose between early and late by: of the six classes of a portrait it may show two, and
-    the network knows these before it knows the others.
+    A strip is too small to choose between early and late by: it may show two of six classes, and the network knows
+    these before it knows the others.
     """
     return not run.args.data and row["epoch"] > 0.75 * run.args.epochs
 

@@ -77,7 +77,7 @@ def page():
         ("input", f"({batch}, 3, {side}, {side})", ["(colour − mean) / std;", f"never over {MAX_SIDE}×{MAX_SIDE}"],
          "model.py: normalize"),
         ("logits", f"({batch}, 2, {side}, {side})", ["a score for each class", "and pixel"], "model.py: FCN, UNet"),
-        ("loss", "one number", ["−log p(true class),", "the mean of all pixels"], "losses.py"),
+        ("loss", "one number", ["−log p(true class),", "and 1 − soft Dice"], "losses.py"),
         ("weights", f"{parameters:,}",
          ["a step against the", f"gradient, {knobs.epochs * knobs.steps:,} times"], "train.py: train_epoch")]
     use = [

@@ -204,7 +204,7 @@ def add_network_knobs(add: Callable) -> None:
     add("--separable", action="store_true",
         help="unet: depthwise-separable convolutions (off: they do less work, but learn less)")
     add("--dropout", type=number(float, 0, 0.99), default=0.0, metavar="P",
-        help="drop this share of the channels (0: it gains nothing, see docs/RESULTS.md)")
+        help="drop this share of the channels (0: the FCN gains nothing, see docs/RESULTS.md)")
 
 
 def network_settings(args: Namespace) -> dict[str, Any]:
@@ -317,8 +317,8 @@ def train_arguments(argv: list[str] | None = None, description: str | None = Non
 
     add = parser.add_argument_group("the loss").add_argument
     add("--loss", type=loss_names, metavar="NAMES",
-        help="ce, bce (of two classes), focal, dice, or a sum such as ce+dice (ce+dice for a pair: rare classes gain, "
-             "none loses; ce for a folder)")
+        help="ce, bce (of two classes), focal, dice, or a sum such as ce+dice (ce+dice for a pair: six classes gained, "
+             "two lost nothing; ce for a folder)")
     add("--class-weights", type=number(float, 0, 1), default=0.0, metavar="P",
         help="weight a class by its share of pixels to the power of -P (0: all alike; 1: all count the same)")
 
