@@ -88,8 +88,8 @@ show(figure, "2")
 #
 # ## Stage by stage
 #
-# A *U-Net* (chapter 6) sees much further: its halo is 48 pixels with three poolings, 96 with four. Windows of 256 pixels
-# then consist mostly of halo, and most of the work is done more than once.
+# A *U-Net* (chapter 6) sees much further: its halo is 48 pixels with three poolings, 96 with four. Windows of 256
+# pixels then consist mostly of halo, and most of the work is done more than once.
 
 # %%
 for depth in (3, 4):
