@@ -194,9 +194,8 @@ def hold_out(image: np.ndarray, mask: np.ndarray, least: int, gap: int, share: f
 
     The strip takes `share` of the longer side. Of nine places it gets the one that leaves the most classes in
     both parts and, among equals, whose class shares are most like the whole image's. `gap` pixels on either
-    side of it are in neither part, so that a network with a halo of at most `gap` is scored on one part
-    without seeing a pixel of the other. Training parts narrower than `least` are dropped. An image too short
-    to be cut comes back whole, one list for both.
+    side of it are in neither part, as neighbours are alike. Training parts narrower than `least` are dropped.
+    An image too short to be cut comes back whole, one list for both.
     """
     wide = image.shape[1] > image.shape[0]
     length = max(mask.shape)

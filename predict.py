@@ -25,7 +25,7 @@ from support.notes import print_notes
 from support.probabilities import ENDINGS, beside, check_kind, empty_probabilities, write_probabilities
 from support.sample import SAMPLE, write_sample
 
-SHIPPED = Path(__file__).with_name("checkpoints") / "fcn.pt"     # trained on the bundled sample, see README
+SHIPPED = Path(__file__).with_name("checkpoints") / "fcn.pt"     # learned from the bundled sample alone
 
 
 def predict(args: Namespace) -> np.ndarray | None:

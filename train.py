@@ -195,7 +195,7 @@ def copies_of_strip(run: Run) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 def load_data(args: Namespace, halo: int, stride: int) -> data.TrainingData:
     """Return the TrainingData that `args` name, for a network of this halo and stride. Raises BadInput.
 
-    One image is cut so that the network sees no pixel of the validation strip from the part it learns from.
+    Of one image a strip is held out to validate on, a halo apart from the rest.
     """
     if (args.image, args.mask) == SAMPLE:
         if RANK == 0:

@@ -26,8 +26,8 @@ image, mask = sample()                                   # uint8 (512, 512, 3), 
 
 # %% [markdown]
 # **A strip is held out.** `train.py` cuts a strip out of the image, to *validate* on: it does not learn from it. Nor
-# from the 8 rows beside it, as the network sees that far; else it would have seen pixels of the strip. (Here the strip
-# lies at the lower edge.)
+# from the 8 rows beside it, the network's halo: neighbours are alike, and what is easy there would flatter. (Here the
+# strip lies at the lower edge.)
 
 # %%
 training, [(strip, _)] = hold_out(image, mask, least=64, gap=8, share=0.2)
