@@ -179,12 +179,13 @@ def open_segmenter(args: Namespace) -> Segmenter:
     if args.onnx:
         if WORLD > 1:
             raise BadInput("--onnx: ONNX Runtime uses all cores by itself; expected no torchrun")
-        return Segmenter(*load_onnx(args.onnx), halo=args.halo, tta=args.tta)
+        return Segmenter(*load_onnx(args.onnx), halo=args.halo, tta=args.tta, opening=args.opening)
     from support.devices import join_processes, pick_device
 
     device = pick_device(args.device)
     join_processes(device)
-    segment = Segmenter.load(args.checkpoint, device, args.halo, args.tta, args.adapt, args.amp)
+    segment = Segmenter.load(args.checkpoint, device, args.halo, args.tta, args.adapt, args.amp,
+                             args.opening)
     if args.reject is not None and args.score == "features":
         segment.feature_distance()           # raises BadInput for a network that has none
     return segment
@@ -266,7 +267,7 @@ def segment_all(args: Namespace, segment: Segmenter, images: list[Path],
         pixels, probabilities = pixels.result(), None
         if isinstance(pixels, LargeTiff):
             segment.note_light(folder / image, pixels)
-            made = made_of(folder / image, network, (*segment.looks, segment.in_16_bits))
+            made = made_of(folder / image, network, (*segment.looks.values(), segment.in_16_bits))
             write_large(missing["mask"], pixels, segment.by_rows, segment.classes, made)
             return results.finish(image)
         if {"probabilities", "uncertainty"} & set(missing):

@@ -34,7 +34,8 @@ def predict(args: Namespace) -> np.ndarray | None:
     Those of an image that is read by parts are not returned, as they may not fit into memory.
     """
     checkpoint = args.checkpoint or ("model.pt" if Path("model.pt").exists() else SHIPPED)
-    segment = Segmenter.load(checkpoint, args.device, args.halo, args.tta, args.adapt, args.amp)
+    segment = Segmenter.load(checkpoint, args.device, args.halo, args.tta, args.adapt, args.amp,
+                             args.opening)
     if args.image == SAMPLE[0] and not any(Path(path).exists() for path in SAMPLE):
         check_writable(args.out, endings=PICTURES + TIFFS)
         write_sample()
@@ -77,7 +78,8 @@ def predict(args: Namespace) -> np.ndarray | None:
 
 def needs_whole(args: Namespace, segment: Segmenter, out: Path) -> str:
     """Return what needs the image as a whole, of the options of predict.py and infer.py, "" if nothing does."""
-    options = [f"--{name}" for name in ("mask", "overlay", "probabilities", "reject", "adapt") if vars(args).get(name)]
+    options = [f"--{name}" for name in ("mask", "overlay", "probabilities", "reject", "adapt", "opening")
+               if vars(args).get(name)]
     if segment.zoom != 1:
         options.append(f"the network's --zoom of {segment.zoom:g}")
     if out.suffix.lower() not in TIFFS:
@@ -92,7 +94,7 @@ def predict_large(args: Namespace, segment: Segmenter, image: LargeTiff, checkpo
     print(f"{args.image}, {width}x{height} pixels: by parts; after an interruption, the same command goes on")
     began = time.perf_counter()
     segment.note_light(args.image, image)
-    made = made_of(args.image, checkpoint, (*segment.looks, segment.in_16_bits))
+    made = made_of(args.image, checkpoint, (*segment.looks.values(), segment.in_16_bits))
     write_large(out, image, segment.by_rows, segment.classes, made)
     print(f"by {checkpoint}, {time.perf_counter() - began:.1f} s; see {out}")
     if look_black(segment.classes):

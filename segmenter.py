@@ -24,6 +24,7 @@ from patches import (
     decide,
     decide_rows,
     inexact,
+    open_across,
     stage_side,
     stitch_at,
     tiles,
@@ -54,22 +55,23 @@ class Segmenter:
     checkpoint. A U-Net is run stage by stage (see staged_forward), unless there is a `halo`, which replaces the
     network's own (see patches.choose_halo). Where the metadata hold the light that it learned from, an image in another
     one is brought into it first (see support/light.py). `tta` averages over the flips and turns that the training used,
-    `adapt` moves BatchNorm's statistics to each image (see adapted_batchnorm), and `amp` multiplies in 16 bits:
-    "on", "off", or "auto" where that is faster. Raises BadInput for a halo that does not fit, where there is no
+    `adapt` moves BatchNorm's statistics to each image (see adapted_batchnorm), `opening` takes away bright lines less
+    wide than so many pixels (see patches.open_across), and `amp` multiplies in 16 bits: "on", "off", or "auto" where
+    that is faster. Raises BadInput for a halo that does not fit, where there is no
     BatchNorm to adapt, and where PyTorch is not what multiplies.
     """
 
     def __init__(self, network: Any, metadata: dict, device: Any = "cpu", halo: int | None = None, tta: bool = False,
-                 adapt: float = 0.0, amp: str = "off"):
+                 adapt: float = 0.0, amp: str = "off", opening: int = 0):
         settings = with_former_settings(metadata["settings"])
-        self.network, self.metadata, self.device, self.adapt = network, metadata, device, adapt
+        self.network, self.metadata, self.device, self.adapt, self.opening = network, metadata, device, adapt, opening
         self.classes, self.ignore = metadata["classes"], metadata["ignore"]
         self.zoom, self.threshold = settings["zoom"], settings["threshold"]
         self.rendering = rendering_in(metadata)                       # of images: what is white, and which bands
         self.usual_light = metadata.get("light")                      # see data.usual_light; older files have none
         scaling = metadata["mean"], metadata["std"]
         self.in_16_bits = self.uncompared = False
-        self.looks = halo, tta, adapt
+        self.looks: dict[str, Any] = {"halo": halo, "tta": tta, "adapt": adapt, "opening": opening}
         if isinstance(network, OnnxNetwork):
             if amp != "off":
                 raise BadInput("--amp: only PyTorch chooses what it multiplies in; expected a .pt file")
@@ -100,19 +102,19 @@ class Segmenter:
 
     @classmethod
     def load(cls, path: Path | str, device: Any = "cpu", halo: int | None = None, tta: bool = False,
-             adapt: float = 0.0, amp: str = "off", threads: int | None = None) -> "Segmenter":
+             adapt: float = 0.0, amp: str = "off", opening: int = 0, threads: int | None = None) -> "Segmenter":
         """Open a .pt file of train.py or an .onnx file of tools.export, the latter for so many threads (all cores).
 
         `device` is "cpu", "cuda", "auto" (a GPU if there is one) or a torch.device. Raises BadInput.
         """
         if Path(path).suffix.lower() == ".onnx":
-            return cls(*load_onnx(path, threads), "cpu", halo, tta, adapt, amp)
+            return cls(*load_onnx(path, threads), "cpu", halo, tta, adapt, amp, opening)
         from model import load_network
         from support.devices import pick_device
 
         keep_freed_memory()      # or each window takes its memory from the system anew: 1.5 times slower
         device = pick_device(device) if isinstance(device, str) else device
-        return cls(*load_network(path), device, halo, tta, adapt, amp)
+        return cls(*load_network(path), device, halo, tta, adapt, amp, opening)
 
     def __call__(self, image: np.ndarray, probabilities: np.ndarray | None = None) -> np.ndarray:
         """Return the class indices, uint8 (H, W), of an image uint8 (H, W, 3).
@@ -140,7 +142,7 @@ class Segmenter:
     def logits(self, image: np.ndarray) -> np.ndarray:
         """Return the logits float32 (classes, H, W) of an image uint8 (H, W, 3), which takes their memory."""
         with self.adapted(image):
-            image = self.relit(image)
+            image = self.opened(image)
             return stitch_at(self.zoom, self.forward_views, image, self.halo, self.network.stride, self.limit)
 
     def with_scores(self, image: np.ndarray, names: list[str],
@@ -171,9 +173,14 @@ class Segmenter:
         light = self.light(image)
         return image if light is None else relight(image, light)
 
+    def opened(self, image: Any) -> Any:
+        """Return an image, or LargeTiff, in the light that the network knows, and without bright lines if asked for."""
+        image = self.relit(image)
+        return open_across(image, self.opening) if self.opening else image
+
     def seen(self, image: Any) -> Any:
-        """Return an image, or LargeTiff, as the network sees it: in the light that it knows, at its zoom."""
-        return zoom_image(self.relit(image), self.zoom)
+        """Return an image, or LargeTiff, as the network sees it, at its zoom."""
+        return zoom_image(self.opened(image), self.zoom)
 
     def note_light(self, path: Path | str, image: Any) -> None:
         """Note where an image, or LargeTiff, is in another light."""
@@ -205,7 +212,7 @@ class Segmenter:
         self.uncompared = False
         top, left = (max(0, (side - COMPARED) // 2) for side in image.shape[:2])
         middle = image[top:top + COMPARED, left:left + COMPARED]
-        different = self(middle) != Segmenter(self.network, self.metadata, self.device, *self.looks)(middle)
+        different = self(middle) != Segmenter(self.network, self.metadata, self.device, **self.looks)(middle)
         print(f"--amp auto: 16 bits change the class of {different.mean():.2%} of the pixels, in the middle of the "
               "first image")
 

@@ -212,11 +212,14 @@ def network_settings(args: Namespace) -> dict[str, Any]:
     return {name: getattr(args, name) for name in NETWORK_KNOBS}
 
 
-def add_adaptation(add: Callable) -> None:
-    """Add --adapt, of the scripts that predict with PyTorch; it needs a network with BatchNorm."""
+def add_weather_knobs(add: Callable) -> None:
+    """Add the knobs for images in weather or with other damage that training had none of."""
     add("--adapt", type=number(float, 0, 1), default=0.0, metavar="SHARE",
         help="move BatchNorm's statistics by this share towards each image's own: for weather, dusk or noise that "
              "training had none of (0: as trained; more means to look at each image once more)")
+    add("--opening", type=number(int, 0, 99), default=0, metavar="PIXELS",
+        help="take away what is bright, upright and less wide than so many pixels, as streaks of rain (0: nothing; "
+             "thin objects suffer, too)")
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -408,7 +411,7 @@ def predict_arguments(argv: list[str] | None = None, description: str | None = N
         help="also save how probable the classes are, 0 to 255: NAME.png, that of the foreground of two, or NAME.tif, "
              "a band for each class; and what the highest lacks to 255, as NAME_uncertainty (off)")
     add_prediction_knobs(add)
-    add_adaptation(add)
+    add_weather_knobs(add)
     return parser.parse_args(argv)
 
 
@@ -435,7 +438,7 @@ def infer_arguments(argv: list[str] | None = None, description: str | None = Non
         help="how familiar an image looks (energy: works with all; features: needs BatchNorm and PyTorch); see "
              "python -m tools.thresholds")
     add_prediction_knobs(add)
-    add_adaptation(add)
+    add_weather_knobs(add)
     args = parser.parse_args(argv)
     if args.onnx and args.score == "features" and args.reject is not None:
         parser.error("--score features: only PyTorch shows them; choose another score, or leave out --onnx")

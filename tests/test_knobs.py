@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from conftest import inside
 from PIL import Image
+from scipy.ndimage import grey_opening
 from torch import nn
 from tqdm import tqdm
 
@@ -602,13 +603,16 @@ def as_asked(words, image):
         expected = whole_pass("model.pt", image, tta=True)
     elif words[0] == "--halo":
         expected = stitch(torch_forward(model, [0.5] * 3, [0.2] * 3), image, 4, 4).argmax(axis=0)
+    elif words[0] == "--opening":
+        expected = Segmenter(model, metadata)(grey_opening(image, (1, 5, 1), mode="nearest"))
     else:
         expected = Segmenter(model, metadata, adapt=0.5)(image)
     assert not np.array_equal(plain, expected)
     return expected
 
 
-LOOKS = pytest.mark.parametrize("words", [["--tta"], ["--halo", "4"], ["--adapt", "0.5"]], ids=lambda words: words[0])
+EVERY_LOOK = [["--tta"], ["--halo", "4"], ["--adapt", "0.5"], ["--opening", "5"]]
+LOOKS = pytest.mark.parametrize("words", EVERY_LOOK, ids=lambda words: words[0])
 
 
 def test_predict_segments_the_image_with_the_checkpoint(photos):
@@ -786,6 +790,7 @@ PREDICT = {
     "tta": test_predict_looks_at_the_image_as_asked,
     "halo": test_predict_looks_at_the_image_as_asked,
     "adapt": test_predict_looks_at_the_image_as_asked,
+    "opening": test_predict_looks_at_the_image_as_asked,
     "amp": "tests/test_amp.py::test_all_that_predict_multiply_as_asked",
     "device": test_the_device_to_predict_on_is_the_one_asked_for,
 }
@@ -804,6 +809,7 @@ INFER = {
     "tta": test_infer_looks_at_images_as_asked,
     "halo": test_infer_looks_at_images_as_asked,
     "adapt": test_infer_looks_at_images_as_asked,
+    "opening": test_infer_looks_at_images_as_asked,
     "amp": "tests/test_amp.py::test_all_that_predict_multiply_as_asked",
     "device": test_the_device_to_predict_on_is_the_one_asked_for,
 }

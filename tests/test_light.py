@@ -265,6 +265,7 @@ WAYS = {
     "views": {"tta": True},
     "halo": {"halo": 4},
     "adapted": {"adapt": 0.7},
+    "opened": {"opening": 3},
     "zoomed": {"zoom": 0.5},
 }
 

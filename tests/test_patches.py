@@ -5,6 +5,7 @@ import doctest
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import grey_opening
 
 import patches
 import segmenter
@@ -57,6 +58,24 @@ def whole_image(model, image):
     """The oracle: logits of the whole image at once, past the budget."""
     with torch.inference_mode():
         return model(normalize(image[None], MEAN, STD))[0].numpy()
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 4, 5, 9])
+@pytest.mark.parametrize("shape", [(40, 50, 3), (7, 1, 3), (1, 4, 3)])
+def test_bright_lines_less_wide_than_asked_are_taken_away(width, shape):
+    image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    opened = patches.open_across(image, width)
+    if width % 2:  # of others, SciPy shifts the result by half a pixel
+        assert np.array_equal(opened, grey_opening(image, (1, width, 1), mode="nearest"))
+    assert (opened <= image).all() and np.array_equal(patches.open_across(opened, width), opened)
+
+
+def test_a_streak_goes_and_what_is_wider_or_dark_stays():
+    image = np.full((20, 40, 3), 90, np.uint8)
+    image[:, 5:9], image[:, 20:25], image[:, 33:34] = 255, 200, 10
+    expected = image.copy()
+    expected[:, 5:9] = 90
+    assert np.array_equal(patches.open_across(image, 5), expected)
 
 
 def test_worked_examples():
