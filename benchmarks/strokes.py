@@ -50,6 +50,7 @@ from support.files import write_image
 from support.images import Rendering
 from support.masks import IGNORE, read_pair
 from support.sample import sample
+from tools.paint.process import setup_of
 from tools.paint.session import Session, covered
 
 MOMENTS = 1, 3, 10, 30           # seconds after the strokes
@@ -127,9 +128,7 @@ def network(model, pairs, classes, strokes, unpainted, now):
         height, width = unpainted.shape
         session.post("learn", {"model": model})
         session.post("view", {"image": 0, "box": [0, 0, width, height]})
-        setup = {"classes": names, "ignore": 255, "full": 65535, "maps": session.maps, "networks": [],
-                 "pictures": [(picture.path, (height, width)) for picture in session.pictures], "out": out / "model.pt"}
-        learner = Learner(setup, inbox, lambda *message: session.hear(message))
+        learner = Learner(setup_of(session, []), inbox, lambda *message: session.hear(message))
         learner.announce()
         learner.take_news(wait=False)
         clock = 0.0

@@ -21,6 +21,7 @@ from PIL import Image
 from scipy import ndimage
 
 import data
+from benchmarks import strokes
 from benchmarks.paint_page import painting
 from benchmarks.strokes import strokes_inside
 from model import build
@@ -31,6 +32,7 @@ from support.images import Rendering, read_image
 from support.masks import IGNORE, read_mask
 from support.sample import sample
 from tools.paint import server as serving
+from tools.paint.process import setup_of
 from tools.paint.session import CORRECTION, LEARNT, PUT_ASIDE, Session, covered, read_journal, sees
 
 CLASSES = [
@@ -698,16 +700,7 @@ class Rig:
         self.inbox, self.told = queue.Queue(), []
         self.session.tell = self.inbox.put
         picture = self.session.pictures[0]
-        setup = {
-            "pictures": [(picture.path, (picture.height, picture.width))],
-            "maps": self.session.maps,
-            "classes": classes,
-            "ignore": 255,
-            "rendering": Rendering(),
-            "out": folder / "model.pt",
-            "networks": list(networks),
-        }
-        self.learner = Learner(setup, self.inbox, self.tell)
+        self.learner = Learner(setup_of(self.session, list(networks)), self.inbox, self.tell)
         self.learner.announce()
         self.session.post("learn", {"model": model})
         self.session.post("view", {"image": 0, "box": [0, 0, picture.width, picture.height]})
@@ -919,6 +912,14 @@ def test_a_checkpoint_predicts_at_once_and_corrections_change_it(rig, checkpoint
     assert foreground_iou(rig.map("prediction"), mask) > 0.8
 
 
+def test_the_benchmark_of_strokes_measures_the_learner(monkeypatch):
+    image, mask = blobs()
+    monkeypatch.setattr(strokes, "MOMENTS", (0.1, 0.2))
+    found = strokes.network("fcn", [(image, mask)] * 2, 2, strokes_inside(mask, 2, 0), mask, time.perf_counter)
+    assert [row["seconds"] for row in found] == [0.1, 0.2] and 0 < found[0]["steps"] <= found[1]["steps"]
+    assert all(0 < row["iou"] <= 1 and 0 < row["next"] <= 1 for row in found)
+
+
 def test_an_image_that_cannot_be_read_is_told_and_the_others_go_on(rig, out):
     rig = rig(blobs()[0])
     rig.learner.canvases.clear()
@@ -1025,9 +1026,7 @@ def test_images_of_any_kind_and_size_are_painted_on_and_learned_from(tmp_path):
 
 @pytest.mark.slow
 def test_a_monkey_loses_no_stroke_takes_no_memory_and_sees_no_traceback(tmp_path, capfd):
-    from benchmarks.strokes import monkey
-
-    rows = monkey(20 / 60, tmp_path, every=4, tell=lambda *words, **options: None)
+    rows = strokes.monkey(20 / 60, tmp_path, every=4, tell=lambda *words, **options: None)
     assert rows[-1][1] > 30 and "Traceback" not in capfd.readouterr().err
     assert rows[-1][2] < rows[0][2] + 50  # MB of the server
 
