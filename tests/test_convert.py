@@ -261,6 +261,7 @@ def test_labelme(tmp_path):
     labelme(source, "nan", [("dog", "circle", [[30, 30], [30, float("nan")]], {})])
     labelme(source, "nameless", [(["cat"], "polygon", points(SQUARE), {})])
     labelme(source, "gone", [], imagePath="elsewhere\\none.jpg")
+    labelme(source, "long", [], imagePath="x" * 999)
     (source / "other.json").write_text("[]")
     told = converted(tmp_path, "labelme", "source")
     assert names_of(tmp_path) == ["background", "cat", "dog"]
@@ -276,7 +277,7 @@ def test_labelme(tmp_path):
         "1 images with a shape without an area, a line of 2 points: line.jpg",
         "1 images of another size than the annotations say: turned.jpg",
         "2 images with a damaged shape: nameless.jpg, nan.jpg",
-        "1 files whose image is not there",
+        "2 files whose image is not there",
         "1 files that are not labelme's",
     ]:
         assert line in told, told
@@ -359,12 +360,12 @@ def test_cvats_parts_and_folders(tmp_path):
     size = f'width="{WIDTH}" height="{HEIGHT}"'
     told = "".join(
         f'<image name="{name}.jpg" {subset} {size}>{shape}</image>'
-        for name, subset in [("a", 'subset="Train"'), ("b", 'subset="Validation"'), ("../photos/a", ""), ("gone", "")]
+        for name, subset in [("a", 'subset="Train"'), ("b", 'subset="Validation"'), ("../photos/a", ""), ("gone" * 99, "")]
     )
     (tmp_path / "x.xml").write_text(f"<annotations>{told}</annotations>")
     told = converted(tmp_path, "cvat", "x.xml", "--images", "photos")
     assert "2 images with masks, 1 in train.txt, 1 in val.txt" in told
-    assert "2 images that are not there: ../photos/a.jpg, gone.jpg" in told
+    assert "2 images that are not there: ../photos/a.jpg, gonegone" in told
     assert names_of(tmp_path) == ["background", "cat"]
 
 

@@ -211,7 +211,7 @@ def find_labelme(args):
     values, items = number_classes(labels), []
     for path, table in tables.items():
         image = path.parent / str(table.get("imagePath")).replace("\\", "/")
-        if image.is_file():
+        if os.path.isfile(image):            # of a Path, it raises OSError for a name that is too long
             draw = functools.partial(draw_shapes, table, {**values, "__ignore__": IGNORE})
             items.append(Item(name_of(path, folder), image, path, draw))
         else:
@@ -282,7 +282,7 @@ def find_cvat(args):
     for image in images:
         name, part = image.get("name", "").replace("\\", "/"), image.get("subset") or ""
         places = [base / name for base in (folder, folder / "images", folder / part, folder / "images" / part)]
-        found = next((place for place in places if place.is_file()), None)
+        found = next(filter(os.path.isfile, places), None)
         if found is None or Path(name).is_absolute() or ".." in Path(name).parts:
             problems.append(("images that are not there", name))
             continue
