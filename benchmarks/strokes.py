@@ -50,8 +50,9 @@ from support.files import write_image
 from support.images import Rendering
 from support.masks import IGNORE, read_pair
 from support.sample import sample
+from tools.paint.pictures import covered
 from tools.paint.process import setup_of
-from tools.paint.session import Session, covered
+from tools.paint.session import Session
 
 MOMENTS = 1, 3, 10, 30           # seconds after the strokes
 WIDTH, LENGTH = 7, 30            # of a stroke: pixels, and steps of two pixels

@@ -360,7 +360,12 @@ def test_cvats_parts_and_folders(tmp_path):
     size = f'width="{WIDTH}" height="{HEIGHT}"'
     told = "".join(
         f'<image name="{name}.jpg" {subset} {size}>{shape}</image>'
-        for name, subset in [("a", 'subset="Train"'), ("b", 'subset="Validation"'), ("../photos/a", ""), ("gone" * 99, "")]
+        for name, subset in [
+            ("a", 'subset="Train"'),
+            ("b", 'subset="Validation"'),
+            ("../photos/a", ""),
+            ("gone" * 99, ""),  # longer than a name may be
+        ]
     )
     (tmp_path / "x.xml").write_text(f"<annotations>{told}</annotations>")
     told = converted(tmp_path, "cvat", "x.xml", "--images", "photos")

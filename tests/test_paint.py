@@ -32,8 +32,9 @@ from support.images import Rendering, read_image
 from support.masks import IGNORE, read_mask
 from support.sample import sample
 from tools.paint import server as serving
+from tools.paint.pictures import CORRECTION, LEARNT, PUT_ASIDE, covered, sees
 from tools.paint.process import setup_of
-from tools.paint.session import CORRECTION, LEARNT, PUT_ASIDE, Session, covered, read_journal, sees
+from tools.paint.session import Session, read_journal
 
 CLASSES = [
     {"name": "ground", "value": 0, "colour": [86, 180, 233]},
@@ -236,7 +237,7 @@ def test_every_fifth_stroke_of_a_class_is_put_aside_and_corrections_never_are(op
     session.hear(("predicted", 0, True))
     for number in range(5):
         session.post("stroke", stroke(points=[(10 * number, 30)]))
-    assert roles()[10:] == 5 * [CORRECTION] and session.state()["images"][0]["corrections"]
+    assert roles()[10:] == 5 * [CORRECTION]
     session.post("stroke", stroke(label=0, points=[(50, 50)]))  # as predicted
     assert roles()[-1] == LEARNT
 
@@ -268,6 +269,24 @@ def test_tiles_are_the_image_and_the_maps_reduced(opened, out):
             session.tile(0, "image", level, column, row)
     with pytest.raises(KeyError):
         session.tile(0, "prediction", 0, 0, 0)  # there is none yet
+
+
+def test_a_tile_that_is_asked_for_while_the_first_stroke_is_painted_does_not_undo_it(opened, monkeypatch):
+    session, memmap, making = opened(), np.memmap, threading.Event()
+
+    def slow(*words, **options):
+        if threading.current_thread() is asking:
+            making.set()
+            time.sleep(0.2)
+        return memmap(*words, **options)
+
+    monkeypatch.setattr(np, "memmap", slow)
+    asking = threading.Thread(target=session.tile, args=(0, "strokes", 0, 0, 0))
+    asking.start()
+    making.wait()
+    session.post("stroke", stroke())
+    asking.join()
+    assert (session.pictures[0].map("strokes") == 1).any()
 
 
 def test_a_large_image_has_tiles_that_fit_together(out):
@@ -842,7 +861,7 @@ def test_what_is_in_view_is_predicted_first_and_the_oldest_of_it(rig):
     meets = lambda tile: tile.left < box[2] and tile.right > box[0] and tile.top < box[3] and tile.bottom > box[1]
     order = [meets(canvas.cover[number]) for _, number in rig.learner.stale_windows()]
     assert order == sorted(order, reverse=True) and 0 < sum(order) < len(order) == len(canvas.cover)
-    rig.work(30)
+    rig.work(30, lambda: (canvas.seen > 0).all())
     assert (canvas.seen > 0).all()
 
 
@@ -907,7 +926,7 @@ def test_a_checkpoint_predicts_at_once_and_corrections_change_it(rig, checkpoint
     run = rig.learner.current.run
     assert run.metadata["mean"] == [0.1, 0.2, 0.3] and run.sampling.flips == "mirror"
     rig.paint(*true_strokes(mask, 3))
-    assert rig.session.state()["images"][0]["corrections"]
+    assert (rig.map("roles") == CORRECTION).any()
     rig.work(60, lambda: foreground_iou(rig.map("prediction"), mask) > 0.8)
     assert foreground_iou(rig.map("prediction"), mask) > 0.8
 

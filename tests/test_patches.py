@@ -35,6 +35,7 @@ from patches import (
 from segmenter import Segmenter, average_views, in_windows, torch_forward
 from support.files import BadInput
 from support.masks import IGNORE
+from tools.paint import pictures
 
 MEAN, STD = [0.5, 0.4, 0.3], [0.2, 0.25, 0.3]
 TWO = [{"name": "ground", "value": 0}, {"name": "disc", "value": 255}]
@@ -78,9 +79,9 @@ def test_a_streak_goes_and_what_is_wider_or_dark_stays():
     assert np.array_equal(patches.open_across(image, 5), expected)
 
 
-def test_worked_examples():
-    results = doctest.testmod(patches)
-    assert results.attempted >= 5 and results.failed == 0
+@pytest.mark.parametrize("module, examples", [(patches, 6), (pictures, 1)])
+def test_worked_examples(module, examples):
+    assert doctest.testmod(module) == (0, examples)
 
 
 @pytest.mark.parametrize("halo, stride, window", [(8, 2, None), (8, 2, 64), (24, 4, 128), (48, 8, None), (0, 1, 7)])

@@ -29,13 +29,14 @@ from support.files import BadInput
 from support.images import Rendering, read_image
 from support.machine import keep_freed_memory
 from support.masks import IGNORE
-from tools.paint.session import CORRECTION, NAMES, PUT_ASIDE
+from tools.paint.pictures import CORRECTION, PUT_ASIDE, map_path
 
 SLICE = 0.3                      # seconds of learning, or of predicting, before looking for news
 SAVED_EVERY = 2.0                # seconds, while it learns
 SHOWN_EVERY = 1.0                # seconds from one look at what is in view to the next, while it learns
 STAGED_LIMIT = 512               # pixels a side of a U-Net's regions: larger ones would keep strokes waiting
 STEPS = 5                        # of an "epoch", between two looks at the clock
+NAMES = {"fcn": "the FCN", "unet": "the U-Net", "forest": "the random forest"}
 
 # Where these settings differ from train.py's own: each patch lies on a stroke (balance 1), there is one picture in
 # memory (reuse 1), and a schedule is as long as a person likes to wait. Strokes lie inside of regions, and whoever
@@ -61,7 +62,7 @@ class Canvas:
         if self.image.shape[:2] != size:
             raise BadInput(f"{path} has changed; expected {size[1]}x{size[0]} pixels")
         self.strokes, self.roles, self.prediction, self.uncertainty = (
-            np.memmap(maps / f"{number}.{kind}", np.uint8, mode, shape=size)
+            np.memmap(map_path(maps, number, kind), np.uint8, mode, shape=size)
             for kind, mode in [("strokes", "r"), ("roles", "r"), ("prediction", "r+"), ("uncertainty", "r+")])
         self.truth, self.corrected = (np.full(size, IGNORE, np.uint8) for _ in range(2))
         self.rows, self.corrected_rows = (np.zeros((IGNORE, size[0]), np.int32) for _ in range(2))
@@ -153,7 +154,7 @@ class NetworkLearner:
 
     @property
     def reach(self) -> dict:
-        """The geometry of its windows; `steps` are those of session.sees."""
+        """The geometry of its windows; `steps` are those of pictures.sees."""
         network = self.run.network
         steps = [2, "/", 1, "*", 2]
         if self.name == "unet":
