@@ -539,8 +539,10 @@ def test_without_the_token_nothing_is_there(served, token):
     + ["tile/0/image/0/999999999/0.png", "tile/0/image/999999999/0/0.png", "__init__.py", ".address", "pixel/0/-1/0"],
 )
 def test_a_path_outside_of_the_given_files_is_refused(served, path):
+    began = time.process_time()
     assert ask(served[1], path)[0] == 404
     assert post(served[1], path, {})[0] == 404
+    assert time.process_time() - began < 0.5
 
 
 def test_another_method_is_refused(served):
@@ -669,8 +671,9 @@ def test_a_second_host_header_is_refused(served):
 
 def test_too_many_connections_are_closed_and_the_next_is_served(served):
     _, server = served
-    lines = [socket.create_connection(("127.0.0.1", server.server_port)) for _ in range(serving.MOST_CONNECTIONS + 9)]
-    time.sleep(0.3)
+    server.free = threading.BoundedSemaphore(3)
+    lines = [socket.create_connection(("127.0.0.1", server.server_port), timeout=5) for _ in range(4)]
+    assert lines[3].recv(1) == b""
     for line in lines:
         line.close()
     time.sleep(0.3)

@@ -261,9 +261,9 @@ class Session:
     def tile(self, number: int, kind: str, level: int, column: int, row: int) -> tuple[bytes, str]:
         """Return (content, type) of a tile's file. Raises KeyError where there is none."""
         picture = self.picture(number)
-        step = 2**level
-        if level > 16 or step >= 2 * max(picture.height, picture.width):
+        if level > 16 or 2**level >= 2 * max(picture.height, picture.width):
             raise KeyError("a level below one pixel")
+        step = 2**level
         if kind == "image":
             tile = tile_of(self.pyramids.level(picture, level), column, row)
             return (as_file(tile), "image/png") if level == 0 else (as_file(tile, "JPEG"), "image/jpeg")
