@@ -259,6 +259,7 @@ def test_labelme(tmp_path):
     labelme(source, "line", [("cat", "polygon", points(SQUARE), {}), ("dog", "line", [[1, 1], [9, 9]], {})])
     labelme(source, "turned", [("cat", "polygon", points(SQUARE), {})], imageHeight=WIDTH, imageWidth=HEIGHT)
     labelme(source, "nan", [("dog", "circle", [[30, 30], [30, float("nan")]], {})])
+    labelme(source, "vast", [("dog", "polygon", [[1, 1], [10**400, 1], [9, 9]], {})])
     labelme(source, "nameless", [(["cat"], "polygon", points(SQUARE), {})])
     labelme(source, "gone", [], imagePath="elsewhere\\none.jpg")
     labelme(source, "long", [], imagePath="x" * 999)
@@ -276,7 +277,7 @@ def test_labelme(tmp_path):
         "4 images with masks",
         "1 images with a shape without an area, a line of 2 points: line.jpg",
         "1 images of another size than the annotations say: turned.jpg",
-        "2 images with a damaged shape: nameless.jpg, nan.jpg",
+        "3 images with a damaged shape: nameless.jpg, nan.jpg, vast.jpg",
         "2 files whose image is not there",
         "1 files that are not labelme's",
     ]:
