@@ -71,6 +71,12 @@ def fails_in_one_line(process, *words):
         assert word in lines[0], lines[0]
 
 
+def contents(folder):
+    """{name: bytes} of all files but hidden ones: a killed process may leave half of one."""
+    files = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
 @pytest.fixture
 def pair(tmp_path):
     """A small image of soft discs on a noisy ground, and its mask: (folder, image file, mask file)."""

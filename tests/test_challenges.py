@@ -24,6 +24,13 @@ GIVEN_BY_HAND = ("data", "out", "resume", "device", "amp", "time_limit", "reuse"
 GIVEN_BY_HAND += ("halo",)  # they were validated in windows of the whole network
 
 
+def check_settings(args, metadata):
+    """A network was trained with these settings, those left out that are given by hand."""
+    trained_with = train_arguments([], **metadata["settings"])  # which knows the default of newer knobs
+    for name, value in vars(args).items():
+        assert name in GIVEN_BY_HAND or getattr(trained_with, name) == value, name
+
+
 @pytest.mark.parametrize("name, parameters", [("camvid", 1_093_511), ("half_size", 1_942_747)])
 def test_the_weights_for_street_scenes_fit_their_settings_and_classes(monkeypatch, name, parameters):
     monkeypatch.chdir(ROOT)
@@ -36,9 +43,7 @@ def test_the_weights_for_street_scenes_fit_their_settings_and_classes(monkeypatc
     ]
     assert (model.name, model.arguments["width"], model.arguments["depth"]) == (args.model, args.width, args.depth)
     assert sum(parameter.numel() for parameter in model.parameters()) == parameters
-    trained_with = train_arguments([], **metadata["settings"])  # which knows the default of newer knobs
-    for knob, value in vars(args).items():
-        assert knob in GIVEN_BY_HAND or getattr(trained_with, knob) == value, knob
+    check_settings(args, metadata)
 
 
 @pytest.mark.parametrize("name", ["baseline", "full_size", "small"])
@@ -54,9 +59,7 @@ def test_the_weights_for_the_logo_fit_their_settings_and_find_it(tmp_path):
     assert (LOGO / "logo.pt").stat().st_size < 8e6
     assert sum(parameter.numel() for parameter in model.parameters()) == 1_942_594
     assert metadata["classes"] == prepare.CLASSES["classes"]
-    trained_with = train_arguments([], **metadata["settings"])  # which knows the default of newer knobs
-    for name, value in vars(args).items():
-        assert name in GIVEN_BY_HAND or getattr(trained_with, name) == value, name
+    check_settings(args, metadata)
 
     # On photographs that no other test and no training used: scikit-image's own.
     prepare.prepare(prepare.parse_arguments(["--out", str(tmp_path / "data"), "--count", "6", "--seed", "4"]))
@@ -75,9 +78,7 @@ def test_the_weights_for_coco_fit_their_settings_and_see_a_person():
     assert sum(parameter.numel() for parameter in model.parameters()) == 1_942_628
     assert [one["name"] for one in metadata["classes"]] == ["background", "person", "bicycle", "car"]
     assert [tuple(one["value"]) for one in metadata["classes"]] == [(0, 0, 0), (255, 0, 0), (0, 255, 0), (0, 0, 255)]
-    trained_with = train_arguments([], **metadata["settings"])  # which knows the default of newer knobs
-    for name, value in vars(args).items():
-        assert name in GIVEN_BY_HAND or getattr(trained_with, name) == value, name
+    check_settings(args, metadata)
 
     segment = Segmenter(model, metadata, pick_device("cpu"))
     person = segment(skimage.data.astronaut()) == 1
@@ -90,9 +91,7 @@ def test_the_weights_for_eyeglasses_fit_their_settings_and_see_painted_ones():
     model, metadata = load_network(GLASSES / "eyeglasses.pt")
     assert sum(parameter.numel() for parameter in model.parameters()) == 1_942_594
     assert metadata["classes"] == glasses.CLASSES["classes"]
-    trained_with = train_arguments([], **metadata["settings"])  # which knows the default of newer knobs
-    for name, value in vars(args).items():
-        assert name in GIVEN_BY_HAND or getattr(trained_with, name) == value, name
+    check_settings(args, metadata)
 
     # A face that was not in the data, cut as its faces are; and a pair of sunglasses painted on it.
     face = skimage.data.astronaut()[20:220, 130:330]

@@ -11,7 +11,7 @@ import shlex
 import numpy as np
 import pytest
 import rasterio
-from conftest import fails_in_one_line, inside
+from conftest import contents, fails_in_one_line, inside
 from matplotlib.patches import Ellipse
 from matplotlib.path import Path as Outline
 from PIL import Image
@@ -54,10 +54,6 @@ def converted(folder, *words):
 
 def mask_of(folder, name):
     return np.asarray(Image.open(folder / "data" / "masks" / f"{name}.png"))
-
-
-def contents(folder):
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def names_of(folder):
