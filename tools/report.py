@@ -22,6 +22,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib.backends.backend_pdf import PdfPages
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont
+from PIL import Image, ImageFont
 
 import metrics
 import train
@@ -30,6 +34,7 @@ from segmenter import Segmenter
 from support.files import MARK, STAMP, BadInput, check_writable, one_writer, seal, write_text, write_whole
 from support.machine import WORLD
 from support.masks import foreground_index
+from support.plots import best_median_worst, draw_curves, draw_gallery, gallery_title
 from support.run_files import FORMER_HISTORY, HISTORY
 from tools.scoring import Examples, find_examples, score
 from tools.show import summary
@@ -37,6 +42,9 @@ from tools.show import summary
 SPEED_IMAGES = 30                # images that the speed is measured on, at most
 VIEWS = {"none": 1, "mirror": 2, "all": 8}              # that --tta averages, by the flips of the training
 PICTURES = ["curves", "best", "median", "worst", "gallery"]
+WIDTH, HEIGHT, MARGIN = 8.27, 11.69, 0.8                # of a page, in inches: A4
+FONTS = {"title": FontProperties(size=18, weight="bold"), "heading": FontProperties(size=13, weight="bold"),
+         "text": FontProperties(size=9.5), "table": FontProperties(size=8, family="monospace")}
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -176,69 +184,74 @@ def as_markdown(title, blocks):
     return "\n\n".join(text) + "\n"
 
 
+def lines_of(text, font):
+    """Yield the lines of a text, broken so that they fit on a page."""
+    measure = ImageFont.truetype(findfont(font), 100)
+    fits = lambda line: measure.getlength(line) * font.get_size() / 100 < 72 * (WIDTH - 2 * MARGIN)
+    for paragraph in text.splitlines():
+        line = ""
+        for word in paragraph.split(" "):
+            longer = f"{line} {word}" if line else word
+            if line and not fits(longer):
+                yield line
+                longer = word
+            while not fits(longer) and len(longer) > 1:               # a single word that is too long
+                part = next(count for count in range(len(longer), 0, -1) if fits(longer[:count]) or count == 1)
+                yield longer[:part]
+                longer = longer[part:]
+            line = longer
+        yield line
+
+
+class Pages:
+    """A4 pages that are filled from the top: `y` is how far above its lower edge the last one is still empty."""
+
+    def __init__(self):
+        self.pages, self.y = [], 0.0
+
+    def make_room(self, needed):
+        """Begin a new page unless so many inches are left on this one."""
+        if not self.pages or self.y - needed < MARGIN:
+            self.pages.append(Figure(figsize=(WIDTH, HEIGHT)))
+            self.y = HEIGHT - MARGIN
+
+    def add_picture(self, path):
+        picture = Image.open(path).convert("RGB")
+        scale = min((WIDTH - 2 * MARGIN) / picture.width, (HEIGHT - 2 * MARGIN - 0.2) / picture.height)
+        width, height = scale * picture.width, scale * picture.height
+        self.make_room(height + 0.2)
+        self.y -= height + 0.1
+        axes = self.pages[-1].add_axes([MARGIN / WIDTH, self.y / HEIGHT, width / WIDTH, height / HEIGHT])
+        axes.imshow(np.asarray(picture), interpolation="lanczos")
+        axes.set_axis_off()
+        self.y -= 0.1
+
+    def add_text(self, kind, text):
+        font = FONTS[kind]
+        line = 1.35 * font.get_size() / 72
+        rows = text.splitlines() if kind == "table" else list(lines_of(text, font))
+        size = font.get_size() * min(1, 100 / max(map(len, rows))) if kind == "table" else font.get_size()   # 100 fit
+        self.make_room(line * min(len(rows), 3) + (0.8 if kind == "heading" else 0))       # it stays with what follows
+        for row in rows:
+            self.make_room(line)
+            self.y -= line
+            self.pages[-1].text(MARGIN / WIDTH, self.y / HEIGHT, row, size=size, weight=font.get_weight(),
+                                family=font.get_family(), parse_math=False)
+        self.y -= 0.12
+
+
 def write_pdf(path, title, blocks):
     """Write the blocks one below the other on A4 pages."""
-    from matplotlib.backends.backend_pdf import PdfPages
-    from matplotlib.figure import Figure
-    from matplotlib.font_manager import FontProperties, findfont
-    from PIL import Image, ImageFont
-
-    width, height, margin = 8.27, 11.69, 0.8                          # inches
-    fonts = {"title": FontProperties(size=18, weight="bold"), "heading": FontProperties(size=13, weight="bold"),
-             "text": FontProperties(size=9.5), "table": FontProperties(size=8, family="monospace")}
-    y, pages = 0.0, []
-
-    def room(needed):            # on this page, or else on a new one
-        nonlocal y
-        if not pages or y - needed < margin:
-            pages.append(Figure(figsize=(width, height)))
-            y = height - margin
-
-    def broken(text, font):      # into lines that fit
-        measure = ImageFont.truetype(findfont(font), 100)
-        fits = lambda line: measure.getlength(line) * font.get_size() / 100 < 72 * (width - 2 * margin)
-        for paragraph in text.splitlines():
-            line = ""
-            for word in paragraph.split(" "):
-                longer = f"{line} {word}" if line else word
-                if line and not fits(longer):
-                    yield line
-                    longer = word
-                while not fits(longer) and len(longer) > 1:           # a single word that is too long
-                    part = next(count for count in range(len(longer), 0, -1) if fits(longer[:count]) or count == 1)
-                    yield longer[:part]
-                    longer = longer[part:]
-                line = longer
-            yield line
-
-    for kind, *content in [("title", title), *blocks]:
+    filled = Pages()
+    for kind, content, *_ in [("title", title), *blocks]:
         if kind == "picture":
-            picture = Image.open(content[0]).convert("RGB")
-            scale = min((width - 2 * margin) / picture.width, (height - 2 * margin - 0.2) / picture.height)
-            room(scale * picture.height + 0.2)
-            y -= scale * picture.height + 0.1
-            axes = pages[-1].add_axes([margin / width, y / height, scale * picture.width / width,
-                                       scale * picture.height / height])
-            axes.imshow(np.asarray(picture), interpolation="lanczos")
-            axes.set_axis_off()
-            y -= 0.1
-            continue
-        font = fonts[kind]
-        line = 1.35 * font.get_size() / 72
-        rows = content[0].splitlines() if kind == "table" else list(broken(content[0], font))
-        longest = max(map(len, rows))
-        size = font.get_size() * min(1, 100 / longest) if kind == "table" else font.get_size()       # 100 fit
-        room(line * min(len(rows), 3) + (0.8 if kind == "heading" else 0))           # a heading stays with what follows
-        for row in rows:
-            room(line)
-            y -= line
-            pages[-1].text(margin / width, y / height, row, size=size, weight=font.get_weight(),
-                           family=font.get_family(), parse_math=False)
-        y -= 0.12
+            filled.add_picture(content)
+        else:
+            filled.add_text(kind, content)
     with write_whole(path) as temporary:
         with PdfPages(temporary, metadata={"Title": title, "Creator": MARK}) as pdf:
-            for place, page in enumerate(pages, start=1):
-                page.text(0.5, 0.4 / height, f"{place} of {len(pages)}", size=8, ha="center")
+            for place, page in enumerate(filled.pages, start=1):
+                page.text(0.5, 0.4 / HEIGHT, f"{place} of {len(filled.pages)}", size=8, ha="center")
                 pdf.savefig(page, dpi=200)
         with temporary.open("ab") as file:   # readers stop before; so it can be told that the file is ours
             file.write(f"% {STAMP}\n".encode())
@@ -275,13 +288,6 @@ def make_report(args, segment):
                            "--images and --masks to test on") from None
     rows = summary(segment.network)
     scores = score(examples, segment, classes)
-    from support.plots import (  # matplotlib takes half a second
-        best_median_worst,
-        draw_curves,
-        draw_gallery,
-        gallery_title,
-    )
-
     blocks = [("text", f"Made on {date.today()} by tools.report."), *about_data(metadata, data),
               *about_network(segment, rows), *about_training(metadata, history, rows)]
     if history:
