@@ -296,10 +296,10 @@ def rejection(network, clean, chosen_by, near, far, keep):
             "near_rejected": float((close < least).mean()) if len(close) else None,
             "far_rejected": float((distant < least).mean()) if len(distant) else None,
             "rule": float((dices * (own >= least)).sum() / (len(own) + let_in))}
-        one = found[name]
-        print(f"{name:<10}{least:>11.4g}{metrics.format_metric(one['near_auroc']):>12}{metrics.format_metric(one['far_auroc']):>11}"
-              f"{one['kept']:>8.1%}{metrics.format_metric(one['near_rejected']):>10}{metrics.format_metric(one['far_rejected']):>9}"
-              f"{one['rule']:>9.4f}")
+        near_auroc, far_auroc, near_out, far_out = (metrics.format_metric(found[name][figure]) for figure in (
+            "near_auroc", "far_auroc", "near_rejected", "far_rejected"))
+        print(f"{name:<10}{least:>11.4g}{near_auroc:>12}{far_auroc:>11}{found[name]['kept']:>8.1%}{near_out:>10}"
+              f"{far_out:>9}{found[name]['rule']:>9.4f}")
     nothing = float(dices.sum() / (len(clean) + len(near) + len(far)))
     print(f"{'to reject nothing':<72}{nothing:>8.4f}\n{'to know':<72}{dices.mean():>8.4f}")
     return {**found, "nothing": {"rule": nothing}, "perfect": {"rule": float(dices.mean())}}
@@ -448,9 +448,8 @@ def write_figures(args, out, kinds, networks, compared, recipe, test, val):
     The first of the `networks` is the baseline; those that are `compared` also see damaged images.
     """
     baseline, scores, worst = networks[0], out / "scores", SEVERITIES[-1]
-    report, *pictures = [check_writable(out / name) for name in ("benchmark.json", "efficiency.png", "robustness.png",
-                                                        "rejection.png")]
-
+    report, *pictures = [check_writable(out / name) for name in (
+        "benchmark.json", "efficiency.png", "robustness.png", "rejection.png")]
     clean = {network.name: look(network, test, "clean", scores) for network in networks}
     damaged = {(network.name, kind, severity): look(network, test, f"{kind}-{severity}", scores, (kind, severity))
                for network in compared for severity in args.severities for kind in kinds}
