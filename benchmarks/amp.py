@@ -5,10 +5,10 @@
 
 Each image is predicted in both, in turns, in one process; times are those of a median image.
 """
-import argparse
+from support.arguments import Parser, run_script
 
 if __name__ == "__main__":       # before the imports that take seconds
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__file__, __doc__)
     parser.add_argument("checkpoint", metavar="CHECKPOINT", nargs="?", default="checkpoints/fcn.pt")
     parser.add_argument("images", metavar="IMAGE_DIR", nargs="?")
     parser.add_argument("masks", metavar="MASK_DIR", nargs="?")
@@ -66,4 +66,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    main(ARGS)
+    run_script(main, ARGS, __file__)

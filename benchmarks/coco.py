@@ -8,7 +8,6 @@ Writes an annotation file with as many images and outlines as instances_train201
 runs challenges.coco.prepare on it in a process of its own, and prints that process's peak memory as
 the operating system reports it. Needs about 2 GB of disk.
 """
-import argparse
 import json
 import os
 import subprocess
@@ -16,6 +15,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from support.arguments import Parser, run_script
 
 OUTLINES, CORNERS = 860_001 / 118_287, 26        # per image; per outline, on average
 LINKS = 10_000                   # to one file: file systems limit their number
@@ -28,7 +29,7 @@ print(f"{(peak_memory() or 0) / 1e9:.2f} GB of memory at most")
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__file__, __doc__)
     parser.add_argument("--images", type=int, default=118_287, help="in the annotation file (118287)")
     parser.add_argument("--per-class", type=int, default=2000, help="to take for each of three classes (2000)")
     return parser.parse_args()
@@ -90,4 +91,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    main(parse_arguments())
+    run_script(main, parse_arguments(), __file__)

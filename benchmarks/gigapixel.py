@@ -7,15 +7,17 @@ Makes tiled TIFF files of the bundled tissue, again and again, and segments each
 segmented a small image before: so what is measured is neither the start nor the libraries' own memory. Draws
 results/gigapixel.png.
 """
-import argparse
+from argparse import SUPPRESS
+
+from support.arguments import Parser, predict_arguments, run_script
 
 if __name__ == "__main__":       # before the imports that take seconds
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__file__, __doc__)
     parser.add_argument("--checkpoint", help="a trained network (the one that ships)")
     parser.add_argument("--quick", action="store_true", help="only up to 64 megapixels")
     parser.add_argument("--most", type=int, default=32768, metavar="PIXELS", help="side of the largest image (32768)")
     parser.add_argument("--out", default="results/gigapixel.png", help="the picture (results/gigapixel.png)")
-    parser.add_argument("--measure", metavar="FOLDER", help=argparse.SUPPRESS)      # the process that segments
+    parser.add_argument("--measure", metavar="FOLDER", help=SUPPRESS)      # the process that segments
     ARGS = parser.parse_args()
 
 import contextlib
@@ -34,7 +36,6 @@ from matplotlib.figure import Figure
 
 from benchmarks.machine import machine
 from predict import SHIPPED, predict
-from support.arguments import predict_arguments
 from support.files import PICTURES, check_writable, write_image
 from support.plots import BLUE, ORANGE, save
 from support.sample import sample
@@ -102,4 +103,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    main(ARGS)
+    run_script(main, ARGS, __file__)

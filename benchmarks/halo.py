@@ -6,10 +6,10 @@ Predicts images with the network's own halo, with which stitching is exact, then
 and counts the pixels whose class changes. Pixels "near seams" are those within 8 pixels of the
 border of a core, where context is missing. Draws results/halo.png.
 """
-import argparse
+from support.arguments import Parser, run_script
 
 if __name__ == "__main__":       # before the imports that take seconds
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__file__, __doc__)
     parser.add_argument("checkpoint", metavar="CHECKPOINT")
     parser.add_argument("images", metavar="IMAGE_DIR")
     parser.add_argument("--count", type=int, default=20, help="images, spread evenly (20)")
@@ -94,4 +94,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    main(ARGS)
+    run_script(main, ARGS, __file__)

@@ -9,10 +9,10 @@ the image needs it. The benchmark measures how alike the results are and how fas
 take turns in one process, for a logo of 797x400 pixels of thin strokes and for scikit-image's. Then
 whole data sets are made, by one thread and by one for each core.
 """
-import argparse
+from support.arguments import Parser, run_script
 
 if __name__ == "__main__":       # before the imports that take seconds
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__file__, __doc__)
     parser.add_argument("--placements", type=int, default=60, help="logos to transform (60)")
     parser.add_argument("--count", type=int, default=200, help="images to make, from scikit-image's photographs (200)")
     parser.add_argument("--save", metavar="FILE", help="write the logo to this file, and do nothing else")
@@ -21,7 +21,6 @@ if __name__ == "__main__":       # before the imports that take seconds
 import contextlib
 import os
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -31,7 +30,7 @@ from PIL import Image, ImageDraw
 from skimage import filters, transform
 
 from challenges.logo import prepare, recipe
-from support.files import BadInput, check_writable, write_image
+from support.files import check_writable, write_image
 
 
 def thin_logo():
@@ -94,16 +93,16 @@ def compare(pixels, count):
     return list(zip(*found))
 
 
-def main():
+def main(args):
     from benchmarks.machine import machine
 
-    if ARGS.save:
-        write_image(check_writable(ARGS.save, endings=[".png"]), thin_logo())
+    if args.save:
+        write_image(check_writable(args.save, endings=[".png"]), thin_logo())
         return
     print(machine())
     for name, pixels in [("thin strokes, 797x400", thin_logo()),
                          ("scikit-image's logo, 500x500", np.asarray(Image.open(prepare.LOGO)))]:
-        literally, composed, differences, ious = compare(pixels, ARGS.placements)
+        literally, composed, differences, ious = compare(pixels, args.placements)
         print(f"{name}: {1000 * statistics.mean(literally):.0f} ms a logo step by step, "
               f"{1000 * statistics.mean(composed):.1f} composed, {sum(literally) / sum(composed):.0f} times as fast; "
               f"differences of 255: {statistics.mean(differences):.1f} on average, {max(differences):.1f} for the "
@@ -112,13 +111,10 @@ def main():
         with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(None):
             began = time.perf_counter()
             prepare.prepare(prepare.parse_arguments(
-                ["--out", str(Path(folder, "data")), "--count", str(ARGS.count), "--workers", str(workers)]))
+                ["--out", str(Path(folder, "data")), "--count", str(args.count), "--workers", str(workers)]))
             seconds = time.perf_counter() - began
-        print(f"prepare.py --workers {workers}: {ARGS.count / seconds:.0f} images a second")
+        print(f"prepare.py --workers {workers}: {args.count / seconds:.0f} images a second")
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except BadInput as error:
-        sys.exit(f"logo.py: {error}")
+    run_script(main, ARGS, __file__)

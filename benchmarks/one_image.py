@@ -17,10 +17,10 @@ these images (over seeds, where there is one image), and the worst of them. The 
 goes on after an interruption: RUN/results.jsonl has a line for each training. Lines of other images, other settings
 or other code of the training stay there and are not mixed in. RUN/one_image.png shows each image learned from.
 """
-import argparse
+from support.arguments import Parser, run_script, train_arguments
 
 if __name__ == "__main__":       # before the imports that take seconds
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__file__, __doc__)
     parser.add_argument("--pairs", metavar="DIR", nargs="+", default=[], help="folders of NNN_rgb.png and NNN_gt.png")
     parser.add_argument("--learn-from", type=int, metavar="N", help="so many images of a kind, evenly spaced (all)")
     parser.add_argument("--seeds", type=int, default=3, help="how many (3)")
@@ -48,7 +48,6 @@ import train
 from benchmarks.machine import machine
 from model import FCN, load_network
 from segmenter import Segmenter
-from support.arguments import run_script, train_arguments
 from support.files import BadInput, check_writable, set_of_files, write_image
 from support.masks import find_classes, mask_values, read_mask, read_pair
 from support.names import evenly_spaced

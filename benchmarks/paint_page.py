@@ -6,10 +6,10 @@ This paints the bundled sample, waits until the network has learned, and takes t
 needs Debian's packages chromium and chromium-driver, or the like, and `pip install selenium`.
 """
 
-import argparse
+from support.arguments import Parser, run_script
 
 if __name__ == "__main__":  # before the imports that take seconds
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__file__, __doc__)
     parser.add_argument("--out", default="paint.png", metavar="FILE", help="the picture (paint.png)")
     parser.add_argument("--steps", type=int, default=150, help="of the training before the picture is taken (150)")
     ARGS = parser.parse_args()
@@ -307,21 +307,21 @@ def paint_sample(page, count, length, margin=8):
     return scale, left, top
 
 
-def take_picture(path, steps):
+def take_picture(args):
     """Write the README's picture of the page: the sample, a few strokes, what the network learned from them."""
     with tempfile.TemporaryDirectory() as folder, painting(Path(folder) / "painted") as paint:
         driver = open_browser()
         page = Page(driver, paint, *SIZE, scale=SCALE)
         prefer(driver, prefers_color_scheme="light")
         scale, left, top = paint_sample(page, count=5, length=60)
-        wait(lambda: paint.state()["step"] >= steps, 120, f"{steps} steps")
+        wait(lambda: paint.state()["step"] >= args.steps, 120, f"{args.steps} steps")
         page.pointer(("move", left + 262 * scale, top + 300 * scale))
         time.sleep(2)
         picture = Image.fromarray(page.screenshot()).quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
         driver.quit()
-    picture.save(path, optimize=True)
-    print(f"wrote {path}: {picture.width} × {picture.height}, {Path(path).stat().st_size / 1000:.0f} kB")
+    picture.save(args.out, optimize=True)
+    print(f"wrote {args.out}: {picture.width} × {picture.height}, {Path(args.out).stat().st_size / 1000:.0f} kB")
 
 
 if __name__ == "__main__":
-    take_picture(ARGS.out, ARGS.steps)
+    run_script(take_picture, ARGS, __file__)

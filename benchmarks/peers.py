@@ -13,14 +13,16 @@ that of the multiplications and additions which the network needs for these pixe
 a matrix multiplication. ONNX Runtime and OpenVINO run the windows that this project cuts. Trainings:
 see peers_training.py; the folder: see peers_folder.py.
 """
-import argparse
+from argparse import SUPPRESS
+
+from support.arguments import Parser, run_script
 
 if __name__ == "__main__":       # before the imports that take seconds
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__file__, __doc__)
     parser.add_argument("parts", nargs="*", help="predictions, training, folder (all of them)")
     parser.add_argument("--quick", action="store_true", help="images of half the sides, a tenth of the folder")
     parser.add_argument("--rounds", type=int, default=2, help="how often all ways take turns (2)")
-    parser.add_argument("--one", nargs=3, metavar=("CASE", "WAY", "FILE"), help=argparse.SUPPRESS)
+    parser.add_argument("--one", nargs=3, metavar=("CASE", "WAY", "FILE"), help=SUPPRESS)
     ARGS = parser.parse_args()
 
 import io
@@ -305,4 +307,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    main(ARGS)
+    run_script(main, ARGS, __file__)

@@ -4,10 +4,10 @@
 
 This is the default run on the bundled sample, and the README's pictures.
 """
-import argparse
+from support.arguments import Parser, predict_arguments, run_script, train_arguments
 
 if __name__ == "__main__":
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    ARGS = Parser(__file__, __doc__).parse_args()    # before the imports that take seconds
 
 import os
 import shutil
@@ -17,7 +17,6 @@ from pathlib import Path
 import predict
 import train
 from model import FCN
-from support.arguments import predict_arguments, train_arguments
 from support.masks import read_pair
 from support.plots import draw_prediction
 from support.sample import BLACK_AND_WHITE, SAMPLE
@@ -27,7 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"
 
 
-def main():
+def main(_):
     RESULTS.mkdir(exist_ok=True)
     (ROOT / "checkpoints").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -46,4 +45,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main, ARGS, __file__)

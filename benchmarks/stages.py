@@ -7,10 +7,10 @@ Times networks with random weights on noise, all ways in turns in one process, a
 logits are from those of the whole image, relative to the largest. The FCN is timed in its
 prescribed form, too, layer by layer.
 """
-import argparse
+from support.arguments import Parser, run_script
 
 if __name__ == "__main__":       # before the imports that take seconds
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__file__, __doc__)
     parser.add_argument("--rounds", type=int, default=3, help="how often all ways take turns (3)")
     parser.add_argument("--regions", type=int, nargs="+", metavar="PIXELS", help="sides of the regions to compare")
     ARGS = parser.parse_args()
@@ -79,4 +79,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    main(ARGS)
+    run_script(main, ARGS, __file__)

@@ -5,10 +5,10 @@
 Makes a data set of crops of scikit-image's pictures, JPEGs and PNGs in turns, with masks of what is bright, in a
 temporary folder. Then times train.py until it takes its first step and infer.py until its first mask is there.
 """
-import argparse
+from support.arguments import Parser, run_script
 
 if __name__ == "__main__":       # before the imports that take seconds
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__file__, __doc__)
     parser.add_argument("--pairs", type=int, default=20000, help="images and masks of the data set (20000)")
     parser.add_argument("--folder", help="where to keep it for another run (a temporary folder)")
     ARGS = parser.parse_args()
@@ -89,4 +89,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    main(ARGS)
+    run_script(main, ARGS, __file__)

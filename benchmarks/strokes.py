@@ -17,10 +17,10 @@ tells how long a person waits, for images of the sample so many pixels wide. --m
 minutes over HTTP and prints memory and time of each answer.
 """
 
-import argparse
+from support.arguments import Parser, run_script
 
 if __name__ == "__main__":  # before the imports that take seconds
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__file__, __doc__)
     parser.add_argument("--pairs", metavar="DIR", help="a folder of NNN_rgb.png and NNN_gt.png (the bundled sample)")
     parser.add_argument("--out", default="strokes.jsonl", metavar="FILE", help="the results (strokes.jsonl)")
     parser.add_argument("--strokes", type=int, nargs="+", default=[4, 12], metavar="N", help="of a class (4 12)")
@@ -46,7 +46,7 @@ import numpy as np
 import metrics
 from benchmarks.machine import machine
 from benchmarks.one_image import classes_of
-from support.files import write_image
+from support.files import BadInput, write_image
 from support.images import Rendering
 from support.masks import IGNORE, read_pair
 from support.sample import sample
@@ -175,6 +175,8 @@ def pairs_of(folder):
         return [(image, (mask > 0).astype(np.uint8))], 2
     images = sorted(Path(folder).glob("*_rgb.png"))[:1 + MOST_NEXT]
     files = [(path, path.with_name(path.name.replace("_rgb", "_gt"))) for path in images]
+    if not files:
+        raise BadInput(f"{folder} holds no NNN_rgb.png; expected some, each with its NNN_gt.png")
     classes = classes_of(files[0][1])
     return [read_pair(*pair, classes) for pair in files], len(classes)
 
@@ -345,4 +347,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    main(ARGS)
+    run_script(main, ARGS, __file__)

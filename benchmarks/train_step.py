@@ -12,10 +12,10 @@ a U-Net on a folder of 40 photographs of 480×360, with random scales, held in m
 a worker decodes the images in every step. In the latter two, validation is not counted: its
 frequency is a matter of --steps.
 """
-import argparse
+from support.arguments import Parser, run_script, train_arguments
 
 if __name__ == "__main__":       # before the imports that take seconds
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__file__, __doc__)
     parser.add_argument("--rounds", type=int, default=3, help="how often the two take turns (3)")
     ARGS = parser.parse_args()
 
@@ -35,7 +35,6 @@ import train
 from benchmarks.machine import machine
 from model import build
 from patches import within_budget
-from support.arguments import train_arguments
 from support.files import write_image
 from support.machine import keep_freed_memory
 from support.sample import sample
@@ -130,4 +129,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    main(ARGS)
+    run_script(main, ARGS, __file__)

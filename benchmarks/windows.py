@@ -6,10 +6,10 @@ Times all windows of an image of 1300×970 pixels, as `patches.tiles` lays them:
 several sides, and several at a time, which is over the default budget. All cases take turns in one
 process.
 """
-import argparse
+from support.arguments import Parser, run_script
 
 if __name__ == "__main__":       # before the imports that take seconds
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__file__, __doc__)
     parser.add_argument("--rounds", type=int, default=9, help="how often all take turns (9)")
     ARGS = parser.parse_args()
 
@@ -64,4 +64,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    main(ARGS)
+    run_script(main, ARGS, __file__)
