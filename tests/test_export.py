@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from conftest import ROOT, command, fails_in_one_line, inside, write_pair
+from conftest import ROOT, TABLE, command, fails_in_one_line, inside, write_pair
 from PIL import Image
 
 import segmenter
@@ -25,8 +25,7 @@ from tools.arguments import export_arguments
 
 SHIPPED = ROOT / "checkpoints" / "fcn.pt"
 METADATA = {
-    "classes": [{"name": name, "value": value} for name, value in [("ground", 0), ("disc", 3), ("bar", 7)]],
-    "ignore": [9],
+    **TABLE,
     "mean": [0.4, 0.5, 0.6],
     "std": [0.2, 0.25, 0.3],
     "settings": {"flips": "mirror", "zoom": 1, "threshold": None, "noise": 0.0, "light": "keep"},

@@ -30,6 +30,7 @@ from support.arguments import evaluate_arguments, infer_arguments, predict_argum
 from support.checkpoint import save_checkpoint
 from support.images import read_image
 from support.masks import IGNORE, read_mask
+from support.sample import BLACK_AND_WHITE
 
 SMALL = ["--patch", 16, "--batch", 4, "--steps", 3, "--epochs", 1, "--device", "cpu"]
 
@@ -545,8 +546,7 @@ def test_of_epochs_with_the_same_iou_the_one_of_the_lower_loss_is_kept(places):
 # ---------------------------------------------------------------------------------------------------
 # predict.py and infer.py
 
-CLASSES = [{"name": "background", "value": 0}, {"name": "foreground", "value": 255}]
-METADATA = {"classes": CLASSES, "ignore": [], "mean": [0.5] * 3, "std": [0.2] * 3}
+METADATA = {"classes": BLACK_AND_WHITE, "ignore": [], "mean": [0.5] * 3, "std": [0.2] * 3}
 
 
 def write_network(path, seed=0):

@@ -16,7 +16,7 @@ from conftest import ROOT, fails_in_one_line, inside
 from PIL import Image
 from rasterio.transform import from_origin
 from test_geotiff import write_geotiff
-from test_predict import CLASSES, checkpoint, oracle
+from test_predict import checkpoint, oracle
 
 from benchmarks.gigapixel import make_image
 from model import UNet, normalize
@@ -26,6 +26,7 @@ from support.checkpoint import save_checkpoint
 from support.files import BadInput, is_ours
 from support.images import Rendering, read_image
 from support.large_tiff import LargeTiff, open_large
+from support.sample import BLACK_AND_WHITE
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:rasterio.errors.NotGeoreferencedWarning")
 
@@ -140,7 +141,7 @@ def test_a_mask_is_the_same_to_the_bit_whether_its_image_is_read_by_parts_or_not
         assert np.array_equal(masks[0][0], 255 * oracle(tmp_path / "model.pt", read_image(tmp_path / "a.tif")))
 
 
-def unet(path, classes=CLASSES):
+def unet(path, classes=BLACK_AND_WHITE):
     torch.manual_seed(0)
     model = UNet(len(classes), 2, 2).eval()
     with torch.no_grad():  # each class somewhere
@@ -293,7 +294,7 @@ def test_what_needs_the_whole_image_is_done_below_the_limit_and_refused_above(tm
 
 def test_a_network_with_a_zoom_needs_the_whole_image(tmp_path, monkeypatch):
     model = checkpoint(tmp_path / "model.pt")
-    facts = {"classes": CLASSES, "mean": [0.5] * 3, "std": [0.2] * 3, "ignore": []}
+    facts = {"classes": BLACK_AND_WHITE, "mean": [0.5] * 3, "std": [0.2] * 3, "ignore": []}
     save_checkpoint(tmp_path / "model.pt", model, settings={"zoom": 0.5}, **facts)
     WRITERS["tiles"](tmp_path / "a.tif")
     words = ["predict.py", "a.tif", "--out", "mask.tif"]

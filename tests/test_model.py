@@ -22,10 +22,11 @@ from segmenter import torch_forward
 from support.checkpoint import save_checkpoint
 from support.devices import pick_precision
 from support.files import BadInput
+from support.sample import BLACK_AND_WHITE
 from tools.show import summary
 
 METADATA = {
-    "classes": [{"name": "background", "value": 0}, {"name": "foreground", "value": 255}],
+    "classes": BLACK_AND_WHITE,
     "ignore": [],
     "settings": {},
     "mean": [0.5, 0.5, 0.5],

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, command, fails_in_one_line, inside
+from conftest import ROOT, TABLE, command, fails_in_one_line, inside
 from PIL import Image
 from scipy.special import logsumexp
 from scipy.stats import entropy as scipy_entropy
@@ -22,9 +22,8 @@ from support.files import BadInput
 from support.images import read_image
 from support.onnx_file import needs
 
-CLASSES = [{"name": "ground", "value": 0}, {"name": "disc", "value": 3}, {"name": "bar", "value": 7}]
 METADATA = {
-    "classes": CLASSES,
+    "classes": TABLE["classes"],
     "ignore": [],
     "mean": [0.4, 0.4, 0.3],
     "std": [0.1, 0.2, 0.2],

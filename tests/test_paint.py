@@ -30,7 +30,7 @@ from support.checkpoint import save_checkpoint
 from support.files import BadInput, write_image
 from support.images import Rendering, read_image
 from support.masks import IGNORE, read_mask
-from support.sample import sample
+from support.sample import BLACK_AND_WHITE, sample
 from tools.paint import server as serving
 from tools.paint.pictures import CORRECTION, LEARNT, PUT_ASIDE, covered, sees
 from tools.paint.process import setup_of
@@ -903,13 +903,12 @@ def checkpoint(tmp_path):
     network = build("fcn", 2)
     with torch.no_grad():
         network.layers.conv4.bias[:] = torch.tensor([-9.0, 9.0])
-    classes = [{"name": "background", "value": 0}, {"name": "foreground", "value": 255}]
     settings = {"zoom": 1, "threshold": None, "flips": "mirror"}
     save = lambda **changed: save_checkpoint(
         tmp_path / "net.pt",
         network,
         **{
-            "classes": classes,
+            "classes": BLACK_AND_WHITE,
             "ignore": [],
             "mean": [0.1, 0.2, 0.3],
             "std": [0.2, 0.2, 0.2],

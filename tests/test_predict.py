@@ -20,11 +20,10 @@ from support.arguments import predict_arguments
 from support.checkpoint import save_checkpoint
 from support.images import read_image
 from support.masks import read_mask
+from support.sample import BLACK_AND_WHITE
 
-CLASSES = [{"name": "background", "value": 0}, {"name": "foreground", "value": 255}]
 
-
-def checkpoint(path, classes=CLASSES, seed=0, **metadata):
+def checkpoint(path, classes=BLACK_AND_WHITE, seed=0, **metadata):
     """An untrained network: its masks are noise, which is the hardest to write and to stitch."""
     torch.manual_seed(seed)
     model = FCN(len(classes)).eval()
@@ -98,7 +97,7 @@ def test_a_mask_that_lacks_a_class_scores_not_available(tmp_path):
         model.layers.conv4.weight.zero_()
         model.layers.conv4.bias.copy_(torch.tensor([1.0, 0.0]))
     save_checkpoint(
-        tmp_path / "model.pt", model, classes=CLASSES, mean=[0, 0, 0], std=[1, 1, 1], settings={}, ignore=[]
+        tmp_path / "model.pt", model, classes=BLACK_AND_WHITE, mean=[0, 0, 0], std=[1, 1, 1], settings={}, ignore=[]
     )
     Image.new("RGB", (50, 40), (9, 9, 9)).save(tmp_path / "rgb.png")
     Image.new("L", (50, 40), 0).save(tmp_path / "mask.png")
@@ -206,7 +205,13 @@ def experienced():
     model = UNet(3, 4, 2)
     for _ in range(20):
         model.train()(torch.randn(4, 3, 64, 64))
-    metadata = {"classes": CLASSES, "ignore": [], "mean": [0.5] * 3, "std": [0.2] * 3, "settings": {"zoom": 1.0}}
+    metadata = {
+        "classes": BLACK_AND_WHITE,
+        "ignore": [],
+        "mean": [0.5] * 3,
+        "std": [0.2] * 3,
+        "settings": {"zoom": 1.0},
+    }
     return model.eval(), metadata
 
 

@@ -6,11 +6,11 @@ import json
 import numpy as np
 import pytest
 import tifffile
-from conftest import fails_in_one_line, inside, write_pair
+from conftest import TABLE, fails_in_one_line, inside, write_pair
 from PIL import Image
 from test_foreign_files import save_deep
 from test_geotiff import known, write_geotiff
-from test_predict import CLASSES, checkpoint, oracle
+from test_predict import checkpoint, oracle
 
 from benchmarks.paint_page import painting
 from data import Dataset, load
@@ -23,10 +23,9 @@ from support.images import Rendering, find_rendering, image_facts, note_other_ra
 from support.large_tiff import LargeTiff, open_large
 from support.masks import read_mask, read_rendering, to_values
 from support.notes import FOUND
+from support.sample import BLACK_AND_WHITE
 from tools.paint.session import Session
 
-TABLE = {"classes": [{"name": "ground", "value": 0}, {"name": "disc", "value": 3}, {"name": "bar", "value": 7}]}
-TABLE |= {"ignore": [9]}
 SHORT = ["--epochs", 1, "--steps", 2, "--batch", 2, "--patch", 32]
 pytestmark = pytest.mark.filterwarnings("ignore:.*:rasterio.errors.NotGeoreferencedWarning")
 
@@ -403,7 +402,7 @@ def test_an_image_that_is_dark_in_the_bands_that_are_read_is_told(tmp_path):
     assert "holds values up to 100, less than an eighth of 4095" in told
 
 
-METADATA = {"classes": CLASSES, "ignore": [], "mean": [0.5] * 3, "std": [0.2] * 3, "settings": {}}
+METADATA = {"classes": BLACK_AND_WHITE, "ignore": [], "mean": [0.5] * 3, "std": [0.2] * 3, "settings": {}}
 
 
 def test_checkpoints_of_before_are_read_as_ever_and_wrong_ones_are_refused(tmp_path):
@@ -457,11 +456,11 @@ def test_a_network_that_learned_from_strokes_knows_how_its_images_are_read(tmp_p
 
     satellite_folder(tmp_path)
     said, path = Rendering(2000, True, (5, 4, 3)), tmp_path / "images/n0.tif"
-    picture = Session(tmp_path, {"n0": path}, said, CLASSES, 9).pictures[0]
+    picture = Session(tmp_path, {"n0": path}, said, BLACK_AND_WHITE, 9).pictures[0]
     picture.open_maps()
     canvas = Canvas(0, path, (70, 90), tmp_path / ".maps", said)
     assert np.array_equal(canvas.image, as_oracle(path, (5, 4, 3), 2000))
-    learner = NetworkLearner("fcn", CLASSES, 9, said)
+    learner = NetworkLearner("fcn", BLACK_AND_WHITE, 9, said)
     learner.begin(Dataset.in_memory([(canvas.image, np.zeros((70, 90), np.uint8))], 2))
     learner.save(tmp_path / "net.pt")
     assert Segmenter.load(tmp_path / "net.pt").rendering == said
