@@ -17,7 +17,7 @@ LONGEST, DEEPEST = 50, 3  # of a function at the top level: lines, and blocks in
 
 def modules():
     """{dotted name: syntax tree} of the top level, support/ and tools/."""
-    paths = [path for folder in (".", "support", "tools") for path in sorted((ROOT / folder).glob("*.py"))]
+    paths = [path for where in ("*.py", "support/*.py", "tools/**/*.py") for path in sorted(ROOT.glob(where))]
     names = [".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in paths]
     return {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in zip(names, paths)}
 

@@ -269,7 +269,7 @@ def painted_windows(dataset: Dataset) -> Iterator[tuple[np.ndarray, np.ndarray, 
 
 
 class Learner:
-    """What happens in the process: `inbox` brings news from the session, `tell` sends some back."""
+    """The process's own work: `inbox` brings news from the session, `tell` sends some back."""
 
     def __init__(self, setup: dict, inbox: Any, tell: Any):
         self.setup, self.inbox, self.tell = setup, inbox, tell

@@ -7,6 +7,7 @@ import contextlib
 import json
 import re
 import secrets
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -107,7 +108,7 @@ class Handler(BaseHTTPRequestHandler):
         raise KeyError(name)
 
     def post(self) -> tuple[bytes, str, bool]:
-        """Do what the page asks for and return the state."""
+        """Carry out what the page asks for and return the state."""
         return as_json(self.server.session.post(self.place, self.body())), "application/json", False
 
     def body(self) -> dict:
@@ -204,8 +205,6 @@ class Server(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, address: Any) -> None:
         """Say nothing of a connection that the browser cut off; let others be seen."""
-        import sys
-
         if not isinstance(sys.exc_info()[1], (ConnectionError, TimeoutError)):
             super().handle_error(request, address)
 

@@ -1,4 +1,4 @@
-"""What is painted: images, classes, strokes and what the network says to them, in memory and, for good, on the disk.
+"""Keep what is painted, and what the network says to it, in memory and, for good, on the disk.
 
 Each stroke is a line of OUT/strokes.jsonl, flushed to the disk before the page hears that it is there. Everything
 else follows from these lines: a session that is killed at any moment is rebuilt from them. Needs no PyTorch.
@@ -333,7 +333,7 @@ class Session:
     # What the page does; each returns the state
 
     def post(self, name: str, body: dict) -> dict:
-        """Do what the page asks for, once, and return the state. Raises BadInput; KeyError where it is unknown."""
+        """Carry out what the page asks for, once, and return the state. Raises BadInput; KeyError where it is unknown."""
         actions = {"stroke": self.stroke, "undo": self.undo, "redo": self.redo, "classes": self.set_classes,
                    "view": self.view, "learn": self.learn, "accept": self.accept}
         action = actions[name]
