@@ -445,6 +445,23 @@ def test_a_mask_that_a_person_changed_is_kept_and_one_without_strokes_goes(opene
     assert np.array_equal(read_mask(out / "masks" / "a.png"), own) and "kept" in capsys.readouterr().out
 
 
+def test_a_mask_that_cannot_be_written_is_told_and_written_once_it_can_be(opened, out):
+    session = opened()
+    for part in "masks", "accepted":
+        (out / part).write_text("a file where a folder should be")
+    session.hear(("predicted", 0, True))
+    with pytest.raises(BadInput, match="accepted"):
+        session.post("accept", {"image": 0, "accepted": True})
+    assert session.state()["images"][0]["accepted"] is None
+    session.post("stroke", stroke())
+    deadline = time.monotonic() + 5
+    while "masks" not in session.state()["message"] and time.monotonic() < deadline:
+        time.sleep(0.01)
+    (out / "masks").unlink()
+    session.end()
+    assert (read_mask(out / "masks" / "a.png") == 1).any()
+
+
 @pytest.mark.parametrize("ignore, expected", [(255, [2, 3]), (2, [3, 4]), ([255] * 3, None)])
 def test_new_classes_get_values_that_nothing_else_has(out, ignore, expected):
     colours = [{**entry, "value": entry["colour"]} for entry in CLASSES] if expected is None else CLASSES

@@ -333,7 +333,7 @@ class Session:
     # What the page does; each returns the state
 
     def post(self, name: str, body: dict) -> dict:
-        """Carry out what the page asks for, once, and return the state. Raises BadInput; KeyError where it is unknown."""
+        """Carry out what the page asks for, once, and return the state. Raises BadInput, KeyError for another name."""
         actions = {"stroke": self.stroke, "undo": self.undo, "redo": self.redo, "classes": self.set_classes,
                    "view": self.view, "learn": self.learn, "accept": self.accept}
         action = actions[name]
@@ -341,7 +341,10 @@ class Session:
         check(request is None or isinstance(request, str) and len(request) <= 100, "a short text as request")
         with self.lock:
             if request is None or request not in self.requests:
-                action(body, {} if request is None else {"request": request})
+                try:
+                    action(body, {} if request is None else {"request": request})
+                except OSError as error:
+                    raise BadInput(str(error)) from error
                 self.remember(request)
             return self.state()
 
@@ -536,21 +539,19 @@ class Session:
         write_image(path, to_values(np.where(mask == IGNORE, len(self.classes), mask), values))
 
     def save_masks(self) -> None:
-        """Write the masks that have changed, until the session ends and none is left."""
-        while not self.ended or self.unsaved:
-            try:
-                while self.unsaved:
-                    number = self.unsaved.pop()
-                    try:
-                        self.write_mask(self.pictures[number])
-                    except BadInput:
-                        self.unsaved.add(number)
-                        raise
-            except BadInput as error:
-                self.say(str(error))
-                if self.ended:
-                    return
-                time.sleep(3)
+        """Write the masks that have changed, until the session ends; what cannot be written is tried again."""
+        last = False
+        while not last:
+            last = self.ended
+            for number in self.unsaved.copy():
+                self.unsaved.discard(number)     # before: what is painted from now on is another change
+                try:
+                    self.write_mask(self.pictures[number])
+                except (BadInput, OSError) as error:
+                    self.unsaved.add(number)
+                    self.say(str(error))
+                    with self.changed:
+                        self.changed.wait_for(lambda: self.ended, 3)
             time.sleep(0.05)
 
     def say(self, message: str) -> None:
@@ -586,7 +587,8 @@ class Session:
                 self.pictures[number].whole |= whole
             elif kind == "network":
                 model, self.network = rest
-                self.learner["model"] = model if not self.chosen else self.learner["model"]
+                if not self.chosen:
+                    self.learner["model"] = model
             elif kind == "answer":
                 ticket, answer = rest
                 if ticket in self.answers:
