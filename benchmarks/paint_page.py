@@ -272,7 +272,7 @@ class Page:
         return [params["request"]["url"] for params in sent]
 
 
-def strokes_inside(mask, count, margin, length):
+def rows_inside(mask, count, margin, length):
     """For each class of a mask, lists of points along rows: all of a stroke lie `margin` pixels inside of the class.
 
     They are spread over the rows; each is the longest run of its row, cut to `length` pixels around its middle.
@@ -299,7 +299,7 @@ def paint_sample(page, count, length, margin=8):
     from support.sample import sample
 
     scale, left, top = page.locate()
-    for kind, strokes in strokes_inside(sample()[1] // 255, count, margin, length).items():
+    for kind, strokes in rows_inside(sample()[1] // 255, count, margin, length).items():
         page.choose(kind)
         for stroke in strokes:
             page.drag([(left + scale * x, top + scale * y) for x, y in stroke])

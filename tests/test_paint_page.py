@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from selenium.webdriver.common.keys import Keys
 
-from benchmarks.paint_page import Page, missing, open_browser, paint_sample, painting, strokes_inside, wait
+from benchmarks.paint_page import Page, missing, open_browser, paint_sample, painting, rows_inside, wait
 from support.sample import sample
 
 pytestmark = pytest.mark.slow
@@ -139,7 +139,7 @@ def test_the_keyboard_alone_paints_learns_and_accepts(serve, show):
     truth = sample()[1] > 0
     page.press(Keys.ESCAPE)  # from wherever the focus is to the image
     page.press("]", "[", *"[[")
-    for kind, strokes in strokes_inside(truth, count=6, margin=10, length=80).items():
+    for kind, strokes in rows_inside(truth, count=6, margin=10, length=80).items():
         page.press(str(kind + 1))
         for stroke in strokes:
             page.walk(*stroke[0])

@@ -34,6 +34,8 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
@@ -47,6 +49,7 @@ from support.files import BadInput, begin_folder, check_writable, set_of_files, 
 from support.images import read_image
 from support.machine import WORLD
 from support.names import evenly_spaced, images_by_name, named_images
+from support.plots import BLUE, ORANGE, SKY, save
 from tools.scoring import find_examples
 
 # The augmentations of train.py, and the kinds of corruption that resemble them.
@@ -314,10 +317,6 @@ def draw_efficiency(figures, baseline, path):
 
     A line connects the Pareto front: the networks that no other beats in both.
     """
-    from matplotlib.figure import Figure
-
-    from support.plots import BLUE, ORANGE, save
-
     figure = Figure(figsize=(8, 4.5), dpi=110, layout="constrained")
     axes, points = figure.subplots(), {name: (one["image_gflops"], one["dice"]) for name, one in figures.items()}
     best = [point for point in sorted(points.values())
@@ -343,11 +342,6 @@ def draw_robustness(figures, networks, kinds, severity, path):
 
     Each network has a mark, which is filled where the network is adapted.
     """
-    from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
-
-    from support.plots import BLUE, ORANGE, SKY, save
-
     trained = list(dict.fromkeys(network.trained for network in networks))
     looks = dict(zip(trained, zip(itertools.cycle("osD^"), itertools.cycle([ORANGE, BLUE, "black", SKY]))))
     figure = Figure(figsize=(8, 1 + (0.14 + 0.12 * len(trained)) * len(kinds)), dpi=110, layout="constrained")
@@ -377,10 +371,6 @@ def draw_robustness(figures, networks, kinds, severity, path):
 
 def draw_rejection(clean, near, far, figures, path):
     """Draw a histogram of each score for the three kinds of images, and its threshold."""
-    from matplotlib.figure import Figure
-
-    from support.plots import BLUE, ORANGE, SKY, save
-
     names = list(clean[0].scores)
     figure = Figure(figsize=(9, 1.7 * len(names)), dpi=110, layout="constrained")
     for axes, name in zip(figure.subplots(len(names), 1, squeeze=False)[:, 0], names):
