@@ -11,6 +11,7 @@ import shlex
 import numpy as np
 import pytest
 import rasterio
+import tifffile
 from conftest import contents, fails_in_one_line, inside
 from matplotlib.patches import Ellipse
 from matplotlib.path import Path as Outline
@@ -604,6 +605,14 @@ def test_geojson_of_a_geotiff_lies_where_that_lies(tmp_path, kind):
     shapes = [(feature["geometry"], 255) for feature in table["features"]]
     transform = {} if kind == "nowhere" else {"transform": place}
     assert np.array_equal(rasterize(shapes, (HEIGHT, WIDTH), **transform), mask)
+
+
+def test_a_place_on_the_earth_that_is_none_is_told_in_one_line(tmp_path):
+    mask = np.repeat(np.array([[0, 255]], np.uint8), 30, axis=0)
+    tags = [(33550, "d", 3, (float("nan"), 1.0, 0.0), True), (33922, "d", 6, (0.0, 0.0, 0.0, 1.0, 2.0, 0.0), True)]
+    (tmp_path / "masks").mkdir()
+    tifffile.imwrite(tmp_path / "masks" / "a.tif", mask, photometric="minisblack", extratags=tags)
+    fails_in_one_line(convert(tmp_path, "to-geojson", "masks", "--out", "out"), "a.tif", "a place on the earth")
 
 
 def test_outlines_with_fewer_corners_say_what_that_costs(tmp_path):

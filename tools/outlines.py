@@ -153,6 +153,8 @@ def place_on_earth(path):
         if len(matrix) != 16:    # a pixel (tie[0], tie[1]) lies at (tie[3], tie[4]), and y points up on a map
             matrix = [scale[0], 0, 0, tie[3] - tie[0] * scale[0], 0, -scale[1], 0, tie[4] + tie[1] * scale[1]]
         matrix = np.array(matrix[:8], float).reshape(2, 4)[:, [0, 1, 3]]
+        if not np.isfinite(matrix).all():
+            raise ValueError("its tags tell a place on the earth that is none")
         keys = {key: value for key, kind, _, value in zip(*[iter(keys[4:])] * 4) if kind == 0}    # four numbers a key
     if keys.get(1025) == 2:      # whole numbers stand for the centres of pixels there
         matrix[:, 2] -= matrix[:, :2].sum(axis=1) / 2
