@@ -12,6 +12,8 @@ def benchmark_arguments(argv=None, description=None):
         help="those to compare with it; the last table is the first one's")
     add("--adapt", type=number(float, 0, 1), default=0.0, metavar="SHARE",
         help="show the --recipe networks also with BatchNorm adapted to each image, see predict.py (0: not)")
+    add("--opening", type=number(int, 0, 99), default=0, metavar="PIXELS",
+        help="and, beside that, with bright, upright lines taken away, see predict.py (0: not)")
     add("--networks", nargs="+", default=[], metavar="FILE", help="others, for the first and third table")
     add("--list", default="test.txt", metavar="FILE",
         help="the images to compute figures on, a file in DATA (test.txt; use val.txt to choose --adapt)")

@@ -54,6 +54,7 @@ from tools.scoring import find_examples
 
 # The augmentations of train.py, and the kinds of corruption that resemble them.
 LIKE = {"jitter": ("contrast", "night"), "noise": ("gaussian_noise", "shot_noise")}
+FILLS = {1: ["none"], 2: ["none", "full"], 3: ["none", "left", "full"]}         # of the marks of a network's looks
 LEAST = 0.8                      # share of the baseline's Dice below which efficiency counts 0
 
 
@@ -63,18 +64,18 @@ LEAST = 0.8                      # share of the baseline's Dice below which effi
 
 class Network(NamedTuple):
     name: str
-    trained: str                 # the name of the network without adaptation
-    key: str                     # name, file digest and adaptation: the folder of its results
+    trained: str                 # the name of the network as it was trained
+    key: str                     # name, file digest and how it looks at images: the folder of its results
     segment: Segmenter
     bf16: bool
 
     def look(self, image):
         """Return (class indices (H, W), {name: score}) of an image uint8 (H, W, 3).
 
-        There are no scores with adaptation: an adapted network finds less unfamiliar.
+        There are no scores with adaptation or opening: such a network finds less unfamiliar.
         """
         with torch.autocast(self.segment.device.type, torch.bfloat16, enabled=self.bf16):
-            if self.segment.adapt:
+            if self.segment.adapt or self.segment.opening:
                 return self.segment(image), {}
             return self.segment.with_scores(image, self.segment.score_names)
 
@@ -94,8 +95,8 @@ class Image(NamedTuple):
     scores: dict
 
 
-def open_network(path, halo, bf16, adapt=0.0):
-    """Return the Network in a checkpoint.
+def open_network(path, halo, bf16, adapt=0.0, opening=0):
+    """Return the Network in a checkpoint, to look at images as predict.py does with --adapt and --opening.
 
     Its halo is at most the network's own, since a larger one would be wasted.
     """
@@ -104,7 +105,9 @@ def open_network(path, halo, bf16, adapt=0.0):
     key, trained = f"{name} {hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]}", name
     if adapt:
         name, key = f"{name}, adapted {adapt:g}", f"{key} {adapt:g}"
-    segment = Segmenter(network, metadata, pick_device("auto"), min(halo, network.halo), adapt=adapt)
+    if opening:
+        name, key = f"{name}, opened {opening}", f"{key} opened {opening}"
+    segment = Segmenter(network, metadata, pick_device("auto"), min(halo, network.halo), adapt=adapt, opening=opening)
     return Network(name, trained, key, segment, bf16)
 
 
@@ -227,7 +230,7 @@ def robustness(networks, clean, corrupted, kinds, severities):
 
     `corrupted` is {(network, kind, severity): images}.
     """
-    print("\n2. Robustness: mean Dice, the share that is left of the clean Dice as trained, and what adapting added")
+    print("\n2. Robustness: mean Dice, the share that is left of the clean Dice as trained, and what looking otherwise adds")
     groups = {kind: (kind,) for kind in kinds}
     groups |= {"fog and rain": ("fog", "rain"), "all of these": tuple(kinds),
                "without light and noise": tuple(kind for kind in kinds if kind not in sum(LIKE.values(), ()))}
@@ -325,8 +328,8 @@ def draw_efficiency(figures, baseline, path):
     colours = [BLUE if point in best else ORANGE for point in points.values()]
     axes.scatter(*zip(*points.values()), color=colours, zorder=3)
     for name, point in points.items():
-        # Names of adapted networks are placed elsewhere, so that they do not overlap with others.
-        place, side = ((0, 7), "center") if ", adapted" in name else ((5, -11), "left")
+        # Names of networks that look in another way are placed elsewhere, so that they do not overlap with others.
+        place, side = ((0, 7), "center") if ", " in name else ((5, -11), "left")
         axes.annotate(name, point, xytext=place, textcoords="offset points", horizontalalignment=side, fontsize=9)
     axes.axhline(LEAST * points[baseline][1], color="0.5", linestyle="--", linewidth=1,
                  label=f"{LEAST} of the baseline's Dice")
@@ -340,7 +343,7 @@ def draw_efficiency(figures, baseline, path):
 def draw_robustness(figures, networks, kinds, severity, path):
     """Draw the share of the clean Dice that remains under each kind of corruption.
 
-    Each network has a mark, which is filled where the network is adapted.
+    Each network has a mark, which is filled where the network is adapted or, of three, adapted and opened.
     """
     trained = list(dict.fromkeys(network.trained for network in networks))
     looks = dict(zip(trained, zip(itertools.cycle("osD^"), itertools.cycle([ORANGE, BLUE, "black", SKY]))))
@@ -352,7 +355,7 @@ def draw_robustness(figures, networks, kinds, severity, path):
                   for network in networks if network.trained == name]
         axes.hlines(y, np.min(shares, axis=0), np.max(shares, axis=0), color=colour, linewidth=1)
         for place, share in enumerate(shares):
-            axes.plot(share, y, marker, color=colour, markersize=5, fillstyle="full" if place else "none")
+            axes.plot(share, y, marker, color=colour, markersize=5, fillstyle=FILLS[len(shares)][place])
     most = 1.03 * max(1, *(figures[network.name][f"{kind}, {severity}"]["share"]
                            for network in networks for kind in kinds))
     axes.set(yticks=rows, yticklabels=[kind.replace("_", " ") for kind in kinds], xlim=(0, most),
@@ -364,7 +367,9 @@ def draw_robustness(figures, networks, kinds, severity, path):
                       label=f"{name}, clean Dice {figures[name]['clean']['dice']:.3f}")
                for name, (marker, colour) in looks.items()]
     if len(networks) > len(trained):
-        handles.append(Line2D([], [], marker="o", color="0.4", linestyle="", label="filled: adapted to each image"))
+        others = [network.name.split(", ", 1)[1] for network in networks if network.trained != network.name]
+        for fill, label in zip(FILLS[1 + len(set(others))][1:], dict.fromkeys(others)):
+            handles.append(Line2D([], [], marker="o", color="0.4", linestyle="", fillstyle=fill, label=label))
     figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False, fontsize=9)
     save(figure, path)
 
@@ -424,6 +429,8 @@ def benchmark(args):
             compared.append(by_path[path])
         if args.adapt:
             compared.append(open_network(path, args.halo, args.bf16, args.adapt))
+        if args.opening:
+            compared.append(open_network(path, args.halo, args.bf16, args.adapt, args.opening))
     networks = compared + [network for network in networks if network not in compared]
     test, val = (examples_of(args.data, recipe.segment, listed, args.images)
                  for listed in (args.list, "val.txt"))
