@@ -230,7 +230,7 @@ def robustness(networks, clean, corrupted, kinds, severities):
 
     `corrupted` is {(network, kind, severity): images}.
     """
-    print("\n2. Robustness: mean Dice, the share that is left of the clean Dice as trained, and what looking otherwise adds")
+    print("\n2. Robustness: mean Dice, the share that is left of the clean Dice and what another look adds")
     groups = {kind: (kind,) for kind in kinds}
     groups |= {"fog and rain": ("fog", "rain"), "all of these": tuple(kinds),
                "without light and noise": tuple(kind for kind in kinds if kind not in sum(LIKE.values(), ()))}
