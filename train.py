@@ -63,6 +63,10 @@ from support.run_files import (
 )
 from support.sample import SAMPLE, ensure_sample
 
+# Of a single image, an epoch beyond this share of the training is kept before all earlier ones. Its strip is too small
+# to choose between early and late by: it may show two of six classes, and the network knows these before the others.
+LATE = 0.75
+
 
 @dataclass
 class Run:
@@ -82,6 +86,7 @@ class Run:
     began: float                             # by time.perf_counter(), less the seconds before it was resumed
     history: list = field(default_factory=list)  # rows of history.csv
     best: dict = field(default_factory=dict)     # the row whose weights are kept; empty before the first
+    best_is_late: bool = False               # whether that epoch comes after LATE, of a single image
     progress: float = 0.0                    # from 0 to 1: the share of the steps or, if that is more, of the time
     validation_seconds: float = 0.0          # that the last validation took
     copies: dict = field(default_factory=dict)   # {how it is changed: (image, mask)} of the strip of a single image
@@ -458,8 +463,10 @@ def finish_epoch(run: Run, epoch: int, train_loss: float, validation: Validation
            "seconds": round(time.perf_counter() - run.began, 2), "val_copies_iou": mean_of(validation.copies)}
     run.history.append(row)
     run.bar.set_postfix(loss=f"{train_loss:.4f}", val_iou=metrics.format_metric(row["val_iou"]))
-    better = not run.best or (is_late(run, row), quality(row)) > (is_late(run, run.best), quality(run.best))
-    run.best = row if better else run.best
+    late = not run.args.data and run.progress > LATE
+    better = not run.best or (late, quality(row)) > (run.best_is_late, quality(run.best))
+    if better:
+        run.best, run.best_is_late = row, late
     if RANK > 0:
         return
     write_history(run)
@@ -468,15 +475,6 @@ def finish_epoch(run: Run, epoch: int, train_loss: float, validation: Validation
     save_last(run)
     if better:
         save_best(run)
-
-
-def is_late(run: Run, row: dict) -> bool:
-    """Return whether an epoch is one of the last quarter of a single image's, which are kept before all others.
-
-    A strip is too small to choose between early and late by: it may show two of six classes, and the network knows
-    these before it knows the others.
-    """
-    return not run.args.data and row["epoch"] > 0.75 * run.args.epochs
 
 
 def mean_of(copies: dict[str, float | None]) -> float | None:

@@ -78,8 +78,8 @@ def save_last(run: Any, finished: bool = False) -> None:
     """Write last.pt: all that --resume needs."""
     save_checkpoint(Path(run.args.out) / "last.pt", run.ema_model, **run.metadata, resume={
         "weights": run.network.state_dict(), "optimizer": run.optimizer.state_dict(),
-        "scaler": run.scaler.state_dict(), "history": run.history, "best": run.best, "done": run.progress,
-        "validating": run.validation_seconds, "finished": finished})
+        "scaler": run.scaler.state_dict(), "history": run.history, "best": run.best, "late": run.best_is_late,
+        "done": run.progress, "validating": run.validation_seconds, "finished": finished})
 
 
 def restore(run: Any, last: dict) -> None:
@@ -117,6 +117,8 @@ def take_over(run: Any, last: dict) -> None:
     if resume["scaler"]:                         # empty where it did nothing
         run.scaler.load_state_dict(resume["scaler"])
     run.history, run.best, run.validation_seconds = resume["history"], resume["best"], resume["validating"]
+    as_planned = all(last["settings"][name] == vars(run.args)[name] for name in ("epochs", "time_limit"))
+    run.best_is_late = as_planned and resume.get("late", False)       # earlier versions chose among all epochs
     if run.best and run.best.get("val_copies_iou") is None:
         run.copies = {}                          # of an earlier version: epochs stay comparable
     run.progress = resume["done"] if last["settings"]["time_limit"] == run.args.time_limit else 0.0

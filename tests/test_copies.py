@@ -18,6 +18,7 @@ from segmenter import Segmenter
 from support.arguments import train_arguments
 from support.copies import changed_copies
 from support.images import read_image
+from support.run_files import take_over
 
 QUICK = ["--patch", 32, "--batch", 4, "--steps", 5, "--epochs", 8, "--device", "cpu"]
 
@@ -133,13 +134,24 @@ def test_epochs_are_compared_by_the_mean_of_what_is_known():
 
 def test_of_a_single_image_one_of_the_last_quarter_is_kept(pair, folder):
     """By itself, the first epoch would be better than all that follow."""
-    for words, kept in (pair[1:], [1, 1, 1, 4, 4]), (["--data", folder], [1, 1, 1, 1, 1]):
-        run = prepared(*words, "--epochs", 5, "--out", pair[0] / f"run {kept[-1]}")
+    in_time = "--time-limit", 1, "--epochs", 1000  # which ends it after five
+    for number, (words, kept) in enumerate(
+        [(pair[1:], [1, 1, 1, 4, 4]), ((*pair[1:], *in_time), [1, 1, 1, 4, 4]), (["--data", folder], [1] * 5)]
+    ):
+        run = prepared("--epochs", 5, *words, "--out", pair[0] / f"run {number}")
         run.bar = tqdm(disable=True)
         for epoch, right in enumerate([9, 5, 3, 7, 6]):
             confusion = np.array([[right, 10 - right], [10 - right, right]])
+            run.progress = (epoch + 0.9) / 5  # at its last step
             train.finish_epoch(run, epoch, 1.0, train.Validation(0.5, confusion, [], {}))
             assert run.best["epoch"] == kept[epoch]
+        _, last = load_network(pair[0] / f"run {number}" / "last.pt")
+        run.best_is_late = None
+        take_over(run, last)
+        assert run.best_is_late is last["resume"]["late"] is (kept[-1] == 4)
+        run.args.epochs += 1  # then there are others to come
+        take_over(run, last)
+        assert run.best_is_late is False
 
 
 def test_a_folder_has_no_copies(folder, tmp_path):
