@@ -34,6 +34,7 @@ def kinds(tmp_path):
     return write_kind(tmp_path / "cells", (0, 255), 2), write_kind(tmp_path / "parts", (0, 3, 7), 3)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_and_mixes_no_settings(kinds, tmp_path, monkeypatch):
     trained, real = [], train.train
 
