@@ -21,7 +21,6 @@ read are named at the end.
 """
 import functools
 import io
-import os
 from pathlib import Path
 
 import numpy as np
@@ -330,8 +329,6 @@ def parse_arguments(argv=None):
     add("--severity", type=number(int, SEVERITIES[0], SEVERITIES[-1]), metavar="S", help="1 to 5; 5 is the worst")
     add("--sheet", metavar="FILE", help="instead, a picture of one image in every kind at every severity")
     add("--seed", type=number(int, 0, 2**32 - 1), default=0, metavar="N", help="(0) another seed, other noise")
-    add("--workers", type=number(int, 1, 64), default=os.cpu_count() or 1, metavar="K",
-        help="threads; the files are the same (one for each core)")
     args = parser.parse_args(argv)
     if args.sheet and (args.out or args.kind or args.severity):
         parser.error("--sheet shows every kind at every severity; expected no OUT_DIR, --kind or --severity beside it")
@@ -370,7 +367,7 @@ def corrupt_folder(args):
                "set of images": set_of_files(list(images.values()))}
     one = functools.partial(make, out, args.kind, args.severity, args.seed)
     with begin_folder(out, made_of):
-        found = list(tqdm(in_threads(one, images.items(), args.workers), total=len(images), unit="image", disable=None))
+        found = list(tqdm(in_threads(one, images.items()), total=len(images), unit="image", disable=None))
         problems = [("images that cannot be read", problem) for problem in found if problem]
         if len(problems) == len(images):
             raise BadInput(f"none of the {len(images)} images in {source} can be read: {problems[0][1]}")
@@ -378,7 +375,7 @@ def corrupt_folder(args):
     print_left_out(problems)
 
 
-def draw_sheet(image, path, seed=0, workers=None):
+def draw_sheet(image, path, seed=0):
     """Draw an image uint8 (H, W, 3) in every kind, a row each, at every severity.
 
     The picture is 900 pixels wide.
@@ -395,7 +392,7 @@ def draw_sheet(image, path, seed=0, workers=None):
 
     columns = {0: "clean", **{severity: str(severity) for severity in SEVERITIES}}
     cells = [(kind, severity) for kind in KINDS for severity in columns]
-    panels = tqdm(in_threads(panel, cells, workers), total=len(cells), unit="panel", disable=None)
+    panels = tqdm(in_threads(panel, cells), total=len(cells), unit="panel", disable=None)
     height = 1.36 * min(2, image.shape[0] / image.shape[1])
     figure = Figure(figsize=(9, 0.25 + len(KINDS) * (height + 0.04)), dpi=100, layout="constrained")
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.01, wspace=0, hspace=0)
@@ -415,7 +412,7 @@ def main(args):
     if not args.sheet:
         return corrupt_folder(args)
     source, sheet = Path(args.source), check_writable(args.sheet, args.source, endings=PICTURES)
-    draw_sheet(read_image(source), sheet, f"{args.seed} {name_of(source, source.parent)}", args.workers)
+    draw_sheet(read_image(source), sheet, f"{args.seed} {name_of(source, source.parent)}")
     print(f"{sheet} shows every kind at every severity")
 
 

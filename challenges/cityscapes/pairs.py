@@ -46,7 +46,7 @@ def read_pair(image_path, labels_path):
     return image, labels
 
 
-def hold_label_ids(paths, workers=None):
+def hold_label_ids(paths):
     """Return whether grey masks hold labelIds: some of them has a value beyond the train ids, which end at 18."""
     def beyond(path):
         try:
@@ -54,7 +54,7 @@ def hold_label_ids(paths, workers=None):
         except BadInput:         # it will be named when its scene is checked
             return False
         return labels.ndim == 2 and bool(((labels > 18) & (labels != VOID)).any())
-    return any(in_threads(beyond, [path for path in paths if not is_lossy(path)], workers))
+    return any(in_threads(beyond, [path for path in paths if not is_lossy(path)]))
 
 
 def train_ids(labels, label_ids=False):

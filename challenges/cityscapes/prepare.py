@@ -25,7 +25,6 @@ is left for val.txt, it gets the last frames of each city or drive in train. Ima
 go to inference/. After an interruption, the same command continues.
 """
 import json
-import os
 from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
@@ -86,8 +85,6 @@ def parse_arguments(argv=None):
     add("--out", required=True, metavar="DIR", help="the data set: a new folder, or one to go on with")
     add("--choose", type=number(float, 0, 0.9), default=0.05, metavar="P",
         help="share of train to choose the epoch by, where there is no third split (0.05: the others learn)")
-    add("--workers", type=number(int, 1, 64), default=os.cpu_count() or 1, metavar="K",
-        help="threads; the files are the same (one for each core)")
     return parser.parse_args(argv)
 
 
@@ -237,8 +234,8 @@ def link_scenes(args, out, scenes, table):
     classes, ignore = table["classes"], table["ignore"]
     problems, taken, labelled = [], set(), defaultdict(list)
     grey = [scene.mask for scene in scenes if scene.mask and scene.mask != scene.image]
-    label_ids = args.layout == "pairs" and hold_label_ids(grey, args.workers)
-    found = in_threads(lambda scene: check(scene, args.layout, classes, ignore, label_ids), scenes, args.workers)
+    label_ids = args.layout == "pairs" and hold_label_ids(grey)
+    found = in_threads(lambda scene: check(scene, args.layout, classes, ignore, label_ids), scenes)
     for scene, has_labels in zip(scenes, tqdm(found, total=len(scenes), unit="scene", disable=None)):
         if isinstance(has_labels, str):
             problems.append(("scenes that cannot be used", has_labels))

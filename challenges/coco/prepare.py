@@ -14,7 +14,6 @@ many images there are.
 import colorsys
 import functools
 import hashlib
-import os
 import shutil
 from collections import defaultdict
 from pathlib import Path
@@ -60,8 +59,6 @@ def parse_arguments(argv=None):
     add("--split", type=number(float, 0, 1), nargs=3, default=[0.7, 0.2, 0.1], metavar=("TRAIN", "VAL", "TEST"),
         help="shares of the images (0.7 0.2 0.1)")
     add("--seed", type=number(int, 0, 2**32 - 1), default=0, metavar="S", help="of the choice and the split (0)")
-    add("--workers", type=number(int, 1, 64), default=os.cpu_count() or 1, metavar="K",
-        help="threads; the files are the same (one for each core)")
     args = parser.parse_args(argv)
     if len(set(args.classes)) < len(args.classes) or len(args.classes) > 99:
         parser.error(f"--classes {' '.join(args.classes)}: expected each once, and at most 99")
@@ -307,8 +304,7 @@ def write_all(args, out, folder, chosen, colours, parts):
     plan = Plan(folder, out, chosen.layers, order, colours, args.boxes)
     boxed = set(parts["train"]) if args.boxes is not None else set()
     jobs = [(image, chosen.outlines[image["id"]], image["file_name"] in boxed) for image in chosen.images]
-    made = list(tqdm(in_threads(functools.partial(make, plan), jobs, args.workers), total=len(jobs), unit="image",
-                     disable=None))
+    made = list(tqdm(in_threads(functools.partial(make, plan), jobs), total=len(jobs), unit="image", disable=None))
     kept = {image["file_name"]: one for image, one in zip(chosen.images, made) if one.shown}
     if not kept:
         what, name = made[0].problems[-1]

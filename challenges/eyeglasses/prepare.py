@@ -11,7 +11,6 @@ Several photographs may show the same person, as in CelebAMask-HQ; they are not 
 an interruption, the same command continues.
 """
 import functools
-import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,8 +49,6 @@ def parse_arguments(argv=None):
     add("--split", type=number(float, 0, 1), nargs=3, default=[0.7, 0.2, 0.1], metavar=("TRAIN", "VAL", "TEST"),
         help="shares of the faces (0.7 0.2 0.1)")
     add("--seed", type=number(int, 0, 2**32 - 1), default=0, metavar="S", help="of the choice and the split (0)")
-    add("--workers", type=number(int, 1, 64), default=os.cpu_count() or 1, metavar="K",
-        help="threads; the files are the same (one for each core)")
     args = parser.parse_args(argv)
     if abs(sum(args.split) - 1) > 1e-6 or not args.split[0]:
         parser.error(f"--split {' '.join(f'{share:g}' for share in args.split)}: expected shares that add up to 1, "
@@ -174,7 +171,7 @@ def prepare(args):
     faces, problems = find_faces(source, args.part)
     files = [path for face in faces for path in (face.image, face.mask) if path]
     wearing = {}
-    for face, found in zip(faces, in_threads(wears, faces, args.workers)):
+    for face, found in zip(faces, in_threads(wears, faces)):
         if isinstance(found, str):
             problems.append(("masks that cannot be read", found))
         else:
@@ -195,8 +192,8 @@ def write_faces(args, out, faces, chosen, wearing, problems):
     `wearing` is {name: whether there are glasses}, `problems` are those found so far.
     """
     jobs = [face for face in faces if face.name in chosen]
-    for face, problem in zip(jobs, tqdm(in_threads(functools.partial(make, out, args.size), jobs, args.workers),
-                                        total=len(jobs), unit="face", disable=None)):
+    made = in_threads(functools.partial(make, out, args.size), jobs)
+    for face, problem in zip(jobs, tqdm(made, total=len(jobs), unit="face", disable=None)):
         if problem:
             problems.append(("faces that cannot be read", problem))
             chosen.discard(face.name)
