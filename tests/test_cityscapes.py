@@ -204,14 +204,6 @@ def test_what_is_odd_is_named(cityscapes, tmp_path, capsys):
     assert not (tmp_path / "data" / "images" / "bonn_000000_000019.png").exists()
 
 
-def test_mistakes_are_told_in_one_line(cityscapes, tmp_path):
-    run = lambda *words: inside("-m", "challenges.cityscapes.prepare", *words, cwd=ROOT)
-    fails_in_one_line(run(tmp_path / "none", "--layout", "camvid", "--out", tmp_path / "o"), "none is no folder")
-    fails_in_one_line(run(cityscapes, "--layout", "camvid", "--out", tmp_path / "o"), "holds no images", "train/")
-    fails_in_one_line(run(cityscapes, "--layout", "cityscapes", "--out", cityscapes / "o"), "is inside")
-    assert not (tmp_path / "o").exists()
-
-
 def test_the_class_tables():
     classes, ignore = read_classes(ROOT / "challenges" / "cityscapes" / "cityscapes.json")
     assert [one["value"] for one in classes] == KNOWN and not set(KNOWN) & set(ignore)

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import ROOT, command, contents, fails_in_one_line
+from conftest import ROOT, contents, fails_in_one_line, inside
 from PIL import Image
 from pycocotools import coco
 from pycocotools import mask as codes
@@ -435,9 +435,6 @@ def test_mistakes_are_told_in_one_line(plain):
         assert not (plain / "new").exists() and "\n" not in str(error.value)
         return str(error.value)
 
-    assert "no category unicorn; expected some of bicycle, car, dog, person" in wrong("--classes", "unicorn")
-    assert "no folder" in wrong("--images", plain / "nowhere")
-    assert "cannot be read" in wrong("--annotations", plain / "nowhere.json")
     for text in ("not JSON", "[]", '{"images": []}', '{"images": [], "annotations": {}, "categories": []}'):
         assert "expected a COCO file" in wrong("--annotations", plain / "bad.json", bad=text)
     empty = json.dumps({"images": [], "annotations": [], "categories": CATEGORIES})
@@ -449,7 +446,7 @@ def test_mistakes_are_told_in_one_line(plain):
     (plain / "photos" / "000000000001.jpg").unlink()
     with pytest.raises(prepare.BadInput, match="another set of annotations and images"):
         made(plain, out="data")
-    run = lambda *words: command("-m", "challenges.coco.prepare", *words, cwd=ROOT)
+    run = lambda *words: inside("-m", "challenges.coco.prepare", *words, cwd=ROOT)
     given = ["--annotations", "a.json", "--images", "b", "--out", "c"]
     fails_in_one_line(run(*given, "--order", "person", "car"), "--order")
     fails_in_one_line(run(*given, "--split", "0.5", "0.2", "0.2"), "add up to 1")

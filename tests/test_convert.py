@@ -696,9 +696,6 @@ def test_mistakes_are_told_in_one_line(tmp_path):
     (tmp_path / "classes").write_text("cat\n")
     for words, told in [
         ("labelme nowhere", "nowhere is no folder"),
-        ("labelme photos", "photos holds no labelme file with its image"),
-        ("voc photos", "JPEGImages is no folder"),
-        ("yolo photos", "data.yaml names no classes"),
         ("yolo photos --names nowhere", "nowhere cannot be read"),
         ("yolo photos --names classes", "photos holds no image with its labels"),
         ("coco nowhere --images photos", "nowhere cannot be read"),

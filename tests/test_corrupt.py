@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import ROOT, command, fails_in_one_line
+from conftest import ROOT, command
 from PIL import Image
 from scipy import ndimage
 
@@ -318,7 +318,6 @@ def test_the_command(streets, tmp_path):
     [
         (["IMAGES", "OUT", "--kind", "sand", "--severity", "1"], ["invalid choice", "fog"]),
         (["IMAGES", "OUT", "--kind", "fog", "--severity", "6"], ["6 is not a whole number from 1 to 5"]),
-        (["IMAGES", "OUT", "--kind", "fog"], ["expected IMAGE_DIR OUT_DIR --kind KIND --severity S"]),
         (["IMAGES"], ["or IMAGE --sheet FILE"]),
         (["IMAGES", "OUT", "--sheet", "x.png"], ["expected no OUT_DIR"]),
     ],
@@ -339,20 +338,17 @@ def test_mistakes_are_told_in_one_line(streets, tmp_path):
     fog = ["--kind", "fog", "--severity", "3"]
     for words, told in [
         ([tmp_path / "empty", tmp_path / "out", *fog], "holds no image"),
-        ([tmp_path / "nowhere", tmp_path / "out", *fog], "is no folder"),
         ([streets / "a.png", tmp_path / "out", *fog], "is no folder"),
         ([streets, streets / "out", *fog], "is inside"),
         ([streets, tmp_path / "full", *fog], "holds other things"),
         ([streets / "a.png", "--sheet", tmp_path / "own.png"], "was not written by this program"),
         ([streets / "a.png", "--sheet", tmp_path / "sheet.gif"], "expected .png or .jpg or .jpeg"),
-        ([tmp_path / "nowhere.png", "--sheet", tmp_path / "sheet.png"], "does not exist"),
         ([streets, "--sheet", tmp_path / "sheet.png"], "; expected an? "),
     ]:
         with pytest.raises(SystemExit, match=told) as stopped:
             run_script(corrupt.main, corrupt.parse_arguments([str(word) for word in words]), "corrupt.py")
         assert str(stopped.value).startswith("corrupt.py: ") and "\n" not in str(stopped.value)
     assert not (tmp_path / "out").exists() and not (tmp_path / "sheet.png").exists()
-    fails_in_one_line(run(streets, streets / "out", *fog), "corrupt.py:", "is inside")
 
 
 def test_the_sheet_shows_every_kind_at_every_severity(tmp_path):

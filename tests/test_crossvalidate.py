@@ -105,7 +105,6 @@ def test_masks_to_test_on_may_be_others(folder, tmp_path):
 
 def test_mistakes_are_told_in_one_line(folder, tmp_path):
     for words, told in [
-        (["--folds", 5], "expected at least 10"),
         (["--folds", 2, "--lr", "much"], "--lr"),
         (["--folds", 2, "--test-data", tmp_path], "images"),
         (["--folds", 1], "--folds"),

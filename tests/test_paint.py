@@ -1069,27 +1069,6 @@ def test_a_monkey_loses_no_stroke_takes_no_memory_and_sees_no_traceback(tmp_path
     assert rows[-1][2] < rows[0][2] + 50  # MB of the server
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "make, words, line",
-    [
-        (lambda folder: None, ["none.png"], "none.png"),
-        (lambda folder: (folder / "a.txt").write_text("x"), ["a.txt"], "a.txt is no image"),
-        (lambda folder: (folder / "a.png").write_bytes(b"x"), ["a.png"], "a.png is no readable image"),
-        (lambda folder: (folder / "empty").mkdir(), ["empty"], "empty holds no image"),
-        (lambda folder: (folder / "painted" / "x").mkdir(parents=True), [], "painted is there and holds other things"),
-        (lambda folder: (folder / "net.pt").write_bytes(b"x"), ["--checkpoint", "net.pt"], "net.pt is no checkpoint"),
-        (lambda folder: None, ["--port", "0"], "0 is not a whole number from 1"),
-    ],
-    ids=["missing", "text", "broken", "empty", "others", "checkpoint", "port"],
-)
-def test_a_mistake_is_told_in_one_line_and_nothing_is_left(tmp_path, make, words, line):
-    make(tmp_path)
-    before = sorted(tmp_path.rglob("*"))
-    fails_in_one_line(paint_command(*words, cwd=tmp_path), line)
-    assert sorted(path for path in tmp_path.rglob("*") if path.name != ".lock") == before
-
-
 def test_classes_and_colours_are_the_checkpoints_and_what_is_ignored_is_none_of_them(checkpoint):
     from tools.paint.__main__ import begin_classes
 

@@ -124,16 +124,3 @@ def test_a_training_image_too_small_for_a_strip_is_not_called_held_out(tmp_path)
     assert "flatters" in (tmp_path / "run" / "report.md").read_text(encoding="utf-8")
     Image.fromarray(np.full((20, 20, 3), 9, np.uint8)).save(tmp_path / "a.png")
     fails_in_one_line(inside("-m", "tools.report", "run", cwd=tmp_path), "has changed since the training")
-
-
-@pytest.mark.parametrize(
-    "words, told",
-    [
-        (["nowhere"], ["model.pt", "does not exist"]),
-        (["run", "--images", "x"], ["--masks"]),
-        (["run", "--only", "x"], ["--images"]),
-    ],
-)
-def test_mistakes_are_told_in_one_line(tmp_path, words, told):
-    fails_in_one_line(inside("-m", "tools.report", *words, cwd=tmp_path), *told)
-    assert not list(tmp_path.iterdir())
