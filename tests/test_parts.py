@@ -48,7 +48,7 @@ MASKS = {
         tile=(128, 128), compression="zlib"),
     "palette": palette,
     "one bit": lambda path: Image.fromarray(classes_in([0, 0, 255, 255]).astype(np.uint8)).convert("1").save(path),
-}                                                                                                     # fmt: skip
+}  # fmt: skip
 
 
 def crops(parts, whole):
@@ -109,7 +109,7 @@ def write_large(folder, name="big", height=470, width=610):
     for part, array in ("images", image), ("masks", mask):
         (folder / part).mkdir(parents=True, exist_ok=True)
         tifffile.imwrite(folder / part / f"{name}.tif", array, tile=(64, 64), compression="zlib",
-                         photometric="rgb" if array.ndim == 3 else "minisblack")                      # fmt: skip
+                         photometric="rgb" if array.ndim == 3 else "minisblack")  # fmt: skip
     return image, mask
 
 
@@ -211,7 +211,7 @@ def test_a_training_holds_neither_a_large_image_nor_its_mask(tmp_path):
     for name, tile in zip(("big.tif", "mask.tif"), tiles):
         tifffile.imwrite(tmp_path / name, (tile for _ in range(36 * 40)), shape=(9000, 10000, *tile.shape[2:]),
                          dtype=np.uint8, tile=(256, 256), compression="zlib",
-                         photometric="rgb" if tile.ndim == 3 else "minisblack")                       # fmt: skip
+                         photometric="rgb" if tile.ndim == 3 else "minisblack")  # fmt: skip
     code = f"""
 import resource, sys
 sys.path.insert(0, {str(ROOT)!r})
