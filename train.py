@@ -150,7 +150,7 @@ def prepare(args: Namespace, last: dict | None = None) -> Run:
         check_former_knobs(args, last["settings"])
     else:
         check_unfinished(args)
-    found = load_data(args, halo, stride)
+    found = load_data(args, halo)
     background = check_settings(args, found.classes, stride)
     check_outputs(args)
     run = build_run(args, device, found, background, began, last)
@@ -197,8 +197,8 @@ def copies_of_strip(run: Run) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     return {name: (segment.relit(image), mask) for name, (image, mask) in copies.items()}
 
 
-def load_data(args: Namespace, halo: int, stride: int) -> data.TrainingData:
-    """Return the TrainingData that `args` name, for a network of this halo and stride. Raises BadInput.
+def load_data(args: Namespace, halo: int) -> data.TrainingData:
+    """Return the TrainingData that `args` name, for a network of this halo. Raises BadInput.
 
     Of one image a strip is held out to validate on, a halo apart from the rest.
     """

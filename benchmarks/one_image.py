@@ -154,7 +154,7 @@ def forest(image_path, mask_path, seed, trees):
 
     began = time.perf_counter()
     with contextlib.redirect_stdout(io.StringIO()):
-        data = train.load_data(train_arguments([str(image_path), str(mask_path)]), FCN.halo, FCN.stride)
+        data = train.load_data(train_arguments([str(image_path), str(mask_path)]), FCN.halo)
     pixels = np.concatenate([part for image, _, _ in data.training.items for part in features(image)])
     truth = np.concatenate([mask.ravel() for _, mask, _ in data.training.items])
     model = RandomForestClassifier(**trees, n_jobs=-1, random_state=seed).fit(pixels, truth)

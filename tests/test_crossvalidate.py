@@ -36,7 +36,7 @@ def test_every_image_is_tested_once_by_a_network_that_has_not_seen_it(folder, tm
         tested += names
         model, metadata = load_network(out / f"fold{fold}" / "model.pt")
         args = train_arguments([], **metadata["settings"])
-        assert len(train.load_data(args, model.halo, model.stride).training) == 6 - len(held_out)
+        assert len(train.load_data(args, model.halo).training) == 6 - len(held_out)
         for name in names:
             paths = (folder / part / f"{name}.png" for part in ("images", "masks"))
             image, truth = read_pair(*paths, metadata["classes"], metadata["ignore"])

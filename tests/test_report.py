@@ -39,7 +39,7 @@ def test_of_one_pair_it_tests_on_the_strip_held_out(pair):
     reported(out, "--title", "Discs")
     text = (out / "report.md").read_text(encoding="utf-8")
     model, metadata = load_network(out / "model.pt")
-    data = train.load_data(train_arguments([], **metadata["settings"]), model.halo, model.stride)
+    data = train.load_data(train_arguments([], **metadata["settings"]), model.halo)
     [(strip, truth, _)] = data.validation.items
     confusion = metrics.confusion_matrix(truth, Segmenter(model, metadata)(strip), 2)
     assert text.startswith("# Discs\n") and metrics.table(confusion, ["background", "foreground"]) in text

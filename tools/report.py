@@ -72,7 +72,7 @@ def own_examples(metadata, network):
     args = train_arguments([], **metadata["settings"])
     if not args.data and not all(Path(path).exists() for path in (args.image, args.mask)):
         raise BadInput(f"{args.image} and {args.mask} are not here")
-    data = train.load_data(args, network.halo, network.stride)
+    data = train.load_data(args, network.halo)
     known = [[(entry["name"], entry["value"]) for entry in classes] for classes in (data.classes, metadata["classes"])]
     if data.fingerprint != metadata["data"] or known[0] != known[1]:
         raise BadInput(f"{args.data or args.image} has changed since the training")
