@@ -441,8 +441,7 @@ def strip_of_parts(scan: Scan, infos: list[PairInfo], share: float) -> tuple[lis
 
 
 def dataset_of(scan: Scan, infos: list[PairInfo], numbers: list[int], decode: Callable | None) -> Dataset:
-    """Return the data set of these pairs; `decode` reads two paths where pairs are not held in memory, else it is None.
-    """
+    """Return the data set of these pairs; `decode` reads the files where pairs are not held in memory, else None."""
     items = [scan.pairs[number][1:] if decode else infos[number].item for number in numbers]
     return Dataset(items, [infos[number].counts for number in numbers], [infos[number].area for number in numbers],
                    decode)
