@@ -327,6 +327,27 @@ def test_the_memory_is_that_of_the_process():
     assert 1e7 < before < 3e8 and after - before == pytest.approx(3e8, rel=0.1)
 
 
+def test_a_checkpoint_of_half_the_size(unet, tmp_path, capsys):
+    run(unet / "model.pt", "--out", tmp_path / "small.pt")
+    (whole, known), (small, same) = load_network(unet / "model.pt"), load_network(tmp_path / "small.pt")
+    assert "of the pixels keep their class" in capsys.readouterr().out
+    assert all(same[name] == known[name] for name in ("classes", "ignore", "mean", "std", "settings"))
+    weights = torch.load(tmp_path / "small.pt", weights_only=True)["weights"]
+    for name, tensor in small.state_dict().items():
+        expected = whole.state_dict()[name]
+        kernel = tensor.ndim > 1
+        assert weights[name].dtype == (torch.float16 if kernel else expected.dtype) and tensor.dtype == expected.dtype
+        assert torch.equal(tensor, expected.half().float() if kernel else expected)
+    with torch.no_grad():
+        whole.classify.weight[0] = 1e5
+    save_checkpoint(tmp_path / "large.pt", whole, **METADATA)
+    with pytest.raises(BadInput, match="too large for 16 bits"):
+        run(tmp_path / "large.pt", "--out", tmp_path / "other.pt")
+    with pytest.raises(BadInput, match="is an input and would be overwritten"):
+        run(unet / "model.pt", "--out", unet / "model.pt")
+    assert not (tmp_path / "other.pt").exists()
+
+
 def test_sixteen_bits_are_for_pytorch(unet):
     with pytest.raises(BadInput, match="expected a .pt file"):
         speed.open_segmenter(unet / "model.onnx", None, "on", 1)

@@ -78,7 +78,8 @@ def export_arguments(argv=None, description=None):
     parser = Parser("tools.export", description)
     add = parser.add_argument
     add("checkpoint", nargs="?", default="model.pt", metavar="CHECKPOINT", help="a trained network (model.pt)")
-    add("--out", default="model.onnx", metavar="FILE", help="the file to write (model.onnx)")
+    add("--out", default="model.onnx", metavar="FILE",
+        help="the file to write, .onnx or, for weights in 16 bits, .pt (model.onnx)")
     add("--int8", metavar="IMAGE_DIR", help="also write it in 8 bits, as model.int8.onnx, scaled to these images")
     add("--int8-only", metavar="FILE", help="those of them that this text file names, as train.txt (all)")
     add("--windows", type=number(int, 1), default=200, metavar="N",
@@ -91,6 +92,8 @@ def export_arguments(argv=None, description=None):
     add("--halo", type=number(int, 0, 127), metavar="PIXELS",
         help="what windows see around what they keep, in the benchmark (all the network can)")
     args = parser.parse_args(argv)
+    if args.out.lower().endswith(".pt") and (args.int8 or args.benchmark):
+        parser.error("--int8 and --benchmark: expected an --out that ends in .onnx")
     if args.int8_only and not args.int8:
         parser.error("--int8-only: expected --int8 beside it")
     if not args.benchmark and (args.masks or args.only or args.halo is not None):

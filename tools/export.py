@@ -1,8 +1,11 @@
 """A trained network as an ONNX file, which runs without PyTorch: checked, written, perhaps in 8 bits too, and timed.
 
+Or, where --out ends in .pt, as a checkpoint of half the size, for all that takes a checkpoint.
+
     python -m tools.export                               model.pt to model.onnx
     python -m tools.export runs/name/model.pt --out runs/name/model.onnx --int8 DIR/images --int8-only DIR/train.txt
     python -m tools.export model.pt --int8 photos --benchmark DIR/images --masks DIR/masks --only DIR/test.txt
+    python -m tools.export model.pt --out small.pt                 its weights in 16 bits, which it computes with in 32
 
 infer.py --onnx runs such a file on images of any size, through the same windows. It takes windows (1, 3, height, width)
 of any height and width up to 256 that are multiples of the network's stride; classes, normalization, halo and stride
@@ -32,6 +35,7 @@ import metrics
 from model import load_network
 from patches import MAX_SIDE, choose_halo, cut_windows
 from segmenter import Segmenter
+from support.checkpoint import save_checkpoint
 from support.devices import trial_seconds
 from support.files import MARK, BadInput, check_writable, write_whole
 from support.images import read_image
@@ -151,7 +155,7 @@ def check(path, trained, windows):
 
 
 def agreement(first, second, windows):
-    """Return the share of the windows' pixels that two ONNX files give the same class."""
+    """Return the share of the windows' pixels that the networks in two files give the same class."""
     first, second = (Segmenter.load(path).forward for path in (first, second))
     return float(np.mean([(first(window).argmax(0) == second(window).argmax(0)).mean() for window in windows]))
 
@@ -239,9 +243,11 @@ def print_benchmark(args, timed, compared, images, classes):
 
 def export(args):
     """Write the network that `args` name as ONNX, and time it where that is asked for. Raises BadInput."""
+    if Path(args.out).suffix.lower() == ".pt":
+        return write_in_16_bits(args)
     needs("onnx", "onnxscript", "onnxruntime")
     trained = Segmenter(*load_network(args.checkpoint))
-    out = check_writable(args.out, args.checkpoint, endings=[".onnx"])
+    out = check_writable(args.out, args.checkpoint, endings=[".onnx", ".pt"])
     small = check_writable(out.with_suffix(".int8.onnx"), args.checkpoint) if args.int8 else None
     examples = find_benchmark(args, trained) if args.benchmark else None         # mistakes are reported now
     if args.int8:
@@ -258,6 +264,26 @@ def export(args):
         if small:
             kinds.append(("ONNX int8", small, []))
         benchmark(args, kinds, examples, trained.classes)
+
+
+def write_in_16_bits(args):
+    """Write a checkpoint whose kernels are float16, without what --resume needs. Raises BadInput where they do not fit.
+
+    Biases and BatchNorm's numbers stay as they are: they are few, and a variance may be beyond 65504.
+    """
+    out = check_writable(args.out, args.checkpoint)
+    network, metadata = load_network(args.checkpoint)
+    kept = {name: value for name, value in metadata.items()
+            if name not in ("format", "network", "arguments", "weights", "resume")}
+    windows = choose_windows(lambda place: sample()[0], 1, Segmenter(network, metadata), args.windows)
+    for name, kernel in network.named_parameters():
+        if kernel.ndim > 1:
+            kernel.data = kernel.data.half()
+            if not torch.isfinite(kernel).all():
+                raise BadInput(f"{args.checkpoint}: its {name} is too large for 16 bits; expected at most 65504")
+    save_checkpoint(out, network, **kept)
+    same = agreement(args.checkpoint, out, windows)
+    print(f"{out}: {out.stat().st_size / 1e6:.2f} MB; on a photograph, {same:.3%} of the pixels keep their class")
 
 
 def find_benchmark(args, trained):
