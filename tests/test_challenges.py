@@ -46,6 +46,17 @@ def test_the_weights_for_street_scenes_fit_their_settings_and_classes(monkeypatc
     check_settings(args, metadata)
 
 
+def test_the_weights_for_cityscapes_fit_the_settings_of_the_second_run(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    args = train_arguments([f"@{STREETS / 'cityscapes_again.args'}", "--data", "made"])
+    model, metadata = load_network(STREETS / "cityscapes.pt")
+    names = [entry["name"] for entry in read_classes(STREETS / "cityscapes.json")[0]]
+    assert [(one["name"], one["value"]) for one in metadata["classes"]] == list(zip(names, range(19)))  # train ids
+    assert metadata["ignore"] == [255] and metadata["start"]["classes"] == names
+    assert sum(parameter.numel() for parameter in model.parameters()) < 2_000_000
+    check_settings(args, metadata)
+
+
 @pytest.mark.parametrize("name", ["baseline", "full_size", "small"])
 def test_the_settings_of_the_other_street_networks_can_be_used(monkeypatch, name):
     monkeypatch.chdir(ROOT)
