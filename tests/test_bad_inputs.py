@@ -445,7 +445,7 @@ CASES = [
     case("show: own rgb.png", "-m tools.show patches", "rgb.png exists and was not", copy("a.png", "rgb.png")),
     case("export: no checkpoint", "-m tools.export nowhere.pt", "nowhere.pt does not exist"),
     case("export: a cut checkpoint", EXPORT, "model.pt is no checkpoint of ours", cut("model.pt")),
-    case("export: out of another kind", f"{EXPORT} --out x.pt", "x.pt ends in .pt; expected .onnx"),
+    case("export: out of another kind", f"{EXPORT} --out x.bin", "x.bin ends in .bin; expected .onnx or .pt"),
     case("export: out is a folder", EXPORT, "x.onnx is a folder", new_folder("x.onnx")),
     case("export: no images", f"{EXPORT} --int8 nowhere", "nowhere is no folder"),
     case(
