@@ -184,8 +184,7 @@ def open_segmenter(args: Namespace) -> Segmenter:
 
     device = pick_device(args.device)
     join_processes(device)
-    segment = Segmenter.load(args.checkpoint, device, args.halo, args.tta, args.adapt, args.amp,
-                             args.opening)
+    segment = Segmenter.load(args.checkpoint, device, args.halo, args.tta, args.adapt, args.amp, args.opening)
     if args.reject is not None and args.score == "features":
         segment.feature_distance()           # raises BadInput for a network that has none
     return segment

@@ -34,8 +34,7 @@ def predict(args: Namespace) -> np.ndarray | None:
     Those of an image that is read by parts are not returned, as they may not fit into memory.
     """
     checkpoint = args.checkpoint or ("model.pt" if Path("model.pt").exists() else SHIPPED)
-    segment = Segmenter.load(checkpoint, args.device, args.halo, args.tta, args.adapt, args.amp,
-                             args.opening)
+    segment = Segmenter.load(checkpoint, args.device, args.halo, args.tta, args.adapt, args.amp, args.opening)
     if args.image == SAMPLE[0] and not any(Path(path).exists() for path in SAMPLE):
         check_writable(args.out, endings=PICTURES + TIFFS)
         write_sample()
