@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 from patches import Sampling, class_rows, cut_batches
 from support.files import BadInput
 from support.images import AS_FOUND, Rendering, decide_rendering, head_and_length, read_image
-from support.large_tiff import count_pixels, cut_pair
+from support.large_tiff import in_parts, stem_of
 from support.light import EVIDENCE, count_colours, count_values, find_light
 from support.machine import in_threads
 from support.masks import (
@@ -39,11 +39,10 @@ from support.memory import NAME, Figures
 from support.names import evenly_spaced, first_few, hash_to_unit, images_by_name, read_names
 from support.notes import print_notes
 from support.pairs import convert_line, find_affixes, find_folders
-from support.scan import Pair, PairFacts, Scan, known_figures, progress, remember_scan, scan_pairs
+from support.scan import PairFacts, Scan, known_figures, progress, remember_scan, scan_pairs
 from support.segments import Part
 
 LISTS = "train", "val", "test"   # NAME.txt beside images/ and masks/
-HEADER_WORTH = 2**18             # bytes of a file of which it is looked up whether it is a large TIFF file
 STATISTICS = 500                 # images that mean and standard deviation are taken from, at most
 
 
@@ -253,27 +252,6 @@ def decide_reading(scan: Scan, table: Path | str | None, threshold: int | None) 
     return Reading(*found, threshold, rendering)
 
 
-def in_parts(pairs: list[Pair], memory: float, said: Rendering) -> list[Pair]:
-    """Return the pairs, a large one as several, each a part of it, which has a NUL in its name, see stem_of.
-
-    See cut_pair for which these are; `memory` GB may be held. Raises BadInput.
-    """
-    large = [Path(image).exists() and os.stat(image).st_size >= HEADER_WORTH for _, image, _ in pairs]
-    pixels = [count_pixels(image) if worth else 0 for worth, (_, image, _) in zip(large, pairs)]     # of a TIFF file
-    fits = 4 * sum(pixels) <= memory * 1e9
-    found: list[Pair] = []
-    for (name, image, mask), count in zip(pairs, pixels):
-        parts = cut_pair(image, mask, said, fits) if count else []
-        found += [(f"{name}\0{part.rows.start},{part.columns.start}", part, truth) for part, truth in parts] or [
-            (name, image, mask)]
-    return found
-
-
-def stem_of(name: str) -> str:
-    """Return the name of the pair that the one of this name is a part of."""
-    return name.partition("\0")[0]
-
-
 class PairInfo(NamedTuple):
     """The figures of a pair that are collected before the training."""
 
@@ -442,9 +420,9 @@ def strip_of_parts(scan: Scan, infos: list[PairInfo], share: float) -> tuple[lis
 
 def dataset_of(scan: Scan, infos: list[PairInfo], numbers: list[int], decode: Callable | None) -> Dataset:
     """Return the data set of these pairs; `decode` reads the files where pairs are not held in memory, else None."""
-    items = [scan.pairs[number][1:] if decode else infos[number].item for number in numbers]
-    return Dataset(items, [infos[number].counts for number in numbers], [infos[number].area for number in numbers],
-                   decode)
+    chosen = [infos[number] for number in numbers]
+    items = [scan.pairs[number][1:] for number in numbers] if decode else [info.item for info in chosen]
+    return Dataset(items, [info.counts for info in chosen], [info.area for info in chosen], decode)
 
 
 def describe(scan: Scan) -> str:

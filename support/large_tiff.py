@@ -61,6 +61,7 @@ from support.tiff import (
 )
 
 LARGE = 2**24                    # pixels from which on a TIFF file is read by parts
+HEADER_WORTH = 2**18             # bytes of a file of which a training looks up whether it is large
 PART = 1024                      # pixels a side of the parts that a training reads
 BLOCK = 2**21                    # tiles are read by so many bytes, if one has not more
 MOST_HELD = 2**26                # bytes of all that is held of an image
@@ -91,28 +92,43 @@ def open_large(path: Path | str, rendering: Rendering = AS_FOUND, whole: str = "
         return None
 
 
-def cut_pair(image_path: Path | str, mask_path: Path | str, said: Rendering = AS_FOUND,
-             fits: bool = False) -> list[tuple[Part, Part]]:
+def in_parts(pairs: list, memory: float, said: Rendering) -> list:
+    """Return pairs (name, image, mask), a large one as several of parts, which have a NUL in their names, see stem_of.
+
+    Large is a TIFF file of more pixels than are read as a whole, or of 16 megapixels where all together take more than
+    `memory` GB. One of those that cannot be read by parts stays whole, if it can. Raises BadInput.
+    """
+    worth = [Path(image).exists() and os.stat(image).st_size >= HEADER_WORTH for _, image, _ in pairs]
+    pixels = [count_pixels(image) if looked_up else 0 for looked_up, (_, image, _) in zip(worth, pairs)]
+    fits, most, found = 4 * sum(pixels) <= memory * 1e9, Image.MAX_IMAGE_PIXELS or math.inf, []
+    for (name, image, mask), count in zip(pairs, pixels):
+        parts: list = []
+        if count >= LARGE and not (fits and count <= most):
+            try:
+                parts = cut_pair(image, mask, said)
+            except BadInput:
+                if count > most:
+                    raise
+        found += [(f"{name}\0{part.rows.start},{part.columns.start}", part, truth) for part, truth in parts] or [
+            (name, image, mask)]
+    return found
+
+
+def stem_of(name: str) -> str:
+    """Return the name of the pair that the one of this name is a part of."""
+    return name.partition("\0")[0]
+
+
+def cut_pair(image_path: Path | str, mask_path: Path | str, said: Rendering = AS_FOUND) -> list[tuple[Part, Part]]:
     """Return the parts of a large image and those of its mask, both TIFF files, from left to right, then down.
 
-    They have about PART pixels a side; strips, which run from side to side, are not cut across. Nothing is returned
-    where the pair is to be read as a whole: it has less than 16 megapixels, it is not too large for that and `fits`
-    into memory, or a file cannot be read by parts. Raises BadInput where it can be read in neither way.
+    They have about PART pixels a side; strips, which run from side to side, are not cut across. Raises BadInput where
+    a file cannot be read by parts.
     """
-    most: Any = Image.MAX_IMAGE_PIXELS
-    pixels = count_pixels(image_path)
-    if pixels < LARGE or fits and pixels <= most:
-        return []
-    try:
-        for path in (image_path, mask_path):
-            if not count_pixels(path):
-                raise BadInput(f"{path} is no TIFF file; expected one, as so large an image is read by parts")
-        image, mask = LargeTiff(image_path, said), LargeTiff(mask_path)
-        same_size(image_path, image.shape[:2], mask_path, mask.shape[:2])
-    except BadInput:
-        if pixels > most:
-            raise
-        return []
+    if not count_pixels(mask_path):
+        raise BadInput(f"{mask_path} is no TIFF file; expected one, as so large an image is read by parts")
+    image, mask = LargeTiff(image_path, said), LargeTiff(mask_path)
+    same_size(image_path, image.shape[:2], mask_path, mask.shape[:2])
     height, width, _ = image.shape
     if image.segments.tiled and mask.segments.tiled:
         rows, columns = equal_parts(height, PART), equal_parts(width, PART)
