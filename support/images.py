@@ -117,7 +117,7 @@ def decoding(path: Source) -> Iterator[None]:
         raise Unreadable(f"{path} is no readable image ({reason}); expected a PNG, JPEG, TIFF, BMP or WebP") from error
 
 
-def as_file(path: Any) -> Any:
+def as_source(path: Any) -> Any:
     """Return what is to be opened: a path, or a Part as a file in memory. Raises BadInput where that is damaged."""
     with decoding(path):
         return path.cut() if isinstance(path, Part) else path
@@ -330,7 +330,7 @@ def read_image(path: Path | str, background: str = "white", rendering: Rendering
     unless that is written down. Of several frames the first is read, of several bands the first three, unless
     others are chosen. What a TIFF file says is no data becomes black. Raises BadInput.
     """
-    path = as_file(path)
+    path = as_source(path)
     return to_rgb(open_image(path, rendering.bands), path, background, rendering)
 
 
@@ -556,7 +556,7 @@ def image_facts(path: Path | str, rendering: Rendering = AS_FOUND) -> tuple[Imag
     Raises BadInput where it cannot be read: its pixels are decoded, as a header may be the sound part of a damaged
     file.
     """
-    path = as_file(path)
+    path = as_source(path)
     header, opened = open_with_header(path, rendering.bands, wanted=True)
     assert header is not None
     highest = highest_in(opened, path) if header.deep else 0

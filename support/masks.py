@@ -16,7 +16,7 @@ from support.images import (
     FULL,
     WHITE,
     Rendering,
-    as_file,
+    as_source,
     bands_to_image,
     decoding,
     is_lossy,
@@ -55,7 +55,7 @@ def read_mask(path: Path | str, threshold: int | None = None, coloured: bool = F
     black. What a TIFF file says is no data is NO_DATA, unless that has a value from 0 to 65535. With a
     threshold, what is at least as bright, on a scale of 0 to 255, becomes 255 and the rest 0. Raises BadInput.
     """
-    path = as_file(path)
+    path = as_source(path)
     return to_mask(open_image(path), path, threshold, coloured)
 
 
@@ -148,7 +148,7 @@ class MaskValues(NamedTuple):
 
 def mask_facts(path: Path | str, threshold: int | None = None) -> MaskFacts:
     """Return the MaskFacts of a file, with the values that read_mask returns. Raises BadInput."""
-    path = as_file(path)
+    path = as_source(path)
     header, opened = open_with_header(path, wanted=True)
     assert header is not None
     palette = hashlib.sha256(repr(header.palette).encode()).hexdigest() if header.palette else None
