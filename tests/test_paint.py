@@ -664,6 +664,21 @@ def test_a_slow_or_broken_off_body_holds_nobody_up(served, monkeypatch):
     assert post(server, "stroke", STROKE)[0] == 200
 
 
+@pytest.mark.parametrize("status, kind, size", [(413, "application/json", 2**23), (415, "text/plain", 2**20)])
+def test_what_is_refused_is_told_even_to_who_sends_on(served, status, kind, size):
+    _, server = served
+    head = f"POST /{server.token}/stroke HTTP/1.1\r\nHost: 127.0.0.1:{server.server_port}\r\n"
+    head += f"Content-Type: {kind}\r\nContent-Length: {size}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=10) as line:
+        line.sendall(head.encode())
+        time.sleep(0.3)  # by now it is refused
+        for _ in range(8):
+            line.sendall(b"x" * (size // 8))
+            time.sleep(0.02)
+        answer = b"".join(iter(lambda: line.recv(4096), b""))
+    assert answer.startswith(b"HTTP/1.1 %d " % status) and b'{"error": ' in answer
+
+
 @pytest.mark.parametrize(
     "request_",
     [b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00\r\n\r\n", b"GET\r\n\r\n", b"G" * 70_000 + b"\r\n\r\n"]

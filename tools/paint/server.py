@@ -7,6 +7,7 @@ import contextlib
 import json
 import re
 import secrets
+import socket
 import sys
 import threading
 import time
@@ -167,6 +168,20 @@ class Handler(BaseHTTPRequestHandler):
         with contextlib.suppress(OSError):
             self.send(code, as_json({"error": "another method" if code == 405 else message or "refused"}),
                       "application/json")
+
+    def finish(self) -> None:
+        """Hang up, but read on for a while: closed amid a body, a connection is reset and its answer may be lost.
+
+        RFC 9112, section 9.6, calls it closing in stages.
+        """
+        super().finish()
+        deadline = time.monotonic() + PATIENCE
+        with contextlib.suppress(OSError):       # a TimeoutError, or cut off
+            self.connection.shutdown(socket.SHUT_WR)
+            while (remaining := deadline - time.monotonic()) > 0:
+                self.connection.settimeout(remaining)
+                if not self.connection.recv(2**16):
+                    break
 
     def log_message(self, *message: Any) -> None:
         """Print nothing."""
