@@ -7,17 +7,17 @@ import pytest
 import torch
 from conftest import TABLE, inside, write_pair
 from PIL import Image
-from sklearn.metrics import f1_score
+from sklearn.metrics import f1_score, jaccard_score
 from torch.utils.flop_counter import FlopCounterMode
 
-from challenges.cityscapes import benchmark
+from challenges.cityscapes import benchmark, elsewhere
 from challenges.cityscapes.arguments import benchmark_arguments
 from challenges.cityscapes.corrupt import corrupt
 from model import FCN, UNet
 from segmenter import Segmenter
 from support.checkpoint import save_checkpoint
 from support.files import BadInput
-from support.masks import read_pair
+from support.masks import read_classes, read_pair
 from support.names import write_names
 from tools.show import summary
 
@@ -179,3 +179,42 @@ def test_quick_and_mistakes(street, tmp_path):
     ]:
         done = inside("-m", "challenges.cityscapes.benchmark", *words(street, tmp_path / "x", *more), cwd=tmp_path)
         assert done.returncode == 1 and told in done.stderr and len(done.stderr.strip().splitlines()) == 1, done.stderr
+
+
+def test_a_street_network_is_scored_on_other_photographs(tmp_path, capsys):
+    street = read_classes("challenges/cityscapes/cityscapes.json")[0]
+    torch.manual_seed(0)
+    save_checkpoint(tmp_path / "street.pt", UNet(len(street), 4, 1).eval(), **{**METADATA, "classes": street})
+    coco = [
+        {"name": name, "value": value} for name, value in zip(["background", "person", "bicycle", "car"], (0, 3, 7, 9))
+    ]
+    for number in range(3):
+        write_pair(tmp_path, f"photograph{number}", number)
+    (tmp_path / "classes.json").write_text(json.dumps({"classes": coco}))
+    segment = Segmenter.load(tmp_path / "street.pt")
+    truth, found = [], []
+    for number in range(3):
+        image, mask = read_pair(*(tmp_path / kind / f"photograph{number}.png" for kind in ("images", "masks")), coco)
+        names = np.array([entry["name"] for entry in street])[segment(image)]
+        truth.append(mask.ravel())
+        people = (names == "person") | (names == "rider")
+        found.append(np.select([people, names == "bicycle", names == "car"], [1, 2, 3]).ravel())
+    expected = jaccard_score(np.concatenate(truth), np.concatenate(found), average=None, labels=range(4))
+    words = [str(tmp_path / "street.pt"), str(tmp_path), "--shrink", "1", "2"]
+    elsewhere.run(elsewhere.parse_arguments(words))
+    full, half = capsys.readouterr().out.split("3 photographs at 1/2")
+    rows = {words[0]: words[1] for words in map(str.split, full.splitlines()) if len(words) > 1}
+    assert [rows[entry["name"]] for entry in coco] == [f"{value:.4f}" for value in expected]
+    assert full.split("background")[1] != half.split("background")[1]  # smaller images look different
+
+
+@pytest.mark.parametrize("names", [["sky", "tree"], ["background", "person"]])
+def test_other_photographs_need_a_street_network_and_coco_masks(tmp_path, names):
+    street = [{"name": name, "value": value} for value, name in enumerate(names)]
+    save_checkpoint(tmp_path / "street.pt", UNet(2, 4, 1).eval(), **{**METADATA, "classes": street})
+    write_pair(tmp_path, "photograph", 0)
+    (tmp_path / "classes.json").write_text(
+        json.dumps({"classes": [{"name": "sea", "value": 0}, {"name": "person", "value": 3}]})
+    )
+    with pytest.raises(BadInput, match="expected a network of street scenes"):
+        elsewhere.run(elsewhere.parse_arguments([str(tmp_path / "street.pt"), str(tmp_path)]))
