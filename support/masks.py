@@ -40,6 +40,8 @@ NO_DATA = -2**31                 # the value in a mask where the file says: no d
 # Apart for colour-blind readers, too, as far as so many can be: Okabe & Ito's, then Tol's (2021), dark and light.
 PALETTE = ["#000000", "#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#ffffff",
            "#332288", "#882255", "#999933", "#44aa99", "#aa4499", "#117733", "#ddcc77", "#aa4466", "#bbccee", "#225555"]
+KEYS_OF_TABLE = {"classes", "ignore", "full_scale", "bands", "written by"}
+KEYS_OF_CLASS = {"name", "value", "colour"}
 UNKNOWN_GREY = (128, 128, 128)   # pixels without a truth
 
 
@@ -379,6 +381,11 @@ def read_table(path: Path | str) -> dict:
         raise wrong(f"it cannot be read ({error})") from None
     if not isinstance(table, dict) or not isinstance(table.get("classes"), list):
         raise wrong('it has no list "classes"')
+    entries = [entry for entry in table["classes"] if isinstance(entry, dict)]
+    for named, known in [(table, KEYS_OF_TABLE), *((entry, KEYS_OF_CLASS) for entry in entries)]:
+        strange = sorted(named.keys() - known)        # "color" or "ignored" would be of no effect, without a word
+        if strange:
+            raise BadInput(f"{path}: {strange[0]!r} means nothing there; expected only {', '.join(sorted(known))}")
     try:
         check_classes(table["classes"], table.get("ignore", []))
     except ValueError as error:

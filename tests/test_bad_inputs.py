@@ -278,6 +278,8 @@ CASES = [
     case("classes are a number", CLASSES, 'x: it has no list "classes"', text("x", "7")),
     case("ignored is a number", CLASSES, 'x: "ignore" is no list', two_classes("0", ignore="9")),
     case("a name with a line end", DATA, "the name 'a\\nb' holds", changed("data/classes.json", rename)),
+    case("ignored, by another name", DATA, "classes.json: 'ignored' means nothing there; expected", says(ignored=[9])),
+    case("a color", CLASSES, "x: 'color' means nothing there; expected", two_classes('0, "color": []')),
     case("white is 0", DATA, 'classes.json: "full_scale" is 0; expected', says(full_scale=0)),
     case("white is NaN", DATA, 'classes.json: "full_scale" is nan; expected', says(full_scale=math.nan)),
     case("a band 0", DATA, 'classes.json: "bands" is [2, 1, 0]; expected', "counted from 1", says(bands=[2, 1, 0])),
