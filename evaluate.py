@@ -78,7 +78,7 @@ def black_or_white(path: Path, threshold: int | None = None) -> tuple | None:
     return (np.count_nonzero(mask), mask.size) if plain else None
 
 
-def find_table(args: Namespace) -> Path | str | None:
+def table_of_masks(args: Namespace) -> Path | str | None:
     """Return the path of the class table: the one given, else classes.json among the true masks or beside them."""
     beside = [Path(args.masks, "classes.json"), Path(args.masks, "..", "classes.json")]
     return args.classes or next((path for path in beside if path.exists()), None)
@@ -89,7 +89,7 @@ def decide_classes(args: Namespace, truths: list[Path]) -> tuple[list[dict], lis
 
     `truths` are the paths of the true masks. Raises BadInput.
     """
-    table = find_table(args)
+    table = table_of_masks(args)
     if table and not args.threshold:
         print(f"classes as in {table}")
         return *table_classes(table, truths), False
@@ -213,7 +213,7 @@ def draw(args: Namespace, ordered: list, load: Callable, images: dict[str, Path]
     from support.plots import best_median_worst, draw_gallery, gallery_title  # matplotlib takes half a second
 
     chosen = [("", item) for item in ordered[:args.worst]] if args.worst else best_median_worst(ordered, args.gallery)
-    paths, table = [images[pair[0]] for _, (_, pair) in chosen if pair[0] in images], find_table(args)
+    paths, table = [images[pair[0]] for _, (_, pair) in chosen if pair[0] in images], table_of_masks(args)
     rendering = find_rendering(paths, read_rendering(table), table)
     image = lambda name: read_image(images[name], rendering=rendering) if name in images else None
     draw_gallery(((gallery_title(kind, pair[0], iou), image(pair[0]), *load(pair)) for kind, (iou, pair) in chosen),
