@@ -98,7 +98,7 @@ class Validation(NamedTuple):
     loss: float
     confusion: np.ndarray                    # int64 (classes, classes)
     shown: list                              # the first three as (image, mask, predicted class indices)
-    copies: dict                             # {how it is changed: IoU} of Run.copies
+    copies_iou: float | None                 # the mean over Run.copies
 
 
 @gpu_memory_as_bad_input()
@@ -418,18 +418,17 @@ def validate(run: Run) -> Validation:
             shown.append((image, mask, prediction))
     loss = all_reduce_sum(torch.tensor(loss, dtype=torch.float64, device=run.device)).item() / len(numbers)
     confusion = all_reduce_sum(torch.from_numpy(confusion).to(run.device)).cpu().numpy()
-    copies = score_copies(run)
+    copies_iou = score_copies(run)
     run.validation_seconds = time.perf_counter() - began
-    return Validation(loss, confusion, shown, copies)
+    return Validation(loss, confusion, shown, copies_iou)
 
 
-def score_copies(run: Run) -> dict[str, float | None]:
-    """Return {how it is changed: IoU} of the changed copies of a single image's strip."""
+def score_copies(run: Run) -> float | None:
+    """Return the mean IoU of the changed copies of a single image's strip; None where none has an IoU."""
     segment = Segmenter(run.ema_model, run.metadata | {"light": None}, run.device, run.args.halo)      # they are relit
     classes = run.data.classes
-    confusions = {name: metrics.confusion_matrix(mask, segment(image), len(classes))
-                  for name, (image, mask) in run.copies.items()}
-    return {name: metrics.foreground_or_mean(metrics.iou(confusion), classes) for name, confusion in confusions.items()}
+    confusions = [metrics.confusion_matrix(mask, segment(image), len(classes)) for image, mask in run.copies.values()]
+    return metrics.mean(metrics.foreground_or_mean(metrics.iou(confusion), classes) for confusion in confusions)
 
 
 def score_pieces(run: Run, pieces: Pieces, mask: np.ndarray,
@@ -460,7 +459,7 @@ def finish_epoch(run: Run, epoch: int, train_loss: float, validation: Validation
            "val_iou": metrics.foreground_or_mean(ious, run.data.classes),
            "val_accuracy": metrics.accuracy(validation.confusion),
            "learning_rate": run.optimizer.param_groups[0]["lr"],
-           "seconds": round(time.perf_counter() - run.began, 2), "val_copies_iou": mean_of(validation.copies)}
+           "seconds": round(time.perf_counter() - run.began, 2), "val_copies_iou": validation.copies_iou}
     run.history.append(row)
     run.bar.set_postfix(loss=f"{train_loss:.4f}", val_iou=metrics.format_metric(row["val_iou"]))
     late = not run.args.data and run.progress > LATE
@@ -475,12 +474,6 @@ def finish_epoch(run: Run, epoch: int, train_loss: float, validation: Validation
     save_last(run)
     if better:
         save_best(run)
-
-
-def mean_of(copies: dict[str, float | None]) -> float | None:
-    """Return the mean IoU of the copies for which there is one; None without any."""
-    known = [iou for iou in copies.values() if iou is not None]
-    return sum(known) / len(known) if known else None
 
 
 def quality(row: dict) -> tuple[float, float]:

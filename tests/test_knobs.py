@@ -539,7 +539,7 @@ def test_of_epochs_with_the_same_iou_the_one_of_the_lower_loss_is_kept(places):
     assert sorted(ordered[::-1], key=train.quality) == ordered
     run = prepare(*places, "--epochs", 9)
     for epoch, loss in enumerate([0.5, 0.4, 0.4, 0.6]):  # of one confusion matrix, and so of one IoU
-        train.finish_epoch(run, epoch, 1.0, train.Validation(loss, np.array([[5, 1], [2, 7]]), [], {}))
+        train.finish_epoch(run, epoch, 1.0, train.Validation(loss, np.array([[5, 1], [2, 7]]), [], None))
         assert run.best["epoch"] == [1, 2, 2, 2][epoch]
 
 
