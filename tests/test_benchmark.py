@@ -202,7 +202,7 @@ def test_a_street_network_is_scored_on_other_photographs(tmp_path, capsys):
     expected = jaccard_score(np.concatenate(truth), np.concatenate(found), average=None, labels=range(4))
     words = [str(tmp_path / "street.pt"), str(tmp_path), "--shrink", "1", "2"]
     elsewhere.run(elsewhere.parse_arguments(words))
-    full, half = capsys.readouterr().out.split("3 photographs at 1/2")
+    full, half = capsys.readouterr().out.split("3 images at 1/2")
     rows = {words[0]: words[1] for words in map(str.split, full.splitlines()) if len(words) > 1}
     assert [rows[entry["name"]] for entry in coco] == [f"{value:.4f}" for value in expected]
     assert full.split("background")[1] != half.split("background")[1]  # smaller images look different

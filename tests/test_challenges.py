@@ -46,9 +46,9 @@ def test_the_weights_for_street_scenes_fit_their_settings_and_classes(monkeypatc
     check_settings(args, metadata)
 
 
-def test_the_weights_for_cityscapes_fit_the_settings_of_the_second_run(monkeypatch):
+def test_the_weights_for_cityscapes_fit_the_settings_of_the_third_run(monkeypatch):
     monkeypatch.chdir(ROOT)
-    args = train_arguments([f"@{STREETS / 'cityscapes_again.args'}", "--data", "made"])
+    args = train_arguments([f"@{STREETS / 'cityscapes_third.args'}", "--data", "made"])
     model, metadata = load_network(STREETS / "cityscapes.pt")
     names = [entry["name"] for entry in read_classes(STREETS / "cityscapes.json")[0]]
     assert [(one["name"], one["value"]) for one in metadata["classes"]] == list(zip(names, range(19)))  # train ids
@@ -84,7 +84,9 @@ def test_the_weights_for_the_logo_fit_their_settings_and_find_it(tmp_path):
 
 
 def test_the_weights_for_coco_fit_their_settings_and_see_a_person():
-    args = train_arguments([f"@{COCO / 'train.args'}", "--data", "made"])
+    args = train_arguments(
+        [f"@{COCO / 'train.args'}", "--start-from", "challenges/cityscapes/cityscapes.pt", "--data", "made"]
+    )
     model, metadata = load_network(COCO / "coco.pt")
     assert sum(parameter.numel() for parameter in model.parameters()) == 1_942_628
     assert [one["name"] for one in metadata["classes"]] == ["background", "person", "bicycle", "car"]
