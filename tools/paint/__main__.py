@@ -76,9 +76,6 @@ def begin_classes(checkpoint: str | None) -> tuple[list[dict], object, Rendering
     from model import load_network
 
     _, metadata = load_network(checkpoint)
-    if metadata["settings"]["zoom"] != 1:
-        raise BadInput(f"{checkpoint} learned at --zoom {metadata['settings']['zoom']}; expected 1, as strokes are "
-                       "painted and learned at the image's own size")
     classes, ignored = metadata["classes"], metadata["ignore"]
     if len(classes) > 2 or "colour" in classes[0] or are_coloured(classes):
         colours = class_colours(classes).tolist()

@@ -15,12 +15,23 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from tqdm import tqdm
 
 import train
 from data import Dataset, TrainingData, begin_worker
 from model import load_network
-from patches import MAX_SIDE, Tile, class_rows, cut_batches, tiles
+from patches import (
+    MAX_SIDE,
+    Tile,
+    class_rows,
+    cut_batches,
+    decide,
+    strips,
+    tiles,
+    zoom_image,
+    zoomed_size,
+)
 from segmenter import Segmenter
 from support.arguments import NETWORK_KNOBS, train_arguments
 from support.checkpoint import save_checkpoint
@@ -29,7 +40,7 @@ from support.files import BadInput
 from support.images import Rendering, read_image
 from support.machine import keep_freed_memory
 from support.masks import IGNORE
-from tools.paint.pictures import CORRECTION, PUT_ASIDE, map_path
+from tools.paint.pictures import CORRECTION, PUT_ASIDE, map_path, most_painted, scaled
 
 SLICE = 0.3                      # seconds of learning, or of predicting, before looking for news
 SAVED_EVERY = 2.0                # seconds, while it learns
@@ -50,37 +61,42 @@ SETTINGS = {"fcn": [*COMMON, "--epochs", 32, "--lr", 0.005], "unet": [*COMMON, "
 
 
 class Canvas:
-    """A picture with its strokes: `truth` (H, W) holds the class indices to learn, IGNORE elsewhere.
+    """A picture of this size (H, W) with its strokes, as a network sees it that learned at this zoom.
 
-    `rows`, (classes, H), counts the pixels of each class in each row of it. `corrected` and its rows are the same
-    for corrections alone.
+    `image` (h, w, 3) and `truth` (h, w) are at the zoom; truth holds the class indices to learn, IGNORE elsewhere.
+    `rows`, (classes, h), counts the pixels of each class in each row of it. `corrected` and its rows are the same
+    for corrections alone. The maps are in the picture's own pixels.
     """
 
-    def __init__(self, number: int, path: Path, size: tuple[int, int], maps: Path, rendering: Rendering):
-        self.number, self.size = number, size
-        self.image = np.require(read_image(path, rendering=rendering), requirements="W")      # (H, W, 3), for PyTorch
-        if self.image.shape[:2] != size:
+    def __init__(self, number: int, path: Path, size: tuple[int, int], maps: Path, rendering: Rendering,
+                 zoom: float = 1):
+        self.number, self.size, self.zoom, self.zoomed = number, size, zoom, zoomed_size(size, zoom)
+        image = read_image(path, rendering=rendering)
+        if image.shape[:2] != size:
             raise BadInput(f"{path} has changed; expected {size[1]}x{size[0]} pixels")
+        self.image = np.require(zoom_image(image, zoom), requirements="W")       # (h, w, 3), for PyTorch
         self.strokes, self.roles, self.prediction, self.uncertainty = (
             np.memmap(map_path(maps, number, kind), np.uint8, mode, shape=size)
             for kind, mode in [("strokes", "r"), ("roles", "r"), ("prediction", "r+"), ("uncertainty", "r+")])
-        self.truth, self.corrected = (np.full(size, IGNORE, np.uint8) for _ in range(2))
-        self.rows, self.corrected_rows = (np.zeros((IGNORE, size[0]), np.int32) for _ in range(2))
+        self.truth, self.corrected = (np.full(self.zoomed, IGNORE, np.uint8) for _ in range(2))
+        self.rows, self.corrected_rows = (np.zeros((IGNORE, self.zoomed[0]), np.int32) for _ in range(2))
         self.take_strokes([0, 0, size[1], size[0]])
         self.cover: list[Tile] = []                      # the windows of the network that predicts
         self.window = 0, 0                               # their height and width
         self.seen = np.zeros(0, int)                     # which version of the weights predicted each, 0 for none
 
     def take_strokes(self, box: list[int]) -> None:
-        """Take over the strokes in a box [left, top, right, bottom] that have changed."""
-        place = np.s_[box[1]:box[3], box[0]:box[2]]
-        strokes, roles = np.array(self.strokes[place]), np.array(self.roles[place])
-        self.truth[place] = np.where(roles == PUT_ASIDE, IGNORE, strokes)
-        self.corrected[place] = np.where(roles == CORRECTION, strokes, IGNORE)
-        for mask, rows in (self.truth, self.rows), (self.corrected, self.corrected_rows):
-            for top in range(box[1], box[3], 256):       # some rows at a time: it takes 16 bytes for each pixel
-                part = slice(top, min(top + 256, box[3]))
-                rows[:, part] = np.diff(class_rows(mask[part], IGNORE), prepend=0)
+        """Take over the strokes in a box [left, top, right, bottom] of the picture that have changed."""
+        left, top, _, _ = scaled(box, self.size, self.zoomed)
+        right, bottom = (-(-edge * new // old) for edge, new, old in zip(box[2:], self.zoomed[::-1], self.size[::-1]))
+        for first in range(top, bottom, 256):            # some rows at a time: it takes 16 bytes for each pixel
+            part, columns = slice(first, min(first + 256, bottom)), slice(left, right)
+            (below, rows), (beside, across) = (covers(*axis) for axis in zip((part, columns), self.zoomed, self.size))
+            strokes, roles = (np.array(each[below, beside]) for each in (self.strokes, self.roles))
+            for mask, counts, counted in ((self.truth, self.rows, roles != PUT_ASIDE),
+                                          (self.corrected, self.corrected_rows, roles == CORRECTION)):
+                mask[part, columns] = most_painted(np.where(counted, strokes, IGNORE), rows, across)
+                counts[:, part] = np.diff(class_rows(mask[part], IGNORE), prepend=0)
         self.aside = np.nonzero((self.roles == PUT_ASIDE) & (self.strokes != IGNORE))
 
     def items(self, classes: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -91,29 +107,70 @@ class Canvas:
 
     def cut(self, halo: int, stride: int, limit: int) -> None:
         """Cut the picture into windows of a network, none of which is predicted yet."""
-        *self.window, self.cover = tiles(*self.size, halo, stride, limit=limit)
-        missing = [(0, -side % stride) for side in self.size]
+        *self.window, self.cover = tiles(*self.zoomed, halo, stride, limit=limit)
+        self.boxes = [scaled([tile.left, tile.top, tile.right, tile.bottom], self.zoomed, self.size)
+                      for tile in self.cover]            # where their cores lie in the picture
+        missing = [(0, -side % stride) for side in self.zoomed]
         self.padded = np.pad(self.image, [*missing, (0, 0)], mode="edge") if any(map(max, missing)) else self.image
         self.seen = np.zeros(len(self.cover), int)
+        self.pieces: dict[int, tuple] = {}               # of a zoomed picture: the windows' rows, columns and logits
 
-    def pixels(self, tile: Tile) -> np.ndarray:
+    def pixels(self, number: int) -> np.ndarray:
         """Return what a window shows, (h, w, 3)."""
+        tile = self.cover[number]
         return self.padded[tile.y:tile.y + self.window[0], tile.x:tile.x + self.window[1]]
 
-    def at(self, x: int, y: int) -> Tile:
-        """Return the window in whose core a pixel lies."""
-        return next(tile for tile in self.cover if tile.top <= y < tile.bottom and tile.left <= x < tile.right)
-
     def in_view(self, box: list[int]) -> np.ndarray:
-        """Return the numbers of the windows whose core meets a box [left, top, right, bottom]."""
-        return np.array([number for number, tile in enumerate(self.cover)
-                         if tile.left < box[2] and tile.right > box[0] and tile.top < box[3] and tile.bottom > box[1]],
-                        int)
+        """Return the numbers of the windows whose core meets a box [left, top, right, bottom] of the picture."""
+        return np.array([number for number, (left, top, right, bottom) in enumerate(self.boxes)
+                         if left < box[2] and right > box[0] and top < box[3] and bottom > box[1]], int)
+
+    def probabilities(self, number: int, logits: np.ndarray, top: int, bottom: int) -> np.ndarray:
+        """Return those of each class, (C, bottom - top, w), in rows of the picture in which a window's core lies.
+
+        `logits` (C, y, x) are those of the window, at the zoom.
+        """
+        tile, (left, _, right, _) = self.cover[number], self.boxes[number]
+        if self.zoom == 1:
+            part = logits[:, top - tile.y:bottom - tile.y, left - tile.x:right - tile.x]
+        else:
+            (height, width), (h, w), size = self.size, self.zoomed, (right - left, bottom - top)
+            x0, x1 = (edge * w / width - tile.x for edge in (left, right))
+            y0, y1 = (edge * h / height - tile.y for edge in (top, bottom))
+            part = np.stack([Image.fromarray(plane).resize(size, Image.Resampling.BILINEAR, (x0, y0, x1, y1))
+                             for plane in logits[:, :h - tile.y, :w - tile.x]])
+        return torch.softmax(torch.from_numpy(part), dim=0).numpy()
+
+    def take_prediction(self, number: int, logits: np.ndarray, version: int) -> None:
+        """Put what weights of this version say to a window, logits (C, y, x), into the maps, where its core lies.
+
+        At a zoom, pixels near the edge of a core hang on its neighbours, too: the whole picture is decided on, as
+        predict.py does, once these weights have predicted its last window.
+        """
+        tile, (left, above, right, below) = self.cover[number], self.boxes[number]
+        for top, bottom in strips(above, below, 2**18 // (right - left)):
+            probabilities = self.probabilities(number, logits, top, bottom)
+            self.prediction[top:bottom, left:right] = probabilities.argmax(axis=0)
+            self.uncertainty[top:bottom, left:right] = doubt(probabilities)
+        self.seen[number] = version
+        if self.zoom != 1:
+            rows, columns = slice(tile.top, tile.bottom), slice(tile.left, tile.right)
+            self.pieces[number] = rows, columns, logits[inside(tile)].copy()
+            if (self.seen == version).all():
+                pieces = (self.pieces.pop(number) for number in range(len(self.cover)))
+                self.prediction[:] = decide(pieces, self.size, self.zoom)
 
     def agreement(self) -> tuple[int, int]:
         """Return (how many of the pixels that were put aside are predicted as painted, how many are predicted)."""
         said, painted = self.prediction[self.aside], self.strokes[self.aside]
         return int((said == painted).sum()), int((said != IGNORE).sum())
+
+
+def covers(part: slice, zoomed: int, length: int) -> tuple[slice, np.ndarray]:
+    """Return (the pixels that a part of an axis covers, which has `zoomed` for `length` pixels; where each begins)."""
+    begin = np.arange(part.start, part.stop) * length // zoomed
+    end = max(part.stop * length // zoomed, int(begin[-1]) + 1)       # larger than life, several cover the same
+    return slice(int(begin[0]), end), begin - begin[0]
 
 
 def inside(tile: Tile) -> tuple:
@@ -126,11 +183,15 @@ def inside(tile: Tile) -> tuple:
 
 
 class NetworkLearner:
-    """An FCN or a U-Net that learns by train.py's step and is kept as the moving average of its weights."""
+    """An FCN or a U-Net that learns by train.py's step and is kept as the moving average of its weights.
+
+    It goes on from a `former` one, (network, metadata), and learns from pictures that are at the `zoom` already.
+    """
 
     def __init__(self, name: str, classes: list[dict], ignore: Any, rendering: Rendering,
-                 former: tuple | None = None):
-        self.name, self.classes, self.ignore, self.rendering, self.former = name, classes, ignore, rendering, former
+                 former: tuple | None = None, zoom: float = 1):
+        self.name, self.classes, self.ignore, self.rendering = name, classes, ignore, rendering
+        self.former, self.zoom = former, zoom
         self.run: train.Run | None = None
         self.version, self.epoch, self.batches_cut = 0, 0, 0
         if former:
@@ -143,10 +204,11 @@ class NetworkLearner:
         network, metadata = self.former or (None, {})
         settings = {**metadata.get("settings", {}), **(network.arguments if network else {})}
         known = {name: settings[name] for name in (*NETWORK_KNOBS, "flips") if name in settings}
-        args = train_arguments(words, **known, loss="ce", light="keep")      # strokes are of many pictures
+        args = train_arguments(words, **known, zoom=self.zoom, loss="ce", light="keep")      # strokes are of many
         colours = (metadata["mean"], metadata["std"]) if network else None
         found = TrainingData(dataset, dataset, self.classes, [self.ignore], "painted", [], self.rendering)
         self.run = train.build_run(args, pick_device("auto"), found, None, time.perf_counter(), colours=colours)
+        self.run.sampling = self.run.sampling._replace(scale=tuple(args.scale))             # not once more zoomed
         self.run.bar = tqdm(disable=True)
         for target in (self.run.network, self.run.ema_model) if network else ():
             take_weights(target, network.state_dict())
@@ -190,9 +252,9 @@ class NetworkLearner:
             yield cut_batches(dataset, self.run.sampling, 0, self.batches_cut, 1, range(self.run.args.batch))[0]
             self.batches_cut += 1
 
-    def probabilities(self, pixels: np.ndarray) -> np.ndarray:
-        """Return the probability of each class in a window (h, w, 3): float32 (C, h, w)."""
-        return torch.softmax(torch.from_numpy(self.segment.forward(pixels)), dim=0).numpy()
+    def logits(self, pixels: np.ndarray) -> np.ndarray:
+        """Return the logits of each class in a window (h, w, 3): float32 (C, h, w)."""
+        return self.segment.forward(pixels)
 
     def save(self, path: Path) -> None:
         """Write the network as train.py does."""
@@ -235,12 +297,12 @@ class ForestLearner:
         self.version, self.finished = self.version + 1, True
         return float(np.mean(forest.predict(values) != truth))
 
-    def probabilities(self, pixels: np.ndarray) -> np.ndarray:
-        """Return the probability of each class in a window (h, w, 3): float32 (C, h, w)."""
+    def logits(self, pixels: np.ndarray) -> np.ndarray:
+        """Return the logarithms of the probability of each class in a window (h, w, 3): float32 (C, h, w)."""
         found = self.forest.predict_proba(features(pixels).reshape(-1, 48))
         every = np.zeros((len(self.classes), *pixels.shape[:2]), np.float32)
         every[self.forest.classes_] = found.T.reshape(-1, *pixels.shape[:2])
-        return every
+        return np.log(every.clip(1e-6))
 
 
 def features(pixels: np.ndarray) -> np.ndarray:
@@ -278,6 +340,7 @@ class Learner:
         self.broken: set[int] = set()                    # pictures that cannot be read
         self.view: tuple[int, list[int]] | None = None   # (picture, box)
         self.learning, self.model = True, "fcn"
+        self.zoom = 1                                    # of the network to begin with, and so of whoever learns
         self.kinds: dict[str, Any] = {}                  # who has learned so far, by name
         self.dataset: Dataset | None = None              # the strokes, where they are of two classes
         self.repainted = True                            # since that was made
@@ -286,16 +349,19 @@ class Learner:
         self.ended = False
         for path in setup["networks"]:
             network, metadata = load_network(path)
-            self.model = network.name
-            self.kinds[self.model] = NetworkLearner(self.model, self.classes, setup["ignore"], setup["rendering"],
-                                                    (network, metadata))
+            self.model, self.zoom = network.name, metadata["settings"]["zoom"]
+            self.kinds[self.model] = self.network_learner(self.model, (network, metadata))
+
+    def network_learner(self, name: str, former: tuple | None = None) -> NetworkLearner:
+        """Return a network that is to learn; it begins as the `former` one, where there is one."""
+        return NetworkLearner(name, self.classes, self.setup["ignore"], self.setup["rendering"], former, self.zoom)
 
     @property
     def current(self) -> Any:
         """Who learns and predicts now."""
         if self.model not in self.kinds:
-            self.kinds[self.model] = (ForestLearner(self.classes) if self.model == "forest" else NetworkLearner(
-                self.model, self.classes, self.setup["ignore"], self.setup["rendering"]))
+            self.kinds[self.model] = (ForestLearner(self.classes) if self.model == "forest"
+                                      else self.network_learner(self.model))
         return self.kinds[self.model]
 
     def work(self) -> None:
@@ -363,8 +429,7 @@ class Learner:
                 continue
             learner.run.metadata["classes"] = classes
             if more:
-                former = learner.run.ema_model, learner.run.metadata
-                self.kinds[name] = NetworkLearner(name, classes, self.setup["ignore"], self.setup["rendering"], former)
+                self.kinds[name] = self.network_learner(name, (learner.run.ema_model, learner.run.metadata))
         self.repainted = True
         if more:
             self.announce()
@@ -374,7 +439,8 @@ class Learner:
         if number not in self.canvases and number not in self.broken:
             path, size = self.setup["pictures"][number]
             try:
-                self.canvases[number] = Canvas(number, path, size, self.setup["maps"], self.setup["rendering"])
+                self.canvases[number] = Canvas(number, path, size, self.setup["maps"], self.setup["rendering"],
+                                               self.zoom)
             except BadInput as error:
                 self.broken.add(number)
                 self.tell("message", str(error))
@@ -391,7 +457,7 @@ class Learner:
     def announce(self) -> None:
         """Tell the page about the windows of who learns now, and begin to predict anew."""
         if self.model == "forest" or self.current.run is not None:
-            self.tell("network", self.model, self.current.reach)
+            self.tell("network", self.model, {**self.current.reach, "zoom": self.zoom})
             for canvas in self.canvases.values():
                 self.cut(canvas)
 
@@ -457,12 +523,7 @@ class Learner:
         for canvas, number in self.stale_windows():
             if time.perf_counter() > until and done:
                 break                                    # the rest goes on at the next turn
-            tile = canvas.cover[number]
-            probabilities = self.current.probabilities(canvas.pixels(tile))[inside(tile)]
-            rows, columns = slice(tile.top, tile.bottom), slice(tile.left, tile.right)
-            canvas.prediction[rows, columns] = probabilities.argmax(axis=0)
-            canvas.uncertainty[rows, columns] = doubt(probabilities)
-            canvas.seen[number] = version
+            canvas.take_prediction(number, self.current.logits(canvas.pixels(number)), version)
             done.add(canvas.number)
         else:
             self.shown_at = time.perf_counter()
@@ -488,8 +549,9 @@ class Learner:
         canvas = self.canvas(number)
         if canvas is None or not self.current.version:
             return None
-        tile = canvas.at(x, y)
-        return self.current.probabilities(canvas.pixels(tile))[:, y - tile.y, x - tile.x].tolist()
+        window = int(canvas.in_view([x, y, x + 1, y + 1])[0])
+        row = canvas.probabilities(window, self.current.logits(canvas.pixels(window)), y, y + 1)
+        return row[:, 0, x - canvas.boxes[window][0]].tolist()
 
 
 def doubt(probabilities: np.ndarray) -> np.ndarray:

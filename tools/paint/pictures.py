@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from patches import zoomed_size
 from support.images import Rendering, image_size, read_image
 from support.masks import IGNORE
 
@@ -98,16 +99,18 @@ def region_around(strokes: np.ndarray, x: int, y: int) -> tuple[int, int, np.nda
     return top, left, region[top:rows[-1] + 1, left:columns[-1] + 1]
 
 
-def sees(place: int, length: int, steps: list) -> tuple[int, int]:
+def sees(place: int, length: int, steps: list, zoom: float = 1) -> tuple[int, int]:
     """Return the first pixel that the network sees for one at `place` of an axis, and the one behind the last.
 
     `steps` lead from the output to the input: a number widens by so many pixels either way, "/" is where the
-    network doubles the resolution, "*" where it halves it.
+    network doubles the resolution, "*" where it halves it. All that is at its `zoom`.
 
     >>> sees(40, 100, [2, "/", 1, "*", 2])       # the FCN: conv4, upsample, conv3, pool, conv2 and conv1
     (34, 48)
     """
-    first = last = place
+    zoomed, _ = zoomed_size((length, 1), zoom)
+    first, behind = averaged(place, place + 1, length, zoomed)
+    last = behind - 1
     for step in steps:
         if step == "/":
             first, last = first // 2, last // 2
@@ -115,7 +118,35 @@ def sees(place: int, length: int, steps: list) -> tuple[int, int]:
             first, last = 2 * first, 2 * last + 1
         else:
             first, last = first - step, last + step
-    return max(first, 0), min(last + 1, length)
+    return averaged(max(first, 0), min(last + 1, zoomed), zoomed, length)
+
+
+def averaged(first: int, behind: int, length: int, other: int) -> tuple[int, int]:
+    """Return which pixels of an axis of `other` pixels make up some of it at this `length`, see patches.resize."""
+    scale = other / length
+    reach = max(scale, 1)
+    begin, end = (first + 0.5) * scale - reach - 0.5, (behind - 0.5) * scale + reach - 0.5
+    return max(math.floor(begin) + 1, 0), min(math.ceil(end), other)
+
+
+def scaled(box: list[int], size: tuple[int, int], other: tuple[int, int]) -> list[int]:
+    """Return a box [left, top, right, bottom] of an image of this size (H, W) where it lies at another size."""
+    return [edge * new // old for edge, old, new in zip(box, 2 * size[::-1], 2 * other[::-1])]
+
+
+def most_painted(strokes: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Return strokes (H, W) at the size of a network: a pixel has the class of most painted pixels that it covers.
+
+    What it covers begins at these rows and columns. So a thin stroke stays; among equals the first class counts.
+    """
+    if strokes.shape == (len(rows), len(columns)):
+        return strokes
+    found, most = np.full((len(rows), len(columns)), IGNORE, np.uint8), 0
+    for label in np.flatnonzero(np.bincount(strokes.ravel())[:IGNORE]):
+        votes = np.add.reduceat(np.add.reduceat(strokes == label, rows, axis=0, dtype=np.int32), columns, axis=1)
+        found[votes > most] = label
+        most = np.maximum(most, votes)
+    return found
 
 
 # ---------------------------------------------------------------------------------------------------

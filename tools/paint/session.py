@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFilter
 
-from patches import MAX_SIDE, tiles
+from patches import MAX_SIDE, tiles, zoomed_size
 from support.files import MARK, BadInput, keeps_changes, write_image, write_json
 from support.images import SMALLEST, Rendering, rendering_entries
 from support.masks import IGNORE, PALETTE, check_classes, read_mask, to_values
@@ -35,6 +35,7 @@ from tools.paint.pictures import (
     as_file,
     covered,
     region_around,
+    scaled,
     sees,
     tile_of,
 )
@@ -160,7 +161,7 @@ class Session:
         self.revision, self.run = 0, secrets.token_hex(8)
         self.tell: Callable[[tuple], None] = lambda message: None    # the learner
         self.learner = {"model": "fcn", "learning": True, "step": 0, "message": "paint strokes of two classes"}
-        self.network = {"halo": 8, "stride": 2, "limit": MAX_SIDE, "steps": [2, "/", 1, "*", 2]}
+        self.network = {"halo": 8, "stride": 2, "limit": MAX_SIDE, "steps": [2, "/", 1, "*", 2], "zoom": 1}
         self.loss: deque = deque(maxlen=300)
         self.agreement: deque = deque(maxlen=300)
         self.shown: tuple[int, list[int]] | None = None  # (picture, box) in view
@@ -281,7 +282,7 @@ class Session:
         known = lambda kind: None if picture.map(kind)[y, x] == IGNORE else int(picture.map(kind)[y, x])
         window = next(tile for tile in self.tiles_of(picture)
                       if tile["core"][0] <= x < tile["core"][2] and tile["core"][1] <= y < tile["core"][3])
-        across, down = (sees(place, length, self.network["steps"])
+        across, down = (sees(place, length, self.network["steps"], self.network["zoom"])
                         for place, length in ((x, picture.width), (y, picture.height)))
         return {"x": x, "y": y, "sees": [across[0], down[0], across[1], down[1]], **window,
                 "probabilities": self.ask(picture, x, y), "stroke": known("strokes"),
@@ -300,13 +301,17 @@ class Session:
             return self.answers.pop(ticket)
 
     def tiles_of(self, picture: Picture) -> Iterator[dict]:
-        """Yield the windows that stitch a picture, {"window": [x0, y0, x1, y1], "core": the same of what is kept}."""
-        network = self.network
-        height, width, cover = tiles(picture.height, picture.width, network["halo"], network["stride"],
-                                     limit=network["limit"])
+        """Yield the windows that stitch a picture, {"window": [x0, y0, x1, y1], "core": the same of what is kept}.
+
+        They are cut at the network's zoom, and told in the picture's own pixels.
+        """
+        network, size = self.network, (picture.height, picture.width)
+        zoomed = zoomed_size(size, network["zoom"])
+        height, width, cover = tiles(*zoomed, network["halo"], network["stride"], limit=network["limit"])
         for tile in cover:
-            yield {"window": [tile.x, tile.y, min(tile.x + width, picture.width), min(tile.y + height, picture.height)],
-                   "core": [tile.left, tile.top, tile.right, tile.bottom]}
+            window = [tile.x, tile.y, min(tile.x + width, zoomed[1]), min(tile.y + height, zoomed[0])]
+            yield {"window": scaled(window, zoomed, size),
+                   "core": scaled([tile.left, tile.top, tile.right, tile.bottom], zoomed, size)}
 
     def windows(self, number: int) -> dict:
         """Return the windows and cores of a picture, none where they are too many to draw."""
