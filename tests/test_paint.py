@@ -16,7 +16,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from conftest import command, fails_in_one_line
+from conftest import ROOT, command, fails_in_one_line
 from PIL import Image
 from scipy import ndimage
 
@@ -834,14 +834,11 @@ def test_it_learns_from_strokes_and_predicts_all_of_the_image(rig, model):
     threading.Thread(target=lambda: answer.put(found(rig.session.pictures[0], 33, 44))).start()
     while answer.empty():
         rig.learner.take_news(wait=False)
-    probabilities = answer.get()
-    assert (
-        abs(sum(probabilities) - 1) < 1e-4
-        and np.argmax(probabilities)
-        == rig.learner.current.probabilities(rig.learner.canvases[0].pixels(rig.learner.canvases[0].at(33, 44)))[
-            :, 44 - rig.learner.canvases[0].at(33, 44).y, 33 - rig.learner.canvases[0].at(33, 44).x
-        ].argmax()
-    )
+    probabilities, canvas = answer.get(), rig.learner.canvases[0]
+    number = next(i for i, t in enumerate(canvas.cover) if t.top <= 44 < t.bottom and t.left <= 33 < t.right)
+    logits = rig.learner.current.logits(canvas.pixels(number))
+    powers = np.exp(logits[:, 44 - canvas.cover[number].y, 33 - canvas.cover[number].x].astype(float))
+    assert np.allclose(probabilities, powers / powers.sum(), atol=1e-5)
 
 
 def test_what_it_predicts_is_what_the_saved_network_predicts(rig, out):
@@ -885,15 +882,17 @@ def test_strokes_put_aside_are_not_learned_and_corrections_are_drawn_twice_as_of
     assert said == ((rig.map("strokes")[aside] == 1).sum(), aside.sum())
 
 
-def test_what_is_in_view_is_predicted_first_and_the_oldest_of_it(rig):
-    rig = rig(np.zeros((700, 900, 3), np.uint8))
+@pytest.mark.parametrize("zoom", [1, 0.5])
+def test_what_is_in_view_is_predicted_first_and_the_oldest_of_it(rig, checkpoint, zoom):
+    rig = rig(np.zeros((700, 900, 3), np.uint8), networks=[checkpoint[1](zoom=zoom)] if zoom < 1 else ())
     rig.paint(stroke(label=0), stroke(label=1, points=[(500, 500)]))
     rig.learner.learn()
-    box = [400, 300, 520, 480]
+    box = [600, 300, 720, 330]
     rig.session.post("view", {"image": 0, "box": box})
     rig.learner.take_news(wait=False)
     canvas = rig.learner.canvases[0]
-    meets = lambda tile: tile.left < box[2] and tile.right > box[0] and tile.top < box[3] and tile.bottom > box[1]
+    left, top, right, bottom = (zoom * edge for edge in box)
+    meets = lambda tile: tile.left < right and tile.right > left and tile.top < bottom and tile.bottom > top
     order = [meets(canvas.cover[number]) for _, number in rig.learner.stale_windows()]
     assert order == sorted(order, reverse=True) and 0 < sum(order) < len(order) == len(canvas.cover)
     rig.work(30, lambda: (canvas.seen > 0).all())
@@ -936,19 +935,14 @@ def checkpoint(tmp_path):
     with torch.no_grad():
         network.layers.conv4.bias[:] = torch.tensor([-9.0, 9.0])
     settings = {"zoom": 1, "threshold": None, "flips": "mirror"}
-    save = lambda **changed: save_checkpoint(
-        tmp_path / "net.pt",
-        network,
-        **{
-            "classes": BLACK_AND_WHITE,
-            "ignore": [],
-            "mean": [0.1, 0.2, 0.3],
-            "std": [0.2, 0.2, 0.2],
-            "settings": {**settings, **changed},
-        },
-    )
-    save()
-    return tmp_path / "net.pt", save
+
+    def save(network=network, **changed):
+        colours = {"mean": [0.1, 0.2, 0.3], "std": [0.2, 0.2, 0.2]}
+        metadata = {"classes": BLACK_AND_WHITE, "ignore": [], **colours, "settings": {**settings, **changed}}
+        save_checkpoint(tmp_path / "net.pt", network, **metadata)
+        return tmp_path / "net.pt"
+
+    return save(), save
 
 
 def test_a_checkpoint_predicts_at_once_and_corrections_change_it(rig, checkpoint):
@@ -963,6 +957,144 @@ def test_a_checkpoint_predicts_at_once_and_corrections_change_it(rig, checkpoint
     assert (rig.map("roles") == CORRECTION).any()
     rig.work(60, lambda: foreground_iou(rig.map("prediction"), mask) > 0.8)
     assert foreground_iou(rig.map("prediction"), mask) > 0.8
+
+
+# ---------------------------------------------------------------------------------------------------
+# A network that sees the picture at another size
+
+
+def predicted_as_saved(rig, out, image):
+    """Whether, once the learner has finished, the maps are those of the model.pt that it saves; its Segmenter."""
+    rig.session.post("learn", {"learning": False})
+    rig.work(100)
+    assert rig.session.state()["images"][0]["whole"] and not rig.learner.turn()
+    rig.learner.save(now=True)
+    segment = Segmenter.load(out / "model.pt")
+    logits = torch.from_numpy(segment.logits(image)).permute(1, 2, 0)
+    entropy = torch.distributions.Categorical(logits=logits).entropy() / np.log(logits.shape[2])
+    assert np.array_equal(rig.map("prediction"), segment(image))
+    assert np.abs(rig.map("uncertainty") - 255 * entropy.numpy()).max() <= 1
+    for x, y in (0, 0), (image.shape[1] - 1, image.shape[0] - 1), (199, 77):
+        probabilities = torch.softmax(logits[y, x], dim=0).numpy()
+        assert np.allclose(rig.learner.probabilities_at(0, x, y), probabilities, atol=1e-3)
+    return segment
+
+
+@pytest.mark.parametrize("zoom, size", [(0.5, (301, 900)), (0.3, (200, 333)), (1.7, (90, 301))])
+def test_at_a_zoom_it_predicts_what_the_saved_network_predicts(rig, out, checkpoint, zoom, size):
+    torch.manual_seed(0)
+    image, mask = blobs(*size)
+    rig = rig(image, networks=[checkpoint[1](build("fcn", 2), zoom=zoom)])
+    assert len(rig.learner.canvases[0].cover) == {0.5: 2, 0.3: 1, 1.7: 3}[zoom]
+    assert predicted_as_saved(rig, out, image).zoom == zoom
+    at_once = rig.map("prediction")
+    rig.session.post("learn", {"learning": True})
+    rig.paint(*true_strokes(mask, 3))
+    rig.work(4)
+    assert predicted_as_saved(rig, out, image).zoom == zoom
+    assert 0 < foreground_iou(at_once, mask) < foreground_iou(rig.map("prediction"), mask)
+    done, known = rig.learner.canvases[0].agreement()
+    assert done == known == 0  # nothing is put aside
+    rig.session.post("classes", {"classes": [*CLASSES, {"name": "new", "colour": [1, 2, 3]}]})
+    assert predicted_as_saved(rig, out, image).zoom == zoom
+
+
+@pytest.mark.parametrize("model", ["unet", "forest"])
+def test_another_learner_learns_at_the_zoom_of_the_network_to_begin_with(rig, out, checkpoint, model):
+    image, mask = blobs(120, 200)
+    rig = rig(image, networks=[checkpoint[1](zoom=0.5)])
+    rig.paint(*true_strokes(mask, 3))
+    rig.work(2)
+    rig.session.post("learn", {"model": model})
+    rig.work(1 if model == "unet" else 20)
+    assert rig.learner.current.version and rig.session.network["zoom"] == 0.5
+    assert model == "forest" or rig.learner.current.run.sampling.scale == (1, 1)  # pictures are zoomed already
+    if model == "unet":
+        assert predicted_as_saved(rig, out, image).zoom == 0.5
+    else:
+        assert foreground_iou(rig.map("prediction"), mask) > 0.7
+
+
+def test_the_eyeglasses_are_predicted_and_corrected(rig, out):
+    from skimage.data import astronaut
+
+    path = ROOT / "challenges/eyeglasses/eyeglasses.pt"
+    image, before = astronaut(), Segmenter.load(path)(astronaut())
+    rig = rig(image, model="unet", networks=[path])
+    rig.work(5)
+    assert np.array_equal(rig.map("prediction"), before) and before[100:120, 190:260].mean() < 0.5
+    rig.paint(stroke(label=0, width=12, points=[(60, 60), (110, 140)]))
+    rig.paint(stroke(label=1, width=12, points=[(195, 108), (250, 104)]))  # over her eyes
+    painted = rig.map("strokes") == 1
+    assert (rig.map("roles")[painted] == CORRECTION).all()
+    rig.work(40, lambda: (rig.map("prediction")[painted] == 1).all())
+    assert (rig.map("prediction")[painted] == 1).all()
+    assert predicted_as_saved(rig, out, image).zoom == 0.25
+
+
+@pytest.mark.parametrize("zoom", [0.25, 0.3, 0.7, 1.7])
+def test_a_zoomed_pixel_learns_the_class_of_most_painted_pixels_that_it_covers(rig, checkpoint, zoom):
+    height, width = 61, 103
+    rig = rig(np.zeros((height, width, 3), np.uint8), networks=[checkpoint[1](zoom=zoom)])
+    chance = random.Random(0)
+    for number in range(30):
+        tool = "erase" if number % 7 == 6 else "brush"
+        points = [[chance.uniform(0, width), chance.uniform(0, height)] for _ in range(2)]
+        rig.paint(stroke(0, tool, chance.randrange(2), chance.choice([1, 1, 2, 9]), points))
+        if number % 5 == 4:
+            rig.session.post("undo", {})
+    rig.learner.take_news(wait=False)
+    canvas, strokes, roles = rig.learner.canvases[0], rig.map("strokes"), rig.map("roles")
+    shape = round(zoom * height), round(zoom * width)
+    assert canvas.truth.shape == shape and (roles == PUT_ASIDE).any()
+    for mask, rows, counted in (
+        (canvas.truth, canvas.rows, roles != PUT_ASIDE),
+        (canvas.corrected, canvas.corrected_rows, roles == CORRECTION),
+    ):
+        known = np.where(counted, strokes, IGNORE)
+        for y, x in np.ndindex(shape):
+            begin = y * height // shape[0], x * width // shape[1]
+            end = (y + 1) * height // shape[0], (x + 1) * width // shape[1]
+            below = known[begin[0] : max(end[0], begin[0] + 1), begin[1] : max(end[1], begin[1] + 1)]
+            zeros, ones = (below == 0).sum(), (below == 1).sum()
+            assert mask[y, x] == (IGNORE if zeros == ones == 0 else int(ones > zeros))
+        assert np.array_equal(rows[:2], [(mask == label).sum(axis=1) for label in (0, 1)])
+    dots = np.argwhere(np.where(roles != PUT_ASIDE, strokes, IGNORE) != IGNORE)
+    last = -(-(dots + 1) * shape // (height, width)) - 1  # the zoomed pixel, or the last of those, that covers each
+    assert (canvas.truth[tuple(last.T)] != IGNORE).all()  # none is lost
+
+
+@pytest.mark.parametrize("zoom", [0.25, 0.7, 1.7])
+def test_a_pixel_sees_what_changes_its_logits_at_a_zoom(rig, checkpoint, zoom):
+    torch.manual_seed(0)
+    image = np.random.default_rng(0).integers(0, 256, (6, 120, 3), np.uint8)
+    path = checkpoint[1](linear(build("fcn", 2)), zoom=zoom)
+    segment, rig = Segmenter.load(path), rig(image, networks=[path])
+    network = segment.network
+    linear(network)
+    changes = []
+    for x in range(120):  # where a column of the image changes the logits
+        changed = image.copy()
+        changed[:, x] += 128
+        changes.append((segment.logits(changed) != segment.logits(image)).any(axis=(0, 1)))
+    for x in range(50, 62):
+        reached = np.flatnonzero(np.array(changes)[:, x])
+        first, _, end, _ = rig.session.pixel(0, x, 3)["sees"]
+        assert first <= reached[0] <= first + 1 and end - 1 <= reached[-1] + 1 <= end
+
+
+@pytest.mark.parametrize("zoom", [0.4, 1.7])
+def test_windows_are_drawn_in_the_pictures_own_pixels(rig, checkpoint, zoom):
+    height, width = (400, 1501) if zoom < 1 else (200, 333)
+    rig = rig(np.zeros((height, width, 3), np.uint8), networks=[checkpoint[1](zoom=zoom)])
+    every, covered = rig.session.windows(0), np.zeros((height, width), int)
+    for (left, top, right, bottom), (x0, y0, x1, y1) in zip(every["cores"], every["windows"]):
+        covered[top:bottom, left:right] += 1
+        assert x0 <= left < right <= x1 and y0 <= top < bottom <= y1
+        assert 128 / zoom < x1 - x0 <= 256 / zoom + 1
+    assert (covered == 1).all() and len(every["cores"]) == len(rig.learner.canvases[0].cover) > 2
+    found = rig.session.pixel(0, width - 2, 100)
+    assert found["core"][0] <= width - 2 < found["core"][2] and found["core"][1] <= 100 < found["core"][3]
 
 
 def test_the_benchmark_of_strokes_measures_the_learner(monkeypatch):
@@ -1090,9 +1222,6 @@ def test_classes_and_colours_are_the_checkpoints_and_what_is_ignored_is_none_of_
     classes, ignore, _ = begin_classes(checkpoint[0])
     assert [(entry["name"], entry["value"]) for entry in classes] == [("background", 0), ("foreground", 255)]
     assert ignore == 254
-    checkpoint[1](zoom=0.5)
-    with pytest.raises(BadInput, match="zoom"):
-        begin_classes(checkpoint[0])
 
 
 def test_images_of_one_name_are_refused(tmp_path):
