@@ -21,17 +21,7 @@ from tqdm import tqdm
 import train
 from data import Dataset, TrainingData, begin_worker
 from model import load_network
-from patches import (
-    MAX_SIDE,
-    Tile,
-    class_rows,
-    cut_batches,
-    decide,
-    strips,
-    tiles,
-    zoom_image,
-    zoomed_size,
-)
+from patches import MAX_SIDE, Tile, class_rows, cut_batches, decide, strips, tiles, zoom_image, zoomed_size
 from segmenter import Segmenter
 from support.arguments import NETWORK_KNOBS, train_arguments
 from support.checkpoint import save_checkpoint
@@ -126,7 +116,7 @@ class Canvas:
                          if left < box[2] and right > box[0] and top < box[3] and bottom > box[1]], int)
 
     def probabilities(self, number: int, logits: np.ndarray, top: int, bottom: int) -> np.ndarray:
-        """Return those of each class, (C, bottom - top, w), in rows of the picture in which a window's core lies.
+        """Return the probability of each class, (C, bottom - top, w), in rows of the picture where a core lies.
 
         `logits` (C, y, x) are those of the window, at the zoom.
         """
@@ -144,8 +134,8 @@ class Canvas:
     def take_prediction(self, number: int, logits: np.ndarray, version: int) -> None:
         """Put what weights of this version say to a window, logits (C, y, x), into the maps, where its core lies.
 
-        At a zoom, pixels near the edge of a core hang on its neighbours, too: the whole picture is decided on, as
-        predict.py does, once these weights have predicted its last window.
+        At a zoom, how a core is enlarged depends on the place it is cut at, by the last bits: the whole picture is
+        decided on once more, as predict.py does, when these weights have predicted its last window.
         """
         tile, (left, above, right, below) = self.cover[number], self.boxes[number]
         for top, bottom in strips(above, below, 2**18 // (right - left)):
@@ -169,7 +159,7 @@ class Canvas:
 def covers(part: slice, zoomed: int, length: int) -> tuple[slice, np.ndarray]:
     """Return (the pixels that a part of an axis covers, which has `zoomed` for `length` pixels; where each begins)."""
     begin = np.arange(part.start, part.stop) * length // zoomed
-    end = max(part.stop * length // zoomed, int(begin[-1]) + 1)       # larger than life, several cover the same
+    end = max(part.stop * length // zoomed, int(begin[-1]) + 1)       # enlarged, several cover the same
     return slice(int(begin[0]), end), begin - begin[0]
 
 

@@ -135,7 +135,7 @@ def scaled(box: list[int], size: tuple[int, int], other: tuple[int, int]) -> lis
 
 
 def most_painted(strokes: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Return strokes (H, W) at the size of a network: a pixel has the class of most painted pixels that it covers.
+    """Return strokes (H, W) at another size: a pixel has the class of most painted pixels that it covers.
 
     What it covers begins at these rows and columns. So a thin stroke stays; among equals the first class counts.
     """

@@ -26,7 +26,7 @@ const announce = (text) => { $("announce").textContent = text; };
 const COLOURS = [[86, 180, 233], [230, 159, 0], [0, 158, 115], [204, 121, 167], [240, 228, 66], [0, 114, 178],
   [213, 94, 0], [160, 160, 160]];
 const MODELS = {
-  fcn: ["FCN", "The small network: fast, sees 14 pixels"],
+  fcn: ["FCN", "The small network: fast, sees little of what is around"],
   unet: ["U-Net", "The larger network: slower, sees further"],
   forest: ["Forest", "A random forest on image features: the first seconds' learner"],
 };
