@@ -1042,13 +1042,21 @@ def test_the_eyeglasses_are_predicted_and_corrected(rig, out):
     rig = rig(image, model="unet", networks=[path])
     rig.work(5)
     assert np.array_equal(rig.map("prediction"), before) and before[100:120, 190:260].mean() < 0.5
-    rig.paint(stroke(label=0, width=12, points=[(60, 60), (110, 140)]))
+    for points in [(60, 60), (110, 140)], [(200, 170), (250, 190)], [(120, 400), (300, 420)], [(400, 60), (440, 300)]:
+        rig.paint(stroke(label=0, width=12, points=points))
     rig.paint(stroke(label=1, width=12, points=[(195, 108), (250, 104)]))  # over her eyes
-    painted = rig.map("strokes") == 1
+    painted, beside = rig.map("strokes") == 1, rig.map("strokes") == IGNORE
     assert (rig.map("roles")[painted] == CORRECTION).all()
-    rig.work(40, lambda: (rig.map("prediction")[painted] == 1).all())
-    assert (rig.map("prediction")[painted] == 1).all()
+    rig.work(100)
+    current, former = rig.learner.current, Segmenter.load(path).network.state_dict()
+    assert current.finished and current.version < 150  # no longer than it must
+    assert (rig.map("prediction")[painted] == 1).mean() > 0.4  # none before
+    assert (rig.map("prediction")[beside] == 1).mean() < 0.07  # it has not forgotten what it knew
+    kept = [name for name in former if "running" in name]  # BatchNorm's statistics
+    assert kept and all(torch.equal(current.run.ema_model.state_dict()[name], former[name]) for name in kept)
     assert predicted_as_saved(rig, out, image).zoom == 0.25
+    again = type(rig.learner)(setup_of(rig.session, [out / "model.pt"]), rig.inbox, rig.tell)
+    assert again.current.run.args.lr == current.run.args.lr < 0.001  # also when the same folder is opened again
 
 
 @pytest.mark.parametrize("zoom", [0.25, 0.3, 0.7, 1.7])

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 import train
 from data import Dataset, TrainingData, begin_worker
-from model import load_network
+from model import batchnorm_layers, load_network
 from patches import MAX_SIDE, Tile, class_rows, cut_batches, decide, strips, tiles, zoom_image, zoomed_size
 from segmenter import Segmenter
 from support.arguments import NETWORK_KNOBS, train_arguments
@@ -44,6 +44,10 @@ NAMES = {"fcn": "the FCN", "unet": "the U-Net", "forest": "the random forest"}
 # learns them by heart extends them wrongly: a lower rate and fewer steps than for a mask, see docs/PAINT.md.
 COMMON = ["--balance", "1", "--reuse", "1", "--warmup", "20", "--steps", STEPS]
 SETTINGS = {"fcn": [*COMMON, "--epochs", 32, "--lr", 0.005], "unet": [*COMMON, "--epochs", 120, "--model", "unet"]}
+# A U-Net that is corrected knows more than the strokes show, and is to keep it: a far lower rate, as much around each
+# stroke as it is used to, and not a step more than it takes until the loss is below KNOWN.
+CORRECTING = [*COMMON, "--epochs", 40, "--model", "unet", "--lr", 0.00005, "--patch", 128, "--batch", 4]
+KNOWN = 0.2
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -175,7 +179,8 @@ def inside(tile: Tile) -> tuple:
 class NetworkLearner:
     """An FCN or a U-Net that learns by train.py's step and is kept as the moving average of its weights.
 
-    It goes on from a `former` one, (network, metadata), and learns from pictures that are at the `zoom` already.
+    It goes on from a `former` one, (network, metadata), and learns from pictures that are at the `zoom` already. Where
+    its metadata say that it is "corrected", it learns no more than it must, so as not to forget.
     """
 
     def __init__(self, name: str, classes: list[dict], ignore: Any, rendering: Rendering,
@@ -190,8 +195,8 @@ class NetworkLearner:
 
     def begin(self, dataset: Dataset) -> None:
         """Make the network, with the weights and colours of a former one where there is one."""
-        words = [str(word) for word in SETTINGS[self.name]]
         network, metadata = self.former or (None, {})
+        words = [str(word) for word in (CORRECTING if "corrected" in metadata else SETTINGS[self.name])]
         settings = {**metadata.get("settings", {}), **(network.arguments if network else {})}
         known = {name: settings[name] for name in (*NETWORK_KNOBS, "flips") if name in settings}
         args = train_arguments(words, **known, zoom=self.zoom, loss="ce", light="keep")      # strokes are of many
@@ -200,6 +205,10 @@ class NetworkLearner:
         self.run = train.build_run(args, pick_device("auto"), found, None, time.perf_counter(), colours=colours)
         self.run.sampling = self.run.sampling._replace(scale=tuple(args.scale))             # not once more zoomed
         self.run.bar = tqdm(disable=True)
+        if "corrected" in metadata:
+            self.run.metadata["corrected"] = True        # also when this session, or a later one, goes on with it
+            for layer in batchnorm_layers(self.run.network):
+                layer.register_forward_pre_hook(keep_statistics)
         for target in (self.run.network, self.run.ema_model) if network else ():
             take_weights(target, network.state_dict())
         self.segment = Segmenter(self.run.ema_model, self.run.metadata, self.run.device)
@@ -234,6 +243,8 @@ class NetworkLearner:
             losses.append(train.train_epoch(run, self.epoch, self.batches(dataset)))
             self.epoch += 1
             self.version += STEPS
+            if "corrected" in run.metadata and losses[-1] < KNOWN:
+                self.epoch = run.args.epochs
         return float(np.mean(losses))
 
     def batches(self, dataset: Dataset) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -249,6 +260,11 @@ class NetworkLearner:
     def save(self, path: Path) -> None:
         """Write the network as train.py does."""
         save_checkpoint(path, self.run.ema_model, **self.run.metadata, metrics={"step": self.version})
+
+
+def keep_statistics(layer: torch.nn.Module, _: tuple) -> None:
+    """Let a BatchNorm layer go by the statistics it has, as those of a few patches of one picture mislead it."""
+    layer.eval()
 
 
 @torch.no_grad()
@@ -340,6 +356,8 @@ class Learner:
         for path in setup["networks"]:
             network, metadata = load_network(path)
             self.model, self.zoom = network.name, metadata["settings"]["zoom"]
+            if path != setup["out"] and self.model == "unet":      # it comes from elsewhere
+                metadata["corrected"] = True
             self.kinds[self.model] = self.network_learner(self.model, (network, metadata))
 
     def network_learner(self, name: str, former: tuple | None = None) -> NetworkLearner:
