@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -383,9 +384,10 @@ def read_table(path: Path | str) -> dict:
         raise wrong('it has no list "classes"')
     entries = [entry for entry in table["classes"] if isinstance(entry, dict)]
     for named, known in [(table, KEYS_OF_TABLE), *((entry, KEYS_OF_CLASS) for entry in entries)]:
-        strange = sorted(named.keys() - known)        # "color" or "ignored" would be of no effect, without a word
-        if strange:
-            raise BadInput(f"{path}: {strange[0]!r} means nothing there; expected only {', '.join(sorted(known))}")
+        for word in sorted(named.keys() - known):        # remarks may stand there; "color" or "ignored" is none
+            meant = get_close_matches(word[:20], known, 1, 0.65)
+            if meant:
+                raise BadInput(f"{path}: {word!r} means nothing there; expected {meant[0]!r}")
     try:
         check_classes(table["classes"], table.get("ignore", []))
     except ValueError as error:
