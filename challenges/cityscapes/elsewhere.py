@@ -71,6 +71,5 @@ def run(args):
             print(f"cars, on the images that show some: IoU {metrics.format_metric(iou)}")
 
 
-
 if __name__ == "__main__":
     run_script(run, parse_arguments(), __file__)
