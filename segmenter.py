@@ -37,7 +37,7 @@ from support import ood
 from support.arguments import SCORES, with_former_settings
 from support.files import BadInput
 from support.images import note_other_range, read_image
-from support.light import NOTED, Light, count_values, find_light, relight
+from support.light import NOTED, Light, other_light, relight
 from support.machine import keep_freed_memory
 from support.masks import read_pair
 from support.metadata import rendering_in
@@ -163,10 +163,7 @@ class Segmenter:
 
     def light(self, image: Any) -> Light | None:
         """Return the Light of an image, None where it is that learned from, or where the network takes any."""
-        if self.usual_light is None:
-            return None
-        light = find_light(count_values(image), np.array(self.usual_light["colours"]))
-        return light if light.evidence > self.usual_light["evidence"] else None
+        return other_light(image, self.usual_light)
 
     def relit(self, image: Any) -> Any:
         """Return an image, or LargeTiff, as it would be in the light that the network learned from."""

@@ -73,6 +73,14 @@ def find_light(values: np.ndarray, colours: np.ndarray) -> Light:
     return Light(gain, offset, after - before)
 
 
+def other_light(image: Any, usual: dict | None) -> Light | None:
+    """Return the Light of an image, None where it is the usual one, see data.usual_light, or where any is (None)."""
+    if usual is None:
+        return None
+    light = find_light(count_values(image), np.array(usual["colours"]))
+    return light if light.evidence > usual["evidence"] else None
+
+
 def likelihood(density: np.ndarray, gains: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     """Return how likely each value of a channel is by a `density` (..., 256) in each of m lights: (..., m, 256)."""
     places = np.rint(np.arange(256) * gains[:, None] + offsets[:, None]).astype(int)          # (m, 256)

@@ -904,11 +904,18 @@ def test_what_is_in_view_is_predicted_first_and_the_oldest_of_it(rig, checkpoint
     assert (canvas.seen > 0).all()
 
 
-def test_more_classes_keep_what_was_learned(rig):
+def test_more_classes_keep_what_was_learned(rig, out):
     image, mask = blobs()
     rig = rig(image)
     rig.paint(*true_strokes(mask))
     rig.work(3)
+    rig.session.post("learn", {"learning": False})
+    for names in ["one", "two"], ["one", "three"]:  # nothing is learned between
+        rig.session.post("classes", {"classes": [each | {"name": name} for each, name in zip(CLASSES, names)]})
+        rig.learner.take_news(wait=False)
+        rig.learner.save(now=True)
+        assert [entry["name"] for entry in Segmenter.load(out / "model.pt").classes] == names
+    rig.session.post("learn", {"learning": True})
     before = {name: tensor.clone() for name, tensor in rig.learner.current.run.ema_model.state_dict().items()}
     rig.session.post("classes", {"classes": [*CLASSES, {"name": "new", "colour": [1, 2, 3]}]})
     rig.learner.take_news(wait=False)
@@ -941,10 +948,10 @@ def checkpoint(tmp_path):
         network.layers.conv4.bias[:] = torch.tensor([-9.0, 9.0])
     settings = {"zoom": 1, "threshold": None, "flips": "mirror"}
 
-    def save(network=network, **changed):
+    def save(network=network, more=None, **changed):
         colours = {"mean": [0.1, 0.2, 0.3], "std": [0.2, 0.2, 0.2]}
         metadata = {"classes": BLACK_AND_WHITE, "ignore": [], **colours, "settings": {**settings, **changed}}
-        save_checkpoint(tmp_path / "net.pt", network, **metadata)
+        save_checkpoint(tmp_path / "net.pt", network, **metadata | (more or {}))
         return tmp_path / "net.pt"
 
     return save(), save
@@ -1016,6 +1023,30 @@ def test_at_a_zoom_what_is_shown_of_single_windows_does_not_last(rig, checkpoint
     rig.work(100)
     assert len(rig.learner.canvases[0].cover) > 1 and 0.01 < expected.mean() < 0.99
     assert np.array_equal(rig.map("prediction"), expected)
+
+
+@pytest.mark.parametrize("others", [(), ("unet",), ("forest",)])
+def test_in_another_light_it_sees_the_picture_as_the_saved_network_does(rig, out, checkpoint, others):
+    torch.manual_seed(0)
+    image, mask = blobs(150, 700)
+    dataset = data.Dataset.in_memory([(image, mask)], classes=2)
+    mean, std = data.colour_statistics(dataset)
+    usual = {"mean": mean, "std": std, "light": data.usual_light(dataset)}
+    dark = (image * 0.7 + 3).astype(np.uint8)
+    rig = rig(dark, networks=[checkpoint[1](build("fcn", 2), usual)])
+    assert "another light" in rig.session.state()["message"]
+    assert np.abs(rig.learner.canvases[0].image - image.astype(float)).mean() < 5 < np.abs(dark - image * 1.0).mean()
+    predicted_as_saved(rig, out, dark)
+    rig.session.post("learn", {"learning": True})
+    rig.paint(*true_strokes(mask, 3))
+    for model in ("fcn", *others):
+        rig.session.post("learn", {"model": model, "learning": True})
+        rig.work(4)
+    if others != ("forest",):                    # which leaves no network
+        rig.session.post("classes", {"classes": [*CLASSES, {"name": "new", "colour": [1, 2, 3]}]})
+        segment = predicted_as_saved(rig, out, dark)
+        assert len(segment.usual_light["colours"]) == 4 and segment.light(dark) and not segment.light(image)
+    assert foreground_iou(rig.map("prediction"), mask) > 0.5
 
 
 @pytest.mark.parametrize("model", ["unet", "forest"])

@@ -28,6 +28,7 @@ from support.checkpoint import save_checkpoint
 from support.devices import pick_device
 from support.files import BadInput
 from support.images import Rendering, read_image
+from support.light import NOTED, other_light, relight
 from support.machine import keep_freed_memory
 from support.masks import IGNORE
 from tools.paint.pictures import CORRECTION, PUT_ASIDE, map_path, most_painted, scaled
@@ -57,17 +58,21 @@ KNOWN = 0.2
 class Canvas:
     """A picture of this size (H, W) with its strokes, as a network sees it that learned at this zoom.
 
-    `image` (h, w, 3) and `truth` (h, w) are at the zoom; truth holds the class indices to learn, IGNORE elsewhere.
-    `rows`, (classes, h), counts the pixels of each class in each row of it. `corrected` and its rows are the same
-    for corrections alone. The maps are in the picture's own pixels.
+    `image` (h, w, 3) and `truth` (h, w) are at the zoom, the image in the light that is `usual` to the network, see
+    data.usual_light. Truth holds the class indices to learn, IGNORE elsewhere. `rows`, (classes, h), counts the pixels
+    of each class in each row of it. `corrected` and its rows are the same for corrections alone. The maps are in the
+    picture's own pixels.
     """
 
     def __init__(self, number: int, path: Path, size: tuple[int, int], maps: Path, rendering: Rendering,
-                 zoom: float = 1):
+                 zoom: float = 1, usual: dict | None = None):
         self.number, self.size, self.zoom, self.zoomed = number, size, zoom, zoomed_size(size, zoom)
         image = read_image(path, rendering=rendering)
         if image.shape[:2] != size:
             raise BadInput(f"{path} has changed; expected {size[1]}x{size[0]} pixels")
+        light = other_light(image, usual)
+        self.note = f"{path.name} {NOTED}" if light else ""
+        image = relight(image, light) if light else image
         self.image = np.require(zoom_image(image, zoom), requirements="W")       # (h, w, 3), for PyTorch
         self.strokes, self.roles, self.prediction, self.uncertainty = (
             np.memmap(map_path(maps, number, kind), np.uint8, mode, shape=size)
@@ -179,14 +184,15 @@ def inside(tile: Tile) -> tuple:
 class NetworkLearner:
     """An FCN or a U-Net that learns by train.py's step and is kept as the moving average of its weights.
 
-    It goes on from a `former` one, (network, metadata), and learns from pictures that are at the `zoom` already. Where
-    its metadata say that it is "corrected", it learns no more than it must, so as not to forget.
+    It goes on from a `former` one, (network, metadata), and learns from pictures that are at the `zoom` and in the
+    `usual` light already, see data.usual_light. Where its metadata say that it is "corrected", it learns no more than
+    it must, so as not to forget.
     """
 
     def __init__(self, name: str, classes: list[dict], ignore: Any, rendering: Rendering,
-                 former: tuple | None = None, zoom: float = 1):
+                 former: tuple | None = None, zoom: float = 1, usual: dict | None = None):
         self.name, self.classes, self.ignore, self.rendering = name, classes, ignore, rendering
-        self.former, self.zoom = former, zoom
+        self.former, self.zoom, self.usual = former, zoom, usual
         self.run: train.Run | None = None
         self.version, self.epoch, self.batches_cut = 0, 0, 0
         if former:
@@ -199,11 +205,12 @@ class NetworkLearner:
         words = [str(word) for word in (CORRECTING if "corrected" in metadata else SETTINGS[self.name])]
         settings = {**metadata.get("settings", {}), **(network.arguments if network else {})}
         known = {name: settings[name] for name in (*NETWORK_KNOBS, "flips") if name in settings}
-        args = train_arguments(words, **known, zoom=self.zoom, loss="ce", light="keep")      # strokes are of many
+        args = train_arguments(words, **known, zoom=self.zoom, loss="ce", light="keep")
         colours = (metadata["mean"], metadata["std"]) if network else None
         found = TrainingData(dataset, dataset, self.classes, [self.ignore], "painted", [], self.rendering)
         self.run = train.build_run(args, pick_device("auto"), found, None, time.perf_counter(), colours=colours)
         self.run.sampling = self.run.sampling._replace(scale=tuple(args.scale))             # not once more zoomed
+        self.run.metadata["light"] = self.usual and for_classes(self.usual, len(self.classes))
         self.run.bar = tqdm(disable=True)
         if "corrected" in metadata:
             self.run.metadata["corrected"] = True        # also when this session, or a later one, goes on with it
@@ -278,6 +285,13 @@ def take_weights(network: torch.nn.Module, weights: dict) -> None:
             tensor.copy_(former)
 
 
+def for_classes(usual: dict, classes: int) -> dict:
+    """Return a light that is usual to a network, see data.usual_light, for one with as many classes or more."""
+    *colours, unknown = usual["colours"]                 # (former classes, 3, 256); (3, 256), where no truth was known
+    new = np.zeros((classes - len(colours), 3, 256), int).tolist()
+    return usual | {"colours": [*colours, *new, unknown]}
+
+
 class ForestLearner:
     """A random forest on scikit-image's multi-scale features (Breiman, 2001), the peer to compare with.
 
@@ -346,7 +360,7 @@ class Learner:
         self.broken: set[int] = set()                    # pictures that cannot be read
         self.view: tuple[int, list[int]] | None = None   # (picture, box)
         self.learning, self.model = True, "fcn"
-        self.zoom = 1                                    # of the network to begin with, and so of whoever learns
+        self.zoom, self.usual = 1.0, None                # of the network to begin with, and so of whoever learns
         self.kinds: dict[str, Any] = {}                  # who has learned so far, by name
         self.dataset: Dataset | None = None              # the strokes, where they are of two classes
         self.repainted = True                            # since that was made
@@ -355,14 +369,15 @@ class Learner:
         self.ended = False
         for path in setup["networks"]:
             network, metadata = load_network(path)
-            self.model, self.zoom = network.name, metadata["settings"]["zoom"]
+            self.model, self.zoom, self.usual = network.name, metadata["settings"]["zoom"], metadata.get("light")
             if path != setup["out"] and self.model == "unet":      # it comes from elsewhere
                 metadata["corrected"] = True
             self.kinds[self.model] = self.network_learner(self.model, (network, metadata))
 
     def network_learner(self, name: str, former: tuple | None = None) -> NetworkLearner:
         """Return a network that is to learn; it begins as the `former` one, where there is one."""
-        return NetworkLearner(name, self.classes, self.setup["ignore"], self.setup["rendering"], former, self.zoom)
+        return NetworkLearner(name, self.classes, self.setup["ignore"], self.setup["rendering"], former, self.zoom,
+                              self.usual)
 
     @property
     def current(self) -> Any:
@@ -438,7 +453,7 @@ class Learner:
             learner.run.metadata["classes"] = classes
             if more:
                 self.kinds[name] = self.network_learner(name, (learner.run.ema_model, learner.run.metadata))
-        self.repainted = True
+        self.repainted, self.saved = True, ()
         if more:
             self.announce()
 
@@ -448,12 +463,14 @@ class Learner:
             path, size = self.setup["pictures"][number]
             try:
                 self.canvases[number] = Canvas(number, path, size, self.setup["maps"], self.setup["rendering"],
-                                               self.zoom)
+                                               self.zoom, self.usual)
             except BadInput as error:
                 self.broken.add(number)
                 self.tell("message", str(error))
                 return None
             self.cut(self.canvases[number])
+            if self.canvases[number].note:
+                self.tell("message", self.canvases[number].note)
         return self.canvases.get(number)
 
     def forget_pictures(self) -> None:
