@@ -191,17 +191,13 @@ def split_off(names: list[str], share: float) -> tuple[list[str], list[str]]:
 def hold_out(image: np.ndarray, mask: np.ndarray, least: int, gap: int, share: float) -> tuple[list, list]:
     """Cut a validation strip out of one image: ([(image, mask), …] to train on, [(image, mask)] to validate on).
 
-    The strip takes `share` of the longer side. Of nine places it gets the one that leaves the most classes in
-    both parts and, among equals, whose class shares are most like the whole image's. `gap` pixels on either
-    side of it are in neither part, as neighbours are alike. Training parts narrower than `least` are dropped.
-    An image too short to be cut comes back whole, one list for both.
+    The strip takes `share` of a side. Of nine places along each it gets the best one by strip_quality; across the
+    shorter side, only where that leaves more classes. `gap` pixels on either side of it are in neither part, as
+    neighbours are alike. Training parts narrower than `least` are dropped. An image too short to be cut comes
+    back whole, one list for both.
     """
-    wide = image.shape[1] > image.shape[0]
-    length = max(mask.shape)
-    strip = round(share * length)
-
-    def cut(start, stop):
-        where = np.s_[:, start:stop] if wide else np.s_[start:stop]
+    def cut(axis, start, stop):
+        where = np.s_[:, start:stop] if axis else np.s_[start:stop]
         return image[where], mask[where]
 
     def count_classes(parts):                            # pixels with a truth
@@ -210,22 +206,30 @@ def hold_out(image: np.ndarray, mask: np.ndarray, least: int, gap: int, share: f
     whole = [(image, mask)]
     pixels = count_classes(whole)
     choices = []
-    for start in np.linspace(0, length - strip, 9).astype(int).tolist():
-        bounds = [(0, start - gap), (start + strip + gap, length)]
-        training = [cut(*bound) for bound in bounds if bound[1] - bound[0] >= least]
-        if training and strip:
-            choices.append((training, [cut(start, start + strip)]))
-    quality = lambda choice: strip_quality(count_classes(choice[0]), count_classes(choice[1]), pixels)
-    return max(choices, key=quality, default=(whole, whole))
+    longer = int(mask.shape[1] > mask.shape[0])
+    for axis in longer, 1 - longer:
+        length = mask.shape[axis]
+        strip = round(share * length)
+        for start in np.linspace(0, length - strip, 9).astype(int).tolist():
+            bounds = [(0, start - gap), (start + strip + gap, length)]
+            training = [cut(axis, *bound) for bound in bounds if bound[1] - bound[0] >= least]
+            if training and strip:
+                held_out = [cut(axis, start, start + strip)]
+                classes, likeness = strip_quality(count_classes(training), count_classes(held_out), pixels)
+                choices.append(((classes, axis == longer, likeness), training, held_out))
+    return max(choices, key=lambda choice: choice[0], default=(None, whole, whole))[1:]
 
 
-def strip_quality(training: np.ndarray, strip: np.ndarray, whole: np.ndarray) -> tuple[int, float]:
+def strip_quality(training: np.ndarray, strip: np.ndarray, whole: np.ndarray) -> tuple[tuple[int, int], float]:
     """Return how good a strip is to validate on, to be compared; the arrays count the pixels of each class.
 
-    It is better where more classes occur both in it and beside it, then where its shares are more like the whole's.
+    It is better where more classes keep at least half of their pixels to be learned from, then where more of these
+    occur in it, too, then where its shares are more like the whole's.
     """
-    learnt, held_out, shares = (counts / max(int(counts.sum()), 1) for counts in (training, strip, whole))
-    return int(np.count_nonzero(learnt * held_out)), -float(np.abs(held_out - shares).sum())
+    learnt = 2 * training >= whole
+    held_out, shares = (counts / max(int(counts.sum()), 1) for counts in (strip, whole))
+    return ((int(np.count_nonzero(learnt & (whole > 0))), int(np.count_nonzero(learnt & (strip > 0)))),
+            -float(np.abs(held_out - shares).sum()))
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -399,7 +403,7 @@ def split_pairs(scan: Scan, lists: Path | str, share: float, folder: Path | str)
 def strip_of_parts(scan: Scan, infos: list[PairInfo], share: float) -> tuple[list[int], list[int], str]:
     """Return as split_pairs does, for the parts of one large image: of a strip across it, those to validate on.
 
-    No part is seen beyond its edges, so the strip needs no gap. Its place is chosen as by hold_out.
+    No part is seen beyond its edges, so the strip needs no gap. Its place is chosen by strip_quality.
     """
     corners = [(part.rows.start, part.columns.start) for _, part, _ in scan.pairs]
     axis = max((0, 1), key=lambda axis: len({corner[axis] for corner in corners}))

@@ -64,7 +64,7 @@ from support.run_files import (
 from support.sample import SAMPLE, ensure_sample
 
 # Of a single image, an epoch beyond this share of the training is kept before all earlier ones. Its strip is too small
-# to choose between early and late by: it may show two of six classes, and the network knows these before the others.
+# to choose between early and late by: what it shows most of, the network knows before the rest.
 LATE = 0.75
 
 

@@ -624,16 +624,42 @@ def test_the_strip_is_as_the_image_is(tenths, start, upright):
 
 
 def test_a_part_that_is_too_narrow_is_not_learned_from():
-    image, mask = ten_columns([1, 1, 1, 1, 1, 5, 5, 9, 9, 9])
+    image, mask = ten_columns([2, 2, 9, 9, 3, 3, 4, 6, 10, 2])
     widths = {}
-    for least in (56, 57, 97):
+    for least in (36, 37, 117):
         training, held_out = hold_out(image, mask, least, gap=4, share=0.2)
         widths[least] = [part.shape[1] for part, _ in training]
-    assert widths[56] == [96, 56] and widths[57] == [96]
-    assert 97 <= sum(widths[97]) <= 156 and len(widths[97]) == 1
+    assert widths[36] == [116, 36] and widths[37] == [116]
+    assert 117 <= sum(widths[117]) <= 156 and len(widths[117]) == 1
     for least, share in [(201, 0.2), (5, 0.002)]:  # no part is wide enough; no strip
         training, held_out = hold_out(image, mask, least, gap=4, share=share)
         assert training is held_out and training[0][0] is image
+
+
+@pytest.mark.parametrize("upright", [False, True])
+def test_the_strip_leaves_each_class_half_of_its_pixels(upright):
+    """As of a face: eyes in one band, the mouth in another. A strip along these would take one of them away."""
+    image, mask = np.zeros((300, 200, 3), np.uint8), np.zeros((300, 200), np.uint8)
+    mask[100:120, 30:80] = mask[100:120, 120:170] = 1
+    mask[200:220, 50:150] = 2
+    least, gap = 64, 8
+    if upright:  # the strip would lie across the longer side, as always
+        mask = np.ascontiguousarray(mask[:, :150].T)
+        image, least = np.zeros((*mask.shape, 3), np.uint8), 40
+    training, [(strip, held_out)] = hold_out(image, mask, least, gap, share=0.2)
+    learnt = np.sum([np.bincount(part.ravel(), minlength=3) for _, part in training], axis=0)
+    whole = np.bincount(mask.ravel(), minlength=3)
+    assert (2 * learnt >= whole).all() and np.bincount(held_out.ravel(), minlength=3).all()
+    axis = int(upright)
+    assert strip.shape[axis] == mask.shape[axis] and strip.shape[1 - axis] == round(0.2 * mask.shape[1 - axis])
+
+
+def test_the_strip_lies_across_the_longer_side_where_that_takes_no_class_away():
+    random = np.random.default_rng(0)
+    for height, width in (90, 120), (120, 90):
+        mask = random.integers(0, 3, (height, width)).astype(np.uint8)  # all classes everywhere
+        _, [(strip, _)] = hold_out(np.zeros((height, width, 3), np.uint8), mask, 16, 8, 0.2)
+        assert strip.shape[:2] == ((90, 24) if width > height else (24, 90))
 
 
 @pytest.mark.parametrize("gap, parts", [(10, [10, 130]), (12, [128])])

@@ -610,11 +610,11 @@ def test_the_strip_that_is_held_out_lies_a_gap_from_the_rest(height, width, leas
     if training is validation:
         assert len(training) == 1 and training[0][1].shape == (height, width)
         return
-    axis, length = (1, width) if width > height else (0, height)
-    places = lambda image: np.unique(image[:, :, axis]).astype(int)
     [(strip, _)] = validation
-    held_out = places(strip)
-    assert len(held_out) == round(share * length) and strip.shape[1 - axis] == min(height, width)
+    axis = int(strip.shape[0] == height)
+    places = lambda image: np.unique(image[:, :, axis]).astype(int)
+    held_out, length = places(strip), (height, width)[axis]
+    assert len(held_out) == round(share * length) and strip.shape[1 - axis] == (height, width)[1 - axis]
     seen = [places(image) for image, _ in training]
     assert all(np.abs(part[:, None] - held_out).min() > gap and len(part) >= least for part in seen)
     assert len(np.unique(np.concatenate(seen))) == sum(map(len, seen))
