@@ -338,8 +338,9 @@ def train_arguments(argv: list[str] | None = None, description: str | None = Non
     add("--warmup", type=number(int, 1), default=100, metavar="STEPS",
         help="steps up to the peak, from where a cosine leads down to 0 (100)")
     add("--weight-decay", type=number(float, 0, 1), default=0.01, metavar="D", help="AdamW's (0.01)")
-    add("--clip", type=number(float, 0), default=0.0, metavar="NORM",
-        help="scale gradients down to this norm (0: off, as AdamW scales them anyway)")
+    add("--clip", type=number(float, 0), metavar="NORM",
+        help="scale gradients down to this norm (1 for the FCN, which a single step can ruin at its high rate; 0, off, "
+             "for the U-Net)")
     add("--ema", type=number(float, 0, 0.9999), default=0.99, metavar="D",
         help="decay of the moving average of the weights that is kept, less at first (0.99: steadier; 0 is no average)")
     add("--amp", choices=["auto", "on", "off"], default="off",
@@ -382,6 +383,8 @@ def check_train_arguments(parser: Parser, args: Namespace) -> Namespace:
         args.light = "keep" if args.data else "match"
     if args.lr is None:
         args.lr = {"fcn": 0.02}.get(args.model, 0.003)
+    if args.clip is None:
+        args.clip = {"fcn": 1.0}.get(args.model, 0.0)
     return args
 
 

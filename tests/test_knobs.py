@@ -461,9 +461,10 @@ def gradients(run):
 
 
 def test_gradients_are_clipped_to_the_norm(places):
-    free = gradients(prepare(*places))
+    free = gradients(prepare(*places, "--clip", 0))
     torch.testing.assert_close(gradients(prepare(*places, "--clip", 0.01)), 0.01 * free / free.norm())
     assert torch.equal(gradients(prepare(*places, "--clip", 1e6)), free) and free.norm() > 0.02
+    assert train_arguments([]).clip == 1 and train_arguments(["--model", "unet"]).clip == 0
 
 
 @pytest.mark.parametrize("decay", [0, 0.15, 0.9])
