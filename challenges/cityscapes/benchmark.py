@@ -327,17 +327,27 @@ def draw_efficiency(figures, baseline, path):
     axes.plot(*zip(*best), color=BLUE, linewidth=1, label="none is both cheaper and better")
     colours = [BLUE if point in best else ORANGE for point in points.values()]
     axes.scatter(*zip(*points.values()), color=colours, zorder=3)
-    for name, point in points.items():
-        # Names of networks that look in another way are placed elsewhere, so that they do not overlap with others.
-        place, side = ((0, 7), "center") if ", " in name else ((5, -11), "left")
-        axes.annotate(name, point, xytext=place, textcoords="offset points", horizontalalignment=side, fontsize=9)
     axes.axhline(LEAST * points[baseline][1], color="0.5", linestyle="--", linewidth=1,
                  label=f"{LEAST} of the baseline's Dice")
     axes.set(xscale="log", xlabel="GFLOPs for one image, a multiply-add is 2", ylabel="mean Dice")
     axes.margins(x=0.12, y=0.15)
     axes.grid(alpha=0.3)
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, edgecolor="none")
+    label_points(figure, axes, points)
     save(figure, path)
+
+
+def label_points(figure, axes, points):
+    """Write the names of points, {name: (x, y)}, beside them, from the top down, each below those that it would meet."""
+    figure.draw_without_rendering()      # from here on, it is known where points lie
+    taken = []
+    for name, point in sorted(points.items(), key=lambda item: -item[1][1]):
+        x, y = axes.transData.transform(point) * 72 / figure.dpi      # in points of 1/72 inch, as the size of letters
+        line = y
+        while any(abs(x - other_x) < 150 and abs(line - other) < 11 for other_x, other in taken):
+            line -= 1
+        taken.append((x, line))
+        axes.annotate(name, point, xytext=(6, line - y - 3), textcoords="offset points", fontsize=9)
 
 
 def draw_robustness(figures, networks, kinds, severity, path):
