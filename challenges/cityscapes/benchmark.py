@@ -338,7 +338,7 @@ def draw_efficiency(figures, baseline, path):
 
 
 def label_points(figure, axes, points):
-    """Write the names of points, {name: (x, y)}, beside them, from the top down, each below those that it would meet."""
+    """Write the names of points, {name: (x, y)}, beside them, from the top down, each below what it would meet."""
     figure.draw_without_rendering()      # from here on, it is known where points lie
     taken = []
     for name, point in sorted(points.items(), key=lambda item: -item[1][1]):
