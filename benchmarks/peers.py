@@ -1,7 +1,7 @@
 """Time this project beside what one would use instead: MONAI, ONNX Runtime, OpenVINO, smp, a plain loop.
 
     pip install -r benchmarks/requirements-bench.txt
-    python -m benchmarks.peers                  draws results/peers.png, too
+    python -m benchmarks.peers                  draws results/peers.png, too, by its predictions
     python -m benchmarks.peers --quick          smaller images, and fewer
     python -m benchmarks.peers training         or "predictions", or "folder": a part of it
 
@@ -273,8 +273,9 @@ def draw(results, path):
 
     from support.plots import BLUE, SKY, save
 
-    figure = Figure(figsize=(9, 9), dpi=100, layout="constrained")
-    for axes, (title, seconds) in zip(figure.subplots(3, 2).flat, results.items()):
+    rows = -(-len(results) // 2)
+    figure = Figure(figsize=(9, 3 * rows), dpi=100, layout="constrained")
+    for axes, (title, seconds) in zip(figure.subplots(rows, 2).flat, results.items()):
         names, times = list(seconds), list(seconds.values())
         ours = [name.startswith(("this", "train.py", "infer.py")) for name in names]
         bars = axes.barh(names, [time / times[0] for time in times], color=[BLUE if own else SKY for own in ours])
@@ -302,7 +303,7 @@ def main(args):
     results = {}
     for part in args.parts or PARTS:
         results |= PARTS[part](args)
-    if not args.quick and not args.parts:
+    if not args.quick and "predictions" in (args.parts or PARTS):
         draw(results, ROOT / "results" / "peers.png")
 
 
