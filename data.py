@@ -196,28 +196,31 @@ def hold_out(image: np.ndarray, mask: np.ndarray, least: int, gap: int, share: f
     neighbours are alike. Training parts narrower than `least` are dropped. An image too short to be cut comes
     back whole, one list for both.
     """
-    def cut(axis, start, stop):
-        where = np.s_[:, start:stop] if axis else np.s_[start:stop]
-        return image[where], mask[where]
-
-    def count_classes(parts):                            # pixels with a truth
-        return np.sum([np.bincount(mask.ravel(), minlength=256)[:IGNORE] for _, mask in parts], axis=0)
-
-    whole = [(image, mask)]
-    pixels = count_classes(whole)
-    choices = []
     longer = int(mask.shape[1] > mask.shape[0])
+    choices = []
     for axis in longer, 1 - longer:
         length = mask.shape[axis]
         strip = round(share * length)
+        before = np.pad(class_rows(mask.T if axis else mask, IGNORE), [(0, 0), (1, 0)])          # (classes, length + 1)
         for start in np.linspace(0, length - strip, 9).astype(int).tolist():
-            bounds = [(0, start - gap), (start + strip + gap, length)]
-            training = [cut(axis, *bound) for bound in bounds if bound[1] - bound[0] >= least]
+            held_out = start, start + strip
+            training = [(first, stop) for first, stop in [(0, start - gap), (start + strip + gap, length)]
+                        if stop - first >= least]
             if training and strip:
-                held_out = [cut(axis, start, start + strip)]
-                classes, likeness = strip_quality(count_classes(training), count_classes(held_out), pixels)
-                choices.append(((classes, axis == longer, likeness), training, held_out))
-    return max(choices, key=lambda choice: choice[0], default=(None, whole, whole))[1:]
+                learnt, held = (sum(before[:, stop] - before[:, first] for first, stop in bounds)
+                                for bounds in (training, [held_out]))
+                classes, likeness = strip_quality(learnt, held, before[:, -1])
+                choices.append(((classes, axis == longer, likeness), axis, training, held_out))
+    if not choices:
+        whole = [(image, mask)]
+        return whole, whole
+    _, axis, training, held_out = max(choices, key=lambda choice: choice[0])
+
+    def cut(start, stop):
+        where = np.s_[:, start:stop] if axis else np.s_[start:stop]
+        return image[where], mask[where]
+
+    return [cut(*bounds) for bounds in training], [cut(*held_out)]
 
 
 def strip_quality(training: np.ndarray, strip: np.ndarray, whole: np.ndarray) -> tuple[tuple[int, int], float]:

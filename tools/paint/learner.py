@@ -9,6 +9,7 @@ for news between them.
 import math
 import queue
 import time
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,10 @@ from tqdm import tqdm
 
 import train
 from data import Dataset, TrainingData, begin_worker
-from model import batchnorm_layers, load_network, normalize
+from model import batchnorm_layers, load_network
 from patches import (
     MAX_SIDE,
+    Forward,
     Sampling,
     Tile,
     class_rows,
@@ -31,11 +33,10 @@ from patches import (
     decide,
     strips,
     tiles,
-    within_budget,
     zoom_image,
     zoomed_size,
 )
-from segmenter import Segmenter
+from segmenter import Segmenter, torch_forward
 from support.arguments import NETWORK_KNOBS, train_arguments
 from support.checkpoint import save_checkpoint
 from support.devices import pick_device
@@ -74,19 +75,18 @@ MARGIN = 16
 class Canvas:
     """A picture of this size (H, W) with its strokes, as a network sees it that learned at this zoom.
 
-    `image` (h, w, 3) and `truth` (h, w) are at the zoom, the image in the light that is `usual` to the network, see
-    data.usual_light. Truth holds the class indices to learn, IGNORE elsewhere. `rows`, (classes, h), counts the pixels
-    of each class in each row of it. `corrected` and its rows are the same for corrections alone. The maps are in the
-    picture's own pixels.
+    `image` (h, w, 3) and `truth` (h, w) are at the zoom, the image in the network's `usual_light`, see data.py. Truth
+    holds the class indices to learn, IGNORE elsewhere. `rows`, (classes, h), counts the pixels of each class in each
+    row of it. `corrected` and its rows are the same for corrections alone. The maps are in the picture's own pixels.
     """
 
     def __init__(self, number: int, path: Path, size: tuple[int, int], maps: Path, rendering: Rendering,
-                 zoom: float = 1, usual: dict | None = None):
+                 zoom: float = 1, usual_light: dict | None = None):
         self.number, self.size, self.zoom, self.zoomed = number, size, zoom, zoomed_size(size, zoom)
         image = read_image(path, rendering=rendering)
         if image.shape[:2] != size:
             raise BadInput(f"{path} has changed; expected {size[1]}x{size[0]} pixels")
-        light = other_light(image, usual)
+        light = other_light(image, usual_light)
         self.note = f"{path.name} {NOTED}" if light else ""
         image = relight(image, light) if light else image
         self.image = np.require(zoom_image(image, zoom), requirements="W")       # (h, w, 3), for PyTorch
@@ -201,17 +201,17 @@ class NetworkLearner:
     """An FCN or a U-Net that learns by train.py's step and is kept as the moving average of its weights.
 
     It goes on from a `former` one, (network, metadata), and learns from pictures that are at the `zoom` and in the
-    `usual` light already, see data.usual_light. Where its metadata say that it is "corrected", it learns no more than
+    `usual_light` already, see data.py. Where its metadata say that it is "corrected", it learns no more than
     it must, so as not to forget.
     """
 
     def __init__(self, name: str, classes: list[dict], ignore: Any, rendering: Rendering,
-                 former: tuple | None = None, zoom: float = 1, usual: dict | None = None):
+                 former: tuple | None = None, zoom: float = 1, usual_light: dict | None = None):
         self.name, self.classes, self.ignore, self.rendering = name, classes, ignore, rendering
-        self.former, self.zoom, self.usual = former, zoom, usual
+        self.former, self.zoom, self.usual_light = former, zoom, usual_light
         self.run: train.Run | None = None
         self.version, self.epoch, self.batches_cut = 0, 0, 0
-        self.right: list[float] = []                     # of a corrected one: the share of each batch's painted pixels
+        self.right: deque[float] = deque(maxlen=STEPS)   # of a corrected one: the share of each batch's painted pixels
         if former:
             self.begin(Dataset([], [np.zeros(len(classes), int)], [0]))
             self.version = 1
@@ -227,10 +227,11 @@ class NetworkLearner:
         found = TrainingData(dataset, dataset, self.classes, [self.ignore], "painted", [], self.rendering)
         self.run = train.build_run(args, pick_device("auto"), found, None, time.perf_counter(), colours=colours)
         self.run.sampling = self.run.sampling._replace(scale=tuple(args.scale))             # not once more zoomed
-        self.run.metadata["light"] = self.usual and for_classes(self.usual, len(self.classes))
+        self.run.metadata["light"] = self.usual_light and for_classes(self.usual_light, len(self.classes))
         self.run.bar = tqdm(disable=True)
         if "corrected" in metadata:
             self.run.metadata["corrected"] = True        # also when this session, or a later one, goes on with it
+            self.given = torch_forward(network, *colours, self.run.device)       # a patch → logits, as it was given
             for layer in batchnorm_layers(self.run.network):
                 layer.register_forward_pre_hook(keep_statistics)
         for target in (self.run.network, self.run.ema_model) if network else ():
@@ -267,7 +268,7 @@ class NetworkLearner:
             losses.append(train.train_epoch(run, self.epoch, self.batches(dataset)))
             self.epoch += 1
             self.version += STEPS
-            if "corrected" in run.metadata and np.mean(self.right[-STEPS:]) > KNOWN:
+            if "corrected" in run.metadata and np.mean(self.right) > KNOWN:
                 self.epoch = run.args.epochs
         return float(np.mean(losses))
 
@@ -294,17 +295,11 @@ class NetworkLearner:
         images, truth = self.cut(dataset, sampling, range(half))
         others, strokes = self.cut(dataset, sampling._replace(balance=0.0), range(half, 2 * half))
         painted = truth != IGNORE
-        self.right.append(np.mean(self.said(self.run.ema_model, images)[painted] == truth[painted]))
+        self.right.append(np.mean(classify(self.segment.in_one, images)[painted] == truth[painted]))
         near = max_pool2d(torch.from_numpy(strokes != IGNORE).float(), 2 * MARGIN + 1, 1, MARGIN) > 0
         drawn = np.random.default_rng(self.batches_cut).random(near.shape) < REMINDERS * painted.sum() / near.numel()
-        reminders = np.where(drawn & ~near.numpy(), self.said(self.former[0], others), IGNORE)
+        reminders = np.where(drawn & ~near.numpy(), classify(self.given, others), IGNORE)
         return np.concatenate([images, others]), np.concatenate([truth, reminders])
-
-    @torch.no_grad()
-    def said(self, network: torch.nn.Module, images: np.ndarray) -> np.ndarray:
-        """Return the class indices, uint8 (N, size, size), that a network gives to patches (N, size, size, 3)."""
-        pixels = normalize(images, self.run.metadata["mean"], self.run.metadata["std"], self.run.device)
-        return network.to(self.run.device).eval()(within_budget(pixels)).argmax(dim=1).byte().cpu().numpy()
 
     def logits(self, pixels: np.ndarray) -> np.ndarray:
         """Return the logits of each class in a window (h, w, 3): float32 (C, h, w)."""
@@ -313,6 +308,11 @@ class NetworkLearner:
     def save(self, path: Path) -> None:
         """Write the network as train.py does."""
         save_checkpoint(path, self.run.ema_model, **self.run.metadata, metrics={"step": self.version})
+
+
+def classify(forward: Forward, patches: np.ndarray) -> np.ndarray:
+    """Return the class indices, uint8 (N, size, size), that a network gives to patches (N, size, size, 3)."""
+    return np.stack([forward(patch).argmax(axis=0) for patch in patches]).astype(np.uint8)
 
 
 def keep_statistics(layer: torch.nn.Module, _: tuple) -> None:
@@ -406,7 +406,7 @@ class Learner:
         self.broken: set[int] = set()                    # pictures that cannot be read
         self.view: tuple[int, list[int]] | None = None   # (picture, box)
         self.learning, self.model = True, "fcn"
-        self.zoom, self.usual = 1.0, None                # of the network to begin with, and so of whoever learns
+        self.zoom, self.usual_light = 1.0, None          # of the network to begin with, and so of whoever learns
         self.kinds: dict[str, Any] = {}                  # who has learned so far, by name
         self.dataset: Dataset | None = None              # the strokes, where they are of two classes
         self.repainted = True                            # since that was made
@@ -415,7 +415,8 @@ class Learner:
         self.ended = False
         for path in setup["networks"]:
             network, metadata = load_network(path)
-            self.model, self.zoom, self.usual = network.name, metadata["settings"]["zoom"], metadata.get("light")
+            self.model, self.zoom = network.name, metadata["settings"]["zoom"]
+            self.usual_light = metadata.get("light")
             if path != setup["out"] and self.model == "unet":      # it comes from elsewhere
                 metadata["corrected"] = True
             self.kinds[self.model] = self.network_learner(self.model, (network, metadata))
@@ -423,7 +424,7 @@ class Learner:
     def network_learner(self, name: str, former: tuple | None = None) -> NetworkLearner:
         """Return a network that is to learn; it begins as the `former` one, where there is one."""
         return NetworkLearner(name, self.classes, self.setup["ignore"], self.setup["rendering"], former, self.zoom,
-                              self.usual)
+                              self.usual_light)
 
     @property
     def current(self) -> Any:
@@ -509,7 +510,7 @@ class Learner:
             path, size = self.setup["pictures"][number]
             try:
                 self.canvases[number] = Canvas(number, path, size, self.setup["maps"], self.setup["rendering"],
-                                               self.zoom, self.usual)
+                                               self.zoom, self.usual_light)
             except BadInput as error:
                 self.broken.add(number)
                 self.tell("message", str(error))
