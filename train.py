@@ -303,7 +303,8 @@ def progress_bar(run: Run) -> tqdm:
 def is_over(run: Run, epoch: int) -> bool:
     """Return whether the training ends before this epoch: out of time, or out of patience."""
     patience = run.args.patience
-    return run.progress >= 1 or bool(patience and run.history and epoch - run.best["epoch"] >= patience)
+    over = run.progress >= 1 or bool(patience and run.history and epoch - run.best["epoch"] >= patience)
+    return bool(broadcast(over))                 # unlike machines may differ in an IoU's last digit
 
 
 def train_epoch(run: Run, epoch: int, batches: Iterator[tuple[np.ndarray, np.ndarray]]) -> float | None:
@@ -349,8 +350,8 @@ def progress_at(run: Run, step: int) -> float:
     args = run.args
     progress = step / (args.epochs * args.steps)
     if args.time_limit:
-        # All processes go by the first one's clock. A validation is still to come.
-        elapsed = broadcast(time.perf_counter() - run.began) + run.validation_seconds
+        # All processes go by the first one's clock, and by how long it validates: a validation is still to come.
+        elapsed = broadcast(time.perf_counter() - run.began + run.validation_seconds)
         progress = min(max(progress, elapsed / (60 * args.time_limit)), 1.0)
     return progress
 

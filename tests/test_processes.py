@@ -72,8 +72,29 @@ def test_two_processes_resume_what_one_began(folder, tmp_path):
 
 @pytest.mark.slow
 def test_what_depends_on_a_clock_is_the_same_for_both(folder, tmp_path):
+    """The second process takes a second longer to validate, and would say that time is up a second earlier."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+import train
+from support.arguments import train_arguments
+from support.machine import RANK
+
+validate = train.validate
+
+def validate_slowly(run):
+    validation = validate(run)
+    run.validation_seconds += RANK
+    return validation
+
+train.validate = validate_slowly
+train.main(train_arguments(sys.argv[1:]))
+"""
+    )
     words = ["--data", folder, *SMALL, "--model", "unet", "--width", 4, "--amp", "auto", "--time-limit", 0.1]
-    done = torchrun(*words, "--epochs", 1000, cwd=tmp_path)
+    done = torchrun(*words, "--epochs", 1000, cwd=tmp_path, script=script)
     assert done.returncode == 0 and done.stdout.count("--amp auto") == 1, done.stderr
     assert 0 < len(losses(tmp_path)) < 1000
 
