@@ -104,10 +104,14 @@ def test_cores_cover_every_pixel_once_and_lie_a_halo_inside(halo, stride, window
 
 
 def test_no_window_is_larger_than_its_number_needs():
+    """But for a multiple of four: half of another even number may be a prime, see patches.spans."""
     for length in range(257, 3000, 7):
         side, spans = patches.spans(length, halo=8, stride=2)
+        assert side % 4 == 0
         assert len(spans) == len(patches.spans(length, halo=8, stride=2, window=256)[1])
-        assert side == 2 or len(patches.spans(length, halo=8, stride=2, window=side - 2)[1]) > len(spans)
+        assert side == 4 or len(patches.spans(length, halo=8, stride=2, window=side - 4)[1]) > len(spans)
+    assert patches.spans(181, halo=2, stride=2, limit=90)[0] == 64
+    assert patches.spans(260, halo=2, stride=2, limit=90)[0] == 90  # never above the limit
 
 
 def test_impossible_windows_are_refused():
