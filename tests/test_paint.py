@@ -922,6 +922,7 @@ def test_more_classes_keep_what_was_learned(rig, out):
     after = rig.learner.current.run.ema_model.state_dict()
     assert after["layers.conv4.weight"].shape[0] == 3
     assert all(torch.equal(after[name][: len(tensor)], tensor) for name, tensor in before.items())
+    assert rig.learner.current.segment(image).max() == 1  # nobody has painted the new one yet
     rig.paint(stroke(label=2, points=[(5, 5), (60, 5)]))
     rig.work(2)
     assert len(rig.learner.probabilities_at(0, 5, 5)) == 3

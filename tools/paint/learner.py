@@ -322,11 +322,15 @@ def keep_statistics(layer: torch.nn.Module, _: tuple) -> None:
 
 @torch.no_grad()
 def take_weights(network: torch.nn.Module, weights: dict) -> None:
-    """Put weights into a network that may have more classes: those of the additional ones stay as they are."""
+    """Put weights into a network that may have more classes.
+
+    Each of the additional ones begins as the mean of the others: so it is the likeliest nowhere before it learns.
+    """
     for name, tensor in network.state_dict().items():
         former = weights[name]
         if tensor.dim():
-            tensor[:len(former)].copy_(former)
+            tensor[:len(former)] = former
+            tensor[len(former):] = former.mean(dim=0)
         else:
             tensor.copy_(former)
 
