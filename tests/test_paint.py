@@ -10,6 +10,8 @@ import random
 import re
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 
@@ -941,6 +943,35 @@ def test_the_forest_sees_in_windows_what_it_sees_in_the_whole_image():
         assert np.allclose(found, whole[tile.top : tile.bottom, tile.left : tile.right], atol=1e-5)
 
 
+def test_the_forest_uses_all_cores_in_the_learners_process(tmp_path):
+    """Of which joblib thinks that it has but one, as it may start no processes."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"""
+import multiprocessing, sys
+sys.path.insert(0, {str(ROOT)!r})
+
+def learn():
+    import numpy as np
+    from data import Dataset
+    from tools.paint.learner import ForestLearner
+
+    image = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    forest = ForestLearner([{{"name": "dark"}}, {{"name": "light"}}])
+    assert 0 <= forest.improve(Dataset.in_memory([(image, (image[..., 0] > 127).astype(np.uint8))], 2)) < 0.5
+    assert forest.logits(image).shape == (2, 60, 80)
+
+if __name__ == "__main__":
+    process = multiprocessing.get_context("spawn").Process(target=learn, daemon=True)
+    process.start()
+    process.join()
+    sys.exit(process.exitcode)
+"""
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and "n_jobs" not in done.stderr, done.stderr
+
+
 @pytest.fixture
 def checkpoint(tmp_path):
     """A network of two classes whose masks are black and white, of which it says white everywhere."""
@@ -1044,7 +1075,7 @@ def test_in_another_light_it_sees_the_picture_as_the_saved_network_does(rig, out
         rig.session.post("learn", {"model": model, "learning": True})
         rig.work(4)
     assert others == ("unet",) or foreground_iou(rig.map("prediction"), mask) > 0.5  # that one takes longer
-    if others != ("forest",):                    # which leaves no network
+    if others != ("forest",):  # which leaves no network
         rig.session.post("classes", {"classes": [*CLASSES, {"name": "new", "colour": [1, 2, 3]}]})
         segment = predicted_as_saved(rig, out, dark)
         assert len(segment.usual_light["colours"]) == 4 and segment.light(dark) and not segment.light(image)

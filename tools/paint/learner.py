@@ -358,18 +358,24 @@ class ForestLearner:
 
     def improve(self, dataset: Dataset) -> float:
         """Learn from all strokes and return the share of their pixels that it does not know."""
+        from joblib import parallel_config
         from sklearn.ensemble import RandomForestClassifier
 
         found = [(features(pixels)[known], truth[known]) for pixels, truth, known in painted_windows(dataset)]
         values, truth = (np.concatenate(parts) for parts in zip(*found))
         forest = RandomForestClassifier(n_estimators=100, min_samples_leaf=5, n_jobs=-1, random_state=0)
-        self.forest = forest.fit(values, truth)
+        with parallel_config("threading"):       # this process may start no others, and would use one core
+            self.forest = forest.fit(values, truth)
+            unknown = np.mean(forest.predict(values) != truth)
         self.version, self.finished = self.version + 1, True
-        return float(np.mean(forest.predict(values) != truth))
+        return float(unknown)
 
     def logits(self, pixels: np.ndarray) -> np.ndarray:
         """Return the logarithms of the probability of each class in a window (h, w, 3): float32 (C, h, w)."""
-        found = self.forest.predict_proba(features(pixels).reshape(-1, 48))
+        from joblib import parallel_config
+
+        with parallel_config("threading"):
+            found = self.forest.predict_proba(features(pixels).reshape(-1, 48))
         every = np.zeros((len(self.classes), *pixels.shape[:2]), np.float32)
         every[self.forest.classes_] = found.T.reshape(-1, *pixels.shape[:2])
         return np.log(every.clip(1e-6))
