@@ -321,6 +321,10 @@ def write_all(args: Namespace, segment: Segmenter, paths: dict[Path, dict[str, P
     rejecting, listed = args.reject is not None, output / "rejected.csv"
     if rejecting and RANK == 0:
         check_writable(listed, args.onnx or args.checkpoint)
+    if WORLD > 1:
+        from support.devices import barrier
+
+        barrier()                # none writes before the first one has found that it may
     mine = list(paths)[RANK::WORLD]
     if args.resume:
         is_there = lambda path: keeps_changes(path) or path.exists()

@@ -261,7 +261,7 @@ def write_whole(path: Path | str) -> Iterator[Path]:
 
 def flush_to_disk(path: Path) -> None:
     """Wait until a file's content is on the disk: after a power cut, a renamed file may else be empty."""
-    with open(path, "rb+") as file:
+    with contextlib.suppress(PermissionError), open(path, "rb+") as file:        # a link to a file that is read-only
         os.fsync(file.fileno())
 
 

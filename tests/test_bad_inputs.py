@@ -929,6 +929,24 @@ def test_every_package_that_is_needed_is_known_by_its_name_for_pip():
 BOUND = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]  # root, but file modes bind
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="file modes bind elsewhere, or are none")
+@pytest.mark.parametrize("link", [True, False])
+def test_a_read_only_file_is_taken(tmp_path, link):
+    source, target = tmp_path / "photo.png", tmp_path / "out" / "photo.png"
+    source.write_bytes(b"pixels")
+    source.chmod(0o444)
+    bound = BOUND if os.geteuid() == 0 else []
+    words = "from pathlib import Path; from support.files import take; "
+    words += f"take(Path('photo.png'), Path('out/photo.png'), {link})"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [*bound, sys.executable, "-c", words], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert target.read_bytes() == b"pixels" and target.samefile(source) == link
+    assert [path.name for path in target.parent.iterdir()] == ["photo.png"]
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="file modes bind elsewhere, or are none")
 def test_files_that_may_not_be_read_or_written(folder):

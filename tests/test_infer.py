@@ -308,6 +308,15 @@ def test_two_processes_share_the_work(images, tmp_path):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
+@pytest.mark.slow
+def test_no_process_writes_into_a_folder_that_another_run_has(images, tmp_path):
+    checkpoint(tmp_path / "model.pt", network(), [0, 255])
+    with one_writer(tmp_path / "two"):
+        done = infer_with(["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"], tmp_path)
+    assert done.returncode != 0 and "two is being written to by another process" in done.stderr
+    assert files(tmp_path / "two") == []
+
+
 def infer_with(words, folder):
     line = [sys.executable, *words, str(ROOT / "infer.py"), "images", "two"]
     return subprocess.run(line, cwd=folder, capture_output=True, text=True, timeout=300)

@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -174,11 +176,14 @@ def test_what_is_remembered_gives_the_same_bits_and_lines(remembering, capsys, l
 def test_it_says_what_was_saved(remembering, capsys, monkeypatch):
     path = remembering / memory.NAME
     load(remembering, memory=0)
-    assert f"scanned in 0 s, remembered in {path}" in capsys.readouterr().out
+    assert re.search(rf"scanned in \d+ s, remembered in {re.escape(str(path))}", capsys.readouterr().out)
     head, *lines = path.read_text().splitlines()
     rewritten(path, "\n".join([json.dumps({**json.loads(head), "seconds": 100.0}), *lines, ""]))
     load(remembering, memory=0)
-    assert f"8 of 8 pairs are as {path} remembers them, which saved 800 s" in capsys.readouterr().out
+    [saved] = re.findall(
+        rf"8 of 8 pairs are as {re.escape(str(path))} remembers them, which saved (\d+) s", capsys.readouterr().out
+    )
+    assert 750 < int(saved) <= 800
 
 
 def rewritten(path, text):
@@ -224,7 +229,7 @@ def test_damaged_and_very_new_files_are_not_remembered(remembering, capsys, look
     whole = path.read_bytes()
     path.write_bytes(whole[:5000] + bytes([whole[5000] ^ 255]) + whole[5001:])
     age(remembering)
-    os.utime(remembering / "masks" / "n6.png")
+    os.utime(remembering / "masks" / "n6.png", (time.time() + 60,) * 2)  # the future of a slow machine, too
     assert any("cannot be read: n2.png" in line for line in outcome(remembering, capsys)[-1])
     looked.clear()
     path.write_bytes(whole)  # mended, by a package installed later, say: nothing of the file has changed

@@ -1,6 +1,7 @@
 """train.py as a user runs it: files written, errors in one line, the same weights after a kill."""
 
 import csv
+import itertools
 import json
 import math
 import os
@@ -221,14 +222,16 @@ def test_a_settings_file_repeats_a_training(folder, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_time_limit_anneals_and_ends(pair):
+def test_the_time_limit_anneals_and_ends(pair, monkeypatch):
+    """By a clock that moves on a little whenever somebody looks at it: so it tells the same on all machines."""
     folder, image, mask = pair
-    began = time.monotonic()
+    clock = itertools.count()
+    monkeypatch.setattr(time, "perf_counter", lambda: 0.02 * next(clock))
     words = [image, mask, "--epochs", 1000, "--steps", 10, "--time-limit", 0.1, "--warmup", 10]
     done = inside("train.py", *words, cwd=folder)
-    assert done.returncode == 0 and time.monotonic() - began < 30, done.stderr
+    assert done.returncode == 0, done.stderr
     rows = history(folder)
-    assert 0 < len(rows) < 1000 and float(rows[-1]["seconds"]) < 8
+    assert 10 < len(rows) < 40 and 5.5 < float(rows[-1]["seconds"]) < 6.1
     assert float(rows[-1]["learning_rate"]) < 0.05 * 0.02 < max(float(row["learning_rate"]) for row in rows)
     assert command("train.py", "--resume", cwd=folder).returncode == 0  # nothing is left to do
     assert len(history(folder)) == len(rows)
@@ -410,7 +413,7 @@ def test_settings_given_on_resuming_hold_for_the_next_resume_too(pair):
     folder, image, mask = pair
     assert inside("train.py", image, mask, *QUICK, cwd=folder).returncode == 0
     before = (folder / "last.pt").stat().st_mtime_ns
-    process = start(folder, "--resume", "--epochs", 5, "--steps", 400)
+    process = start(folder, "--resume", "--epochs", 5, "--steps", 100000)
     try:
         wait_until(lambda: (folder / "last.pt").stat().st_mtime_ns != before, process)
     finally:

@@ -264,7 +264,7 @@ class NetworkLearner:
         if self.run is None:
             self.begin(dataset)
         run, losses, until = self.run, [], time.perf_counter() + SLICE
-        while time.perf_counter() < until and not self.finished:
+        while not losses or time.perf_counter() < until and not self.finished:
             losses.append(train.train_epoch(run, self.epoch, self.batches(dataset)))
             self.epoch += 1
             self.version += STEPS

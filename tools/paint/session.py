@@ -583,7 +583,8 @@ class Session:
             if kind == "steps":
                 step, loss, agreement = rest
                 self.learner["step"] = step
-                self.loss.append([step, loss])
+                if math.isfinite(loss):          # else it has diverged, and JSON knows no such numbers
+                    self.loss.append([step, loss])
                 if agreement is not None:
                     self.agreement.append([step, agreement])
             elif kind == "predicted":
