@@ -88,7 +88,7 @@ class TrainingData(NamedTuple):
 
     training: Dataset
     validation: Dataset
-    classes: list                # as find_classes returns them
+    classes: list                # as name_classes returns them
     ignore: list                 # mask values that are no class
     fingerprint: str             # of images, masks and split, so that a resumed training knows its data again
     held_out: list               # name of each image, or part of one, to validate on; of one image, none
@@ -158,7 +158,8 @@ def split(stems: Sequence[str], folder: Path | str, share: float,
     those that are there, unless there were so few that one part would have been empty. Lists may name the
     `damaged`, too, which are in neither. Raises BadInput.
     """
-    listed = read_lists(folder, [*stems, *damaged], [*stems, *damaged] if images is None else images)
+    known = dict.fromkeys([*stems, *damaged])    # which finds a name at once, in a list of thousands
+    listed = read_lists(folder, known, known if images is None else dict.fromkeys(images))
     listed = {part: [name for name in names if name not in damaged] for part, names in listed.items()}
     training, validation = listed.get("train"), listed.get("val")
     named = {name for names in listed.values() for name in names}
@@ -518,11 +519,10 @@ def usual_light(dataset: Dataset) -> dict:
     numbers = evenly_spaced(len(dataset), STATISTICS)
     colours = sum(in_threads(lambda number: count(*dataset[number][:2]), numbers))
     pixels = np.diff(dataset.cumulative_counts[:, -1], prepend=0)     # of each image
-    largest = dataset[max(numbers, key=pixels.__getitem__)]
-    ninths = zip(*([part for band in np.array_split(whole, 3) for part in np.array_split(band, 3, axis=1)]
-                   for whole in largest[:2]))
-    others = [(image, colours - count(image, mask)) for image, mask in ninths if image.size]
-    evidence = [find_light(count_values(image), rest).evidence for image, rest in others if rest.any()]
+    image, mask, _ = dataset[max(numbers, key=pixels.__getitem__)]
+    ninths = lambda whole: [part for band in np.array_split(whole, 3) for part in np.array_split(band, 3, axis=1)]
+    others = [(part, colours - count(part, truth)) for part, truth in zip(ninths(image), ninths(mask)) if part.size]
+    evidence = [find_light(count_values(part), rest).evidence for part, rest in others if rest.any()]
     most = max(evidence, default=0.0)            # none of a single pixel
     needed = max(EVIDENCE, most)
     print(f"light: an image that another makes likelier by over {needed:.2f} nats a value is predicted as in this one; "

@@ -31,7 +31,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from predict import needs_whole, outline
+from predict import needs_whole, outline, segment_large
 from segmenter import Segmenter
 from support.files import (
     STAMP,
@@ -47,7 +47,7 @@ from support.files import (
     write_whole,
 )
 from support.geotiff import check_world, free_value, read_kept, write_placed
-from support.large_tiff import LargeTiff, made_of, open_large, write_large
+from support.large_tiff import LargeTiff, open_large
 from support.machine import RANK, WORLD
 from support.masks import black_and_white, class_colours, look_black, to_picture, to_values
 from support.names import WRITABLE, find_images, name_of, read_names
@@ -265,9 +265,7 @@ def segment_all(args: Namespace, segment: Segmenter, images: list[Path],
             check_world(folder / image, missing["mask"])
         pixels, probabilities = pixels.result(), None
         if isinstance(pixels, LargeTiff):
-            segment.note_light(folder / image, pixels)
-            made = made_of(folder / image, network, (*segment.looks.values(), segment.in_16_bits))
-            write_large(missing["mask"], pixels, segment.by_rows, segment.classes, made)
+            segment_large(segment, folder / image, pixels, missing["mask"], network)
             return results.finish(image)
         if {"probabilities", "uncertainty"} & set(missing):
             probabilities = empty_probabilities(len(segment.classes), pixels.shape[:2], Path(args.probabilities))

@@ -13,8 +13,6 @@ from torch import Tensor
 
 from support.masks import IGNORE
 
-FOCAL_GAMMA = 2.0                # as in the paper
-
 
 def this_process_only(value: Tensor) -> Tensor:
     """Stand in for all_reduce where there is a single process."""
@@ -55,11 +53,11 @@ def binary_cross_entropy(logits: Tensor, target: Tensor, weights: Tensor | None 
 
 
 def focal(logits: Tensor, target: Tensor, weights: Tensor | None = None,
-          all_reduce: Callable = this_process_only, gamma: float = FOCAL_GAMMA) -> Tensor:
-    """−(1 − p)^gamma · log p(true class): pixels that are already right count less (Lin et al., 2017, equation 5)."""
+          all_reduce: Callable = this_process_only) -> Tensor:
+    """−(1 − p)² · log p(true class): pixels that are already right count less (Lin et al., 2017, equation 5)."""
     known, truth = known_pixels(target)
     log_p = torch.log_softmax(logits, dim=1).gather(1, truth[:, None])[:, 0]          # (N, H, W)
-    loss = -(1 - log_p.exp()).clamp_min(1e-7) ** gamma * log_p        # at 0 a power below 1 has no finite slope
+    loss = -(1 - log_p.exp()) ** 2 * log_p
     return weighted_mean(loss, known, truth, weights, all_reduce)
 
 

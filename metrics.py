@@ -135,10 +135,14 @@ def format_metric(value: float | None) -> str:
     return "n/a" if value is None else f"{value:.4f}"
 
 
+def of_each_class(confusion: np.ndarray) -> dict[str, list[float | None]]:
+    """Return {"iou": …, "dice": …, "precision": …, "recall": …}, lists with an entry for each class."""
+    return {metric.__name__: metric(confusion) for metric in (iou, dice, precision, recall)}
+
+
 def table(confusion: np.ndarray, names: list[str], boundaries: list[float | None] | None = None) -> str:
     """Return the metrics of all classes as lines of text; `boundaries` are their boundary_f, if known."""
-    columns = {column.__name__: column(confusion) for column in (iou, dice, precision, recall)}
-    columns |= {"boundary": boundaries} if boundaries else {}
+    columns = of_each_class(confusion) | ({"boundary": boundaries} if boundaries else {})
     width = max(map(len, names))
     lines = [" " * width + "".join(f"{column:>11}" for column in columns)]
     for name, row in zip(names, zip(*columns.values())):
@@ -148,7 +152,7 @@ def table(confusion: np.ndarray, names: list[str], boundaries: list[float | None
 
 def by_class(confusion: np.ndarray, classes: list[dict]) -> list[dict]:
     """Return each class with its metrics: [{"name", "value", "pixels", "iou", "dice", "precision", "recall"}, …]."""
-    columns = {column.__name__: column(confusion) for column in (iou, dice, precision, recall)}
+    columns = of_each_class(confusion)
     return [{**entry, "pixels": int(confusion[index].sum()),
              **{name: column[index] for name, column in columns.items()}}
             for index, entry in enumerate(classes)]

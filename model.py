@@ -290,7 +290,8 @@ def settings_of(name: str, upsample: str | None = None, batchnorm: bool = False,
                 dropout: float = 0.0, separable: bool = False) -> dict[str, Any]:
     """Return those of train.py's settings that belong to the network of this name, as arguments of its class.
 
-    Raises BadInput for a setting that only the other network has.
+    Settings that only the other network has are left out. Raises BadInput for --separable and --upsample transposed
+    with the FCN.
     """
     if name == "unet":
         return {"width": width, "depth": depth, "upsample": upsample or "transposed", "dropout": dropout,

@@ -77,8 +77,9 @@ def predict(args: Namespace) -> np.ndarray | None:
 
 def needs_whole(args: Namespace, segment: Segmenter, out: Path) -> str:
     """Return what needs the image as a whole, of the options of predict.py and infer.py, "" if nothing does."""
+    given = {**vars(args), "reject": vars(args).get("reject") is not None}           # 0 is a score, too
     options = [f"--{name}" for name in ("mask", "overlay", "probabilities", "reject", "adapt", "opening")
-               if vars(args).get(name)]
+               if given.get(name)]
     if segment.zoom != 1:
         options.append(f"the network's --zoom of {segment.zoom:g}")
     if out.suffix.lower() not in TIFFS:
@@ -92,13 +93,18 @@ def predict_large(args: Namespace, segment: Segmenter, image: LargeTiff, checkpo
     height, width, _ = image.shape
     print(f"{args.image}, {width}x{height} pixels: by parts; after an interruption, the same command goes on")
     began = time.perf_counter()
-    segment.note_light(args.image, image)
-    made = made_of(args.image, checkpoint, (*segment.looks.values(), segment.in_16_bits))
-    write_large(out, image, segment.by_rows, segment.classes, made)
+    segment_large(segment, args.image, image, out, checkpoint)
     print(f"by {checkpoint}, {time.perf_counter() - began:.1f} s; see {out}")
     if look_black(segment.classes):
         print(f"{out}: {look_black(segment.classes)}")
     print_notes()
+
+
+def segment_large(segment: Segmenter, source: Path | str, image: LargeTiff, out: Path, checkpoint: Path | str) -> None:
+    """Segment an image that is read by parts and write its mask; after an interruption, it goes on."""
+    segment.note_light(source, image)
+    made = made_of(source, checkpoint, (*segment.looks.values(), segment.in_16_bits))
+    write_large(out, image, segment.by_rows, segment.classes, made)
 
 
 def choose_outputs(args: Namespace, checkpoint: Path | str,
@@ -125,10 +131,10 @@ def choose_outputs(args: Namespace, checkpoint: Path | str,
     return out, lossless, overlay, maps
 
 
-def outline(image: np.ndarray, indices: np.ndarray, colour: tuple[int, int, int] = (255, 0, 255)) -> np.ndarray:
+def outline(image: np.ndarray, indices: np.ndarray) -> np.ndarray:
     """Return a copy of the image (H, W, 3) with a line two pixels wide where the class (H, W) changes."""
     drawn = image.copy()
-    drawn[metrics.boundary(indices)] = colour
+    drawn[metrics.boundary(indices)] = 255, 0, 255                    # magenta
     return drawn
 
 

@@ -73,6 +73,8 @@ class Segmenter:
         self.in_16_bits = self.uncompared = False
         self.looks: dict[str, Any] = {"halo": halo, "tta": tta, "adapt": adapt, "opening": opening}
         if isinstance(network, OnnxNetwork):
+            if adapt:
+                raise BadInput("--adapt: only PyTorch can change BatchNorm's statistics; expected a .pt file")
             if amp != "off":
                 raise BadInput("--amp: only PyTorch chooses what it multiplies in; expected a .pt file")
             self.batchnorms, self.in_one, staged = [], onnx_forward(network, *scaling), False
@@ -85,6 +87,9 @@ class Segmenter:
             precision, found = pick_precision(amp, network, torch.device(device), training=False)
             self.in_16_bits, self.uncompared = found == "on", found == "on" and amp == "auto"
             self.batchnorms = batchnorm_layers(network)
+            if adapt and not self.batchnorms:
+                raise BadInput("--adapt: this network has no BatchNorm, which it changes; expected one that has, as "
+                               "all U-Nets")
             self.in_one = torch_forward(network, *scaling, device, precision)
             staged = halo is None and network.stage_halo is not None
         self.window_halo = choose_halo(network.halo, network.stride, halo)       # of windows of the whole network
@@ -94,11 +99,6 @@ class Segmenter:
             self.forward = staged_forward(network, *scaling, device, precision)
         self.inexact = inexact(network.halo, self.halo)               # a line for the user, or ""
         self.forward_views = average_views(self.forward, settings["flips"] if tta else "none")
-        if adapt and isinstance(network, OnnxNetwork):
-            raise BadInput("--adapt: only PyTorch can change BatchNorm's statistics; expected a .pt file")
-        if adapt and not self.batchnorms:
-            raise BadInput("--adapt: this network has no BatchNorm, which it changes; expected one that has, as all "
-                           "U-Nets")
 
     @classmethod
     def load(cls, path: Path | str, device: Any = "cpu", halo: int | None = None, tta: bool = False,
@@ -290,8 +290,11 @@ def in_windows(halo: int, device: Any = "cpu") -> Callable:
     wait in the host's memory; only the window at work is on the device.
     """
     def run(stage, level, *maps):
-        height, width = (side // 2 if level and len(maps) == 1 else side for side in maps[-1].shape[2:])
-        stride = len(maps)       # on the way up, windows begin with whole pixels of the level below
+        upwards = len(maps) == 2
+        height, width = maps[-1].shape[2:]
+        if level and not upwards:
+            height, width = height // 2, width // 2
+        stride = 2 if upwards else 1     # on the way up, windows begin with whole pixels of the level below
         *window, cover = tiles(height, width, halo, stride, limit=stage_side(level))
         within_stage_budget(level, *window)
         result = None

@@ -483,8 +483,7 @@ def quality(row: dict) -> tuple[float, float]:
     For a single image it is the mean IoU of its strip and of the strip's changed copies, by which one knows better
     how the next image will do.
     """
-    ious = [row[name] for name in ("val_iou", "val_copies_iou") if row.get(name) is not None]
-    return sum(ious) / max(1, len(ious)), -row["val_loss"]
+    return metrics.mean([row["val_iou"], row.get("val_copies_iou")]) or 0.0, -row["val_loss"]
 
 
 def finish(run: Run) -> None:

@@ -19,8 +19,8 @@ from support.images import decoding, deep_colours, has_deep_colours, is_another_
 from support.notes import note
 from support.tiff import ALPHA, NODATA, ORIENTATION, Bands, Source, parse_nodata, starts_as_tiff, tag
 
-PLACE = {33550: 12, 33922: 12, 34264: 12, 34735: 3, 34736: 12, 34737: 2}     # GeoTIFF's tags and their types:
-SHORT, DOUBLE, ASCII = 3, 12, 2
+SHORT, DOUBLE, ASCII = 3, 12, 2  # types of a tag's values
+PLACE = {33550: DOUBLE, 33922: DOUBLE, 34264: DOUBLE, 34735: SHORT, 34736: DOUBLE, 34737: ASCII}     # GeoTIFF's tags
 MOST_VALUES = 2**14              # of such a tag; what has more is no place but a list of them
 SIDE = 256                       # pixels a side of the tiles of a mask
 

@@ -242,14 +242,14 @@ def size_and_turn_in(path: Any, image: Any) -> tuple[tuple[int, int], int]:
 
 def png_exif(path: Path | str) -> Image.Exif:
     """Return the EXIF data of a PNG file. Pillow would decode the image first, as they may stand behind its pixels."""
-    exif, list_bands = Image.Exif(), False
+    exif, as_text = Image.Exif(), False
     with open(path, "rb") as file:
         for kind, length in png_chunks(file):
             if kind == b"eXIf":
                 exif.load(file.read(min(length, 2**16)))
             elif kind in (b"tEXt", b"zTXt", b"iTXt"):
-                list_bands |= file.read(22).startswith(EXIF_AS_TEXT)
-    if ExifTags.Base.Orientation in exif or not list_bands:
+                as_text |= file.read(22).startswith(EXIF_AS_TEXT)
+    if ExifTags.Base.Orientation in exif or not as_text:
         return exif
     with Image.open(path) as image:              # other ways to write an orientation, which Pillow reads
         return image.getexif()

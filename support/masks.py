@@ -316,7 +316,7 @@ def count_values(masks: Iterable[tuple[MaskValues, Path | str]], coloured: bool 
 
 
 def name_classes(found: Values) -> list[dict]:
-    """Return the classes of the Values of masks, see find_classes. Raises BadInput for one value, or too many."""
+    """Return the classes of the Values of masks: [{"name", "value"}, …]. Raises BadInput for one value, or too many."""
     counts, coloured, path, files = found
     present = [[code >> 16, code >> 8 & 255, code & 255] if coloured else code for code in sorted(counts)]
     if len(present) == 1:
@@ -346,7 +346,7 @@ def name_two_classes(lower: int, higher: int) -> list[str]:
 
 
 def read_classes(path: Path | str) -> tuple[list[dict], list]:
-    """Return the class table in a JSON file: (classes as find_classes gives them, values to ignore). Raises BadInput.
+    """Return the class table in a JSON file: (classes as name_classes gives them, values to ignore). Raises BadInput.
 
     {"classes": [{"name": "background", "value": 0}, {"name": "road", "value": [128, 64, 128]}], "ignore": [7]}
 

@@ -55,7 +55,8 @@ def load_onnx(path: Path | str, threads: int | None = None) -> tuple[OnnxNetwork
         if metadata["format"] != FORMAT:
             raise ValueError(f"its format is not {FORMAT}")
         check_metadata(metadata, session.get_outputs()[0].shape[1])
-        if not all(type(metadata[name]) is int and 0 <= metadata[name] <= 1024 for name in ("halo", "stride")):
+        if not all(type(metadata[name]) is int and least <= metadata[name] <= 1024
+                   for name, least in (("halo", 0), ("stride", 1))):
             raise ValueError("its halo or stride is no whole number")
     except FileNotFoundError:
         raise BadInput(f"{path} does not exist; expected a network, as tools.export writes it to model.onnx") from None

@@ -200,6 +200,7 @@ def test_files_that_are_no_network_of_ours(unet, images, tmp_path):
     [
         ({"format": "segmentation-from-scratch onnx 9"}, "its format is not"),
         ({"halo": -1}, "its halo or stride is no whole number"),
+        ({"stride": 0}, "its halo or stride is no whole number"),
         ({"classes": METADATA["classes"][:2]}, "it names 2 classes, its network has 3"),
     ],
 )

@@ -18,10 +18,13 @@ from rasterio.transform import from_origin
 from test_geotiff import write_geotiff
 from test_predict import checkpoint, oracle
 
+import predict
 from benchmarks.gigapixel import make_image
 from model import UNet, normalize
 from patches import cut_windows, tiles
+from segmenter import Segmenter
 from support import large_tiff, segments
+from support.arguments import infer_arguments
 from support.checkpoint import save_checkpoint
 from support.files import BadInput, is_ours
 from support.images import Rendering, read_image
@@ -139,6 +142,14 @@ def test_a_mask_is_the_same_to_the_bit_whether_its_image_is_read_by_parts_or_not
         assert (tmp_path / "parts.tif").read_bytes() == (tmp_path / "whole.tif").read_bytes()
     else:
         assert np.array_equal(masks[0][0], 255 * oracle(tmp_path / "model.pt", read_image(tmp_path / "a.tif")))
+
+
+@pytest.mark.parametrize("reject, needs", [(None, ""), (0.0, "--reject"), (-1.5, "--reject"), (2.0, "--reject")])
+def test_an_image_that_may_be_rejected_is_never_read_by_parts(tmp_path, reject, needs):
+    checkpoint(tmp_path / "model.pt")
+    args = infer_arguments(["images", "out", "--score", "energy"])
+    args.reject = reject
+    assert predict.needs_whole(args, Segmenter.load(tmp_path / "model.pt"), tmp_path / "a.tif") == needs
 
 
 def unet(path, classes=BLACK_AND_WHITE):
