@@ -320,8 +320,8 @@ def train_arguments(argv: list[str] | None = None, description: str | None = Non
 
     add = parser.add_argument_group("the loss").add_argument
     add("--loss", type=loss_names, metavar="NAMES",
-        help="ce, bce (of two classes), focal, dice, or a sum such as ce+dice (ce+dice for a pair: better with many "
-             "classes, as good with two; ce for a folder)")
+        help="ce, bce (of two classes), focal, dice, or a sum such as ce+dice (ce+dice for a pair: at times better "
+             "with many classes, as good with two; ce for a folder)")
     add("--class-weights", type=number(float, 0, 1), default=0.0, metavar="P",
         help="weight a class by its share of pixels to the power of -P (0: all alike; 1: all count the same)")
 
