@@ -60,8 +60,8 @@ def spans(length: int, halo: int, stride: int, window: int | None = None,
     Windows overlap by at least 2·halo and start on multiples of the stride. Inside a core no window edge is
     nearer than the halo, unless it is the image's own. Unless `window` sets the side, it is the smallest
     with which no more windows are needed than with the `limit`, so that the last one repeats no work of the
-    others, and a multiple of four, unless the limit is none: PyTorch doubles a map ten times as slowly where its
-    sides are a prime number.
+    others, and a multiple of four, or the limit: PyTorch doubles a map ten times as slowly where its sides are a
+    prime number.
 
     >>> spans(600, halo=8, stride=2)
     (212, [(0, 0, 204), (196, 204, 400), (388, 400, 600)])

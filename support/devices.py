@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from support.files import BadInput
 from support.machine import LOCAL_RANK, RANK, WORLD
 
-PATIENCE = datetime.timedelta(days=1)    # with other processes: one of them may have the largest image
+TIMEOUT = datetime.timedelta(days=1)     # of waiting for the other processes: one of them may have the largest image
 
 
 def pick_device(name: str) -> torch.device:
@@ -103,9 +103,9 @@ def join_processes(device: torch.device) -> None:
             raise BadInput(f"process {LOCAL_RANK + 1} on this machine has no GPU of its own, as there are "
                            f"{torch.cuda.device_count()}; start so many, or add --device cpu")
         torch.cuda.set_device(LOCAL_RANK)
-        dist.init_process_group("nccl", timeout=PATIENCE, device_id=torch.device("cuda", LOCAL_RANK))
+        dist.init_process_group("nccl", timeout=TIMEOUT, device_id=torch.device("cuda", LOCAL_RANK))
     else:
-        dist.init_process_group("gloo", timeout=PATIENCE)
+        dist.init_process_group("gloo", timeout=TIMEOUT)
     if RANK:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")         # open as long as the process lives
 
