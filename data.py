@@ -158,8 +158,7 @@ def split(stems: Sequence[str], folder: Path | str, share: float,
     those that are there, unless there were so few that one part would have been empty. Lists may name the
     `damaged`, too, which are in neither. Raises BadInput.
     """
-    known = dict.fromkeys([*stems, *damaged])    # which finds a name at once, in a list of thousands
-    listed = read_lists(folder, known, known if images is None else dict.fromkeys(images))
+    listed = read_lists(folder, [*stems, *damaged], [*stems, *damaged] if images is None else images)
     listed = {part: [name for name in names if name not in damaged] for part, names in listed.items()}
     training, validation = listed.get("train"), listed.get("val")
     named = {name for names in listed.values() for name in names}

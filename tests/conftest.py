@@ -38,6 +38,12 @@ def command(*words, cwd, **options):
     return subprocess.run(line, cwd=cwd, capture_output=True, text=True, timeout=300, **options)
 
 
+def torchrun(script, *words, cwd):
+    """As command, in two processes, as torchrun starts them; a script from elsewhere finds the project's modules."""
+    start = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2]
+    return command(*start, ROOT / script, *words, cwd=cwd)
+
+
 def inside(*words, cwd):
     """As command, but in this process, where PyTorch is imported already: that saves seconds, hundreds of times."""
     script, *rest = map(str, words)

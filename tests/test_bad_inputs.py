@@ -926,7 +926,8 @@ def test_every_package_that_is_needed_is_known_by_its_name_for_pip():
     assert sorted(name.lower() for name in needed) == sorted(PACKAGES.values())
 
 
-BOUND = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]  # root, but file modes bind
+IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
+BOUND = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if IS_ROOT else []  # so that file modes bind
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file modes bind elsewhere, or are none")
@@ -935,12 +936,11 @@ def test_a_read_only_file_is_taken(tmp_path, link):
     source, target = tmp_path / "photo.png", tmp_path / "out" / "photo.png"
     source.write_bytes(b"pixels")
     source.chmod(0o444)
-    bound = BOUND if os.geteuid() == 0 else []
     words = "from pathlib import Path; from support.files import take; "
     words += f"take(Path('photo.png'), Path('out/photo.png'), {link})"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [*bound, sys.executable, "-c", words], cwd=tmp_path, env=environment, capture_output=True, text=True
+        [*BOUND, sys.executable, "-c", words], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     assert target.read_bytes() == b"pixels" and target.samefile(source) == link
@@ -950,12 +950,11 @@ def test_a_read_only_file_is_taken(tmp_path, link):
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="file modes bind elsewhere, or are none")
 def test_files_that_may_not_be_read_or_written(folder):
-    bound = BOUND if os.geteuid() == 0 else []
     (folder / "photos" / "n1.png").chmod(0)
-    if subprocess.run([*bound, "cat", "photos/n1.png"], cwd=folder, capture_output=True).returncode == 0:
+    if subprocess.run([*BOUND, "cat", "photos/n1.png"], cwd=folder, capture_output=True).returncode == 0:
         pytest.skip("nothing here makes file modes bind")
     run = lambda line: subprocess.run(
-        [*bound, sys.executable, *line], cwd=folder, capture_output=True, text=True, timeout=100
+        [*BOUND, sys.executable, *line], cwd=folder, capture_output=True, text=True, timeout=100
     )
     for name in ("n2.png", "list.txt", "model.onnx", "predicted"):
         (folder / "predicted" / name if name == "n2.png" else folder / name).chmod(0o000 if name != "n2.png" else 0o400)

@@ -265,7 +265,7 @@ def test_eight_bits_and_the_benchmark(tmp_path):
         assert milliseconds > 0 and not peak <= 20 and dice == pytest.approx(rows["PyTorch", "fp32"][3], abs=0.01)
     assert not rows["ONNX", "fp32"][1] >= rows["PyTorch", "fp32"][1]  # PyTorch was not loaded
     assert rows["PyTorch", "fp32"][3] > 0.5
-    assert re.search(r"^ONNX fp32 .* [0-5] of 72000 pixels, in \d images$", process.stdout, re.M), process.stdout
+    assert re.search(r"^ONNX fp32 .* 0 of 72000 pixels, in 0 images$", process.stdout, re.M), process.stdout
     assert re.search(r"^ONNX int8 is [\d.]+ times as fast as ONNX fp32$", process.stdout, re.M)
 
     process = command("infer.py", "images", "out", "--onnx", "model.int8.onnx", cwd=tmp_path)

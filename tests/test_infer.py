@@ -3,14 +3,12 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, command, fails_in_one_line, inside, write_pair
+from conftest import command, fails_in_one_line, inside, torchrun, write_pair
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -299,8 +297,7 @@ def test_two_processes_share_the_work(images, tmp_path):
     checkpoint(tmp_path / "model.pt", network(), [0, 255])
     assert command("infer.py", "images", "one", cwd=tmp_path).returncode == 0
     (images / "broken.png").touch()
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = infer_with(torchrun, tmp_path)
+    done = torchrun("infer.py", "images", "two", cwd=tmp_path)
     assert done.returncode != 0 and f"{len(NAMES)} masks in two" in done.stdout
     assert done.stderr.count("broken.png is no readable image") == 1
     assert files(tmp_path / "two") == sorted(NAMES)
@@ -312,14 +309,9 @@ def test_two_processes_share_the_work(images, tmp_path):
 def test_no_process_writes_into_a_folder_that_another_run_has(images, tmp_path):
     checkpoint(tmp_path / "model.pt", network(), [0, 255])
     with one_writer(tmp_path / "two"):
-        done = infer_with(["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"], tmp_path)
+        done = torchrun("infer.py", "images", "two", cwd=tmp_path)
     assert done.returncode != 0 and "two is being written to by another process" in done.stderr
     assert files(tmp_path / "two") == []
-
-
-def infer_with(words, folder):
-    line = [sys.executable, *words, str(ROOT / "infer.py"), "images", "two"]
-    return subprocess.run(line, cwd=folder, capture_output=True, text=True, timeout=300)
 
 
 def test_names_of_masks():

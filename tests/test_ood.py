@@ -1,13 +1,11 @@
 """Images out of distribution: scores against independent ones, thresholds, and infer.py --reject."""
 
 import csv
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, TABLE, command, fails_in_one_line, inside
+from conftest import TABLE, command, fails_in_one_line, inside, torchrun
 from PIL import Image
 from scipy.special import logsumexp
 from scipy.stats import entropy as scipy_entropy
@@ -181,11 +179,10 @@ def test_infer_rejects_what_is_below_the_threshold(folders, network):
 @pytest.mark.slow
 def test_two_processes_reject_the_same(folders):
     """Each half of the images; one list of all that were rejected."""
-    line = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    words = [str(ROOT / "infer.py"), "both", "masks", "--adapt=0.5", "--score", "features", "--reject=-1000000"]
-    done = subprocess.run([*line, *words], cwd=folders, capture_output=True, text=True, timeout=300)
+    words = ["infer.py", "both", "masks", "--adapt=0.5", "--score", "features"]
+    done = torchrun(*words, "--reject=-1000000", cwd=folders)
     assert done.returncode == 0 and "10 masks in masks, 0 images rejected" in done.stdout, done.stderr
-    done = subprocess.run([*line, *words[:-1], "--reject=0"], cwd=folders, capture_output=True, text=True, timeout=300)
+    done = torchrun(*words, "--reject=0", cwd=folders)
     assert done.returncode == 0 and "0 masks in masks, 10 images rejected" in done.stdout, done.stderr
     assert len((folders / "masks" / "rejected.csv").read_text().splitlines()) == 11
 

@@ -9,15 +9,10 @@ import time
 
 import pytest
 import torch
-from conftest import ROOT, command
+from conftest import ROOT, command, torchrun
 
 PARTS = ["--patch", 128, "--batch", 8, "--budget", 1]  # two parts of four patches
 SMALL = ["--patch", 32, "--batch", 4, "--steps", 4, "--epochs", 2, "--device", "cpu"]
-
-
-def torchrun(*words, cwd, script=ROOT / "train.py"):
-    line = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    return subprocess.run([*line, str(script), *map(str, words)], cwd=cwd, capture_output=True, text=True, timeout=300)
 
 
 def losses(folder):
@@ -41,7 +36,7 @@ def test_two_processes_follow_the_single_one(folder, tmp_path, settings):
     settings = ["--data", folder, *SMALL, *settings]
     one = command("train.py", *settings, "--out", "one", cwd=tmp_path)
     assert one.returncode == 0, one.stderr
-    two = torchrun(*settings, "--out", "two", cwd=tmp_path)
+    two = torchrun("train.py", *settings, "--out", "two", cwd=tmp_path)
     assert two.returncode == 0, two.stderr
     assert two.stdout.count("best of 2 epochs") == 1  # one speaks
     for first, second in zip(losses(tmp_path / "one"), losses(tmp_path / "two")):
@@ -65,7 +60,7 @@ def test_two_processes_resume_what_one_began(folder, tmp_path):
     finally:
         process.kill()
         process.communicate()
-    done = torchrun("--resume", "--out", "two", cwd=tmp_path)
+    done = torchrun("train.py", "--resume", "--out", "two", cwd=tmp_path)
     assert done.returncode == 0 and "resumed with other versions, threads or processes" in done.stdout, done.stderr
     assert losses(tmp_path / "one")[-1] == pytest.approx(losses(tmp_path / "two")[-1], rel=5e-3)
 
@@ -75,9 +70,8 @@ def test_what_depends_on_a_clock_is_the_same_for_both(folder, tmp_path):
     """The second process takes a second longer to validate, and would say that time is up a second earlier."""
     script = tmp_path / "script.py"
     script.write_text(
-        f"""
+        """
 import sys
-sys.path.insert(0, {str(ROOT)!r})
 import train
 from support.arguments import train_arguments
 from support.machine import RANK
@@ -94,14 +88,14 @@ train.main(train_arguments(sys.argv[1:]))
 """
     )
     words = ["--data", folder, *SMALL, "--model", "unet", "--width", 4, "--amp", "auto", "--time-limit", 0.1]
-    done = torchrun(*words, "--epochs", 1000, cwd=tmp_path, script=script)
+    done = torchrun(script, *words, "--epochs", 1000, cwd=tmp_path)
     assert done.returncode == 0 and done.stdout.count("--amp auto") == 1, done.stderr
     assert 0 < len(losses(tmp_path)) < 1000
 
 
 @pytest.mark.slow
 def test_a_batch_that_cannot_be_shared_is_refused(folder, tmp_path):
-    done = torchrun("--data", folder, *SMALL, "--batch", 5, cwd=tmp_path)
+    done = torchrun("train.py", "--data", folder, *SMALL, "--batch", 5, cwd=tmp_path)
     assert done.returncode != 0 and "--batch 5: expected a multiple of 2" in done.stderr
 
 
@@ -147,10 +141,9 @@ def test_no_thread_of_the_group_outlives_it(tmp_path):
     """Or it may abort the process when the interpreter ends: exit code -6 after a training that went well."""
     script = tmp_path / "script.py"
     script.write_text(
-        f"""
+        """
 import sys
 from pathlib import Path
-sys.path.insert(0, {str(ROOT)!r})
 import torch
 from support import devices
 
@@ -166,10 +159,10 @@ optimizer.step()
 if not gloo():
     print("PyTorch gives its threads no names here")  # before 2.8 or so
 devices.leave_processes()
-sys.exit(f"left: {{gloo()}}" if gloo() else 0)
+sys.exit(f"left: {gloo()}" if gloo() else 0)
 """
     )
-    done = torchrun(cwd=tmp_path, script=script)
+    done = torchrun(script, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     if "no names here" in done.stdout:
         pytest.skip("without their names, threads cannot be told apart")
