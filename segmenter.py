@@ -7,6 +7,7 @@ PyTorch is imported only where a network needs it: an .onnx file does without.
 """
 import contextlib
 import copy
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -52,13 +53,13 @@ class Segmenter:
     """A trained network that can be called with images.
 
     `network` is an nn.Module with `halo` and `stride`, or an OnnxNetwork; `metadata` are those of its
-    checkpoint. A U-Net is run stage by stage (see staged_forward), unless there is a `halo`, which replaces the
-    network's own (see patches.choose_halo). Where the metadata hold the light that it learned from, an image in another
-    one is brought into it first (see support/light.py). `tta` averages over the flips and turns that the training used,
-    `adapt` moves BatchNorm's statistics to each image (see adapted_batchnorm), `opening` takes away bright lines less
-    wide than so many pixels (see patches.open_across), and `amp` multiplies in 16 bits: "on", "off", or "auto" where
-    that is faster. Raises BadInput for a halo that does not fit, where there is no
-    BatchNorm to adapt, and where PyTorch is not what multiplies.
+    checkpoint. A U-Net, and on a GPU any network, is run region by region (see staged_forward), unless there is a
+    `halo`, which replaces the network's own (see patches.choose_halo). Where the metadata hold the light that it
+    learned from, an image in another one is brought into it first (see support/light.py). `tta` averages over the
+    flips and turns that the training used, `adapt` moves BatchNorm's statistics to each image (see
+    adapted_batchnorm), `opening` takes away bright lines less wide than so many pixels (see patches.open_across), and
+    `amp` multiplies in 16 bits: "on", "off", or "auto" where that is faster. Raises BadInput for a halo that does not
+    fit, where there is no BatchNorm to adapt, and where PyTorch is not what multiplies.
     """
 
     def __init__(self, network: Any, metadata: dict, device: Any = "cpu", halo: int | None = None, tta: bool = False,
@@ -91,7 +92,8 @@ class Segmenter:
                 raise BadInput("--adapt: this network has no BatchNorm, which it changes; expected one that has, as "
                                "all U-Nets")
             self.in_one = torch_forward(network, *scaling, device, precision)
-            staged = halo is None and network.stage_halo is not None
+            on_gpu = torch.device(device).type == "cuda"
+            staged = halo is None and (on_gpu or network.stage_halo is not None)
         self.window_halo = choose_halo(network.halo, network.stride, halo)       # of windows of the whole network
         self.halo, self.limit, self.forward = self.window_halo, MAX_SIDE, self.in_one
         if staged:
@@ -251,7 +253,7 @@ def torch_forward(network: Any, mean: list[float], std: list[float], device: Any
     def forward(window):
         images = normalize(window[None], mean, std, device)           # (1, 3, h, w)
         with multiplying_in(precision, images.device):
-            return network(within_budget(images))[0].float().cpu().numpy()
+            return in_host_memory(network(within_budget(images))[0].float())
 
     return forward
 
@@ -263,7 +265,8 @@ def staged_forward(network: Any, mean: list[float], std: list[float], device: An
     A window of the whole network has a wide halo, and windows that overlap so much repeat most of the work. A
     single stage sees two pixels of its own resolution. So each stage goes over the whole map of the one before
     in windows of its own, and its result is put together before the next one begins: the result is the same,
-    and every pixel is computed nearly once.
+    and every pixel is computed nearly once. A network without stages is run as a single one: then a GPU is sent a
+    region, not each of its windows.
     """
     import torch
 
@@ -271,37 +274,51 @@ def staged_forward(network: Any, mean: list[float], std: list[float], device: An
     from support.devices import multiplying_in
 
     network = network.to(device, memory_format=torch.channels_last).eval()
+    if network.stage_halo is None:
+        run = in_windows(network.halo, network.stride)
+        in_stages = lambda images: run(lambda _, window: network(window), 0, images)
+    else:
+        in_stages = functools.partial(network, run=in_windows(network.stage_halo))
 
     @torch.inference_mode()
     def forward(region):
-        images = normalize(region[None], mean, std)                   # (1, 3, h, w), in the host's memory
-        with multiplying_in(precision, torch.device(device)):
-            return network(images, run=in_windows(network.stage_halo, device))[0].float().numpy()
+        images = normalize(region[None], mean, std, device)           # (1, 3, h, w)
+        with multiplying_in(precision, images.device):
+            return in_host_memory(in_stages(images)[0].float())
 
     return forward
 
 
-def in_windows(halo: int, device: Any = "cpu") -> Callable:
+def in_host_memory(logits: Any) -> np.ndarray:
+    """Return a tensor float32 as an array; from a GPU by page-locked memory, to which it copies faster."""
+    import torch
+
+    if logits.device.type == "cpu":
+        return logits.numpy()
+    return torch.empty(logits.shape, pin_memory=True).copy_(logits).numpy()      # pragma: no cover
+
+
+def in_windows(halo: int, stride: int = 1) -> Callable:
     """Return a function that runs a stage, (level, *maps) → map (1, C, H, W), over whole maps, in windows.
 
     The stage is at 1/2^level of the image's resolution and sees `halo` pixels there. On the way down it takes a
     map of twice its resolution (at level 0, the image); on the way up, one of half of it, and the skip. No
-    window holds more values than an input of 256×256×3 gives the first stage, see patches.stage_side. The maps
-    wait in the host's memory; only the window at work is on the device.
+    window holds more values than an input of 256×256×3 gives the first stage, see patches.stage_side. Windows begin
+    on multiples of the stride.
     """
     def run(stage, level, *maps):
         upwards = len(maps) == 2
         height, width = maps[-1].shape[2:]
         if level and not upwards:
             height, width = height // 2, width // 2
-        stride = 2 if upwards else 1     # on the way up, windows begin with whole pixels of the level below
-        *window, cover = tiles(height, width, halo, stride, limit=stage_side(level))
+        grid = max(stride, 2 if upwards else 1)          # on the way up, whole pixels of the level below
+        *window, cover = tiles(height, width, halo, grid, limit=stage_side(level))
         within_stage_budget(level, *window)
         result = None
         for tile in cover:
-            part = stage(level, *(cut_map(each, each.shape[2] / height, tile, *window).to(device) for each in maps))
+            part = stage(level, *(cut_map(each, each.shape[2] / height, tile, *window) for each in maps))
             if result is None:
-                result = part.new_empty((1, height, width, part.shape[1]), device="cpu").permute(0, 3, 1, 2)
+                result = part.new_empty((1, height, width, part.shape[1])).permute(0, 3, 1, 2)
             inside = np.s_[:, :, tile.top - tile.y:tile.bottom - tile.y, tile.left - tile.x:tile.right - tile.x]
             result[:, :, tile.top:tile.bottom, tile.left:tile.right] = part[inside]
         return result            # in PyTorch's words, channels last

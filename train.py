@@ -41,7 +41,6 @@ from support.devices import (
     average_gradients,
     barrier,
     broadcast,
-    gpu_memory_as_bad_input,
     join_processes,
     leave_processes,
     pick_device,
@@ -101,7 +100,6 @@ class Validation(NamedTuple):
     copies_iou: float | None                 # the mean over Run.copies
 
 
-@gpu_memory_as_bad_input()
 def train(args: Namespace, last: dict | None = None) -> dict:
     """Run the training that `args` describe, or go on with the one in `last`, last.pt's metadata.
 
@@ -279,7 +277,9 @@ def check_former_knobs(args: Namespace, settings: dict) -> None:
 def open_batches(run: Run) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Return the generator of all batches that are still to come, see data.training_batches."""
     args, training = run.args, run.data.training
-    workers = 0 if training.decode is None else -(-cores() // 2)      # they leave half of the cores to the network
+    # Beside a GPU, others cut patches of images held in memory, too: it takes longer than a GPU's step.
+    ahead = training.decode is not None or bool(args.data) and run.device.type == "cuda"
+    workers = -(-cores() // 2) if ahead else 0                        # they leave half of the cores to the network
     return data.training_batches(training, run.sampling, args.steps, range(len(run.history), args.epochs),
                                  slots(args), workers)
 

@@ -1,6 +1,7 @@
 """Compare the steps per second of train.py with those of a bare loop, in one process.
 
     python -m benchmarks.train_step
+    python -m benchmarks.train_step --device cuda
 
 The difference is the cost of train.py beyond arithmetic. The bare loop feeds the same network
 random tensors of the same shape, made beforehand: forward, PyTorch's own loss, backward, AdamW.
@@ -17,6 +18,7 @@ from support.arguments import Parser, run_script, train_arguments
 if __name__ == "__main__":       # before the imports that take seconds
     parser = Parser(__file__, __doc__)
     parser.add_argument("--rounds", type=int, default=3, help="how often the two take turns (3)")
+    parser.add_argument("--device", default="cpu", help="where both compute: cpu or cuda, there both in 16 bits (cpu)")
     ARGS = parser.parse_args()
 
 import contextlib
@@ -35,6 +37,7 @@ import train
 from benchmarks.machine import machine
 from model import build
 from patches import within_budget
+from support.devices import multiplying_in, pick_device, pick_precision
 from support.files import write_image
 from support.machine import keep_freed_memory
 from support.sample import sample
@@ -44,18 +47,24 @@ STEPS = 50                       # per epoch
 
 def bare_loop(args):
     """Return the seconds of each epoch of the bare loop."""
-    model = build(args.model, 2, width=args.width, depth=args.depth).to(memory_format=torch.channels_last).train()
+    device = pick_device(args.device)
+    model = build(args.model, 2, width=args.width, depth=args.depth).train()
+    model = model.to(device, memory_format=torch.channels_last)
+    precision, _ = pick_precision(args.amp, model, device)
     optimizer = torch.optim.AdamW(model.parameters())
-    batch = torch.randn(args.batch, 3, args.patch, args.patch).to(memory_format=torch.channels_last)
-    truth = torch.randint(0, 2, (args.batch, args.patch, args.patch))
+    batch = torch.randn(args.batch, 3, args.patch, args.patch).to(device, memory_format=torch.channels_last)
+    truth = torch.randint(0, 2, (args.batch, args.patch, args.patch), device=device)
     seconds = []
     for _ in range(args.epochs):
         began = time.perf_counter()
         for _ in range(args.steps):
-            loss = F.cross_entropy(model(within_budget(batch)), truth)
+            with multiplying_in(precision, device):
+                logits = model(within_budget(batch))
+            loss = F.cross_entropy(logits.float(), truth)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+        loss.item()              # or a GPU is still at work
         seconds.append(time.perf_counter() - began)
     return seconds
 
@@ -114,7 +123,8 @@ def main(args):
             "a folder, U-Net of width 16, held in memory": unet,
             "a folder, U-Net of width 16, decoded when needed": [*unet, "--memory", "0"],
         }.items():
-            settings = train_arguments([*words, "--out", str(folder), "--epochs", "6", "--steps", str(STEPS)])
+            settings = train_arguments([*words, "--out", str(folder), "--epochs", "6", "--steps", str(STEPS),
+                                         "--device", args.device])
             bare_loop(settings)      # warm-up
             bare, real = [], []
             for _ in range(args.rounds):

@@ -141,7 +141,7 @@ def drop_unprinted() -> None:
 def run_script(function: Callable, args: Namespace, script: str, interrupted: str = "interrupted") -> Any:
     """Call function(args) for a script and return its result; mistakes end the process with one line.
 
-    A user's mistake (BadInput) and whatever the system refuses (OSError) become `SCRIPT: what was
+    A user's mistake (BadInput), whatever the system refuses (OSError) and a full GPU become `SCRIPT: what was
     wrong` on stderr and exit status 1, Ctrl-C becomes the text `interrupted` and status 130. Where nobody
     reads what is printed any more, as with `| head`, the process ends without a word.
     """
@@ -154,6 +154,11 @@ def run_script(function: Callable, args: Namespace, script: str, interrupted: st
         sys.exit(1)
     except (BadInput, OSError) as error:
         sys.exit(f"{name}: {error}")
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":                # PyTorch's, which not all scripts import
+            raise
+        sys.exit(f"{name}: the GPU's memory is full; close what else uses it, lower --batch or --patch of a training, "
+                 "or add --device cpu")
     except KeyboardInterrupt:
         print(f"{name}: {interrupted}", file=sys.stderr)
         sys.exit(130)

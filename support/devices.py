@@ -9,7 +9,6 @@ import datetime
 import os
 import sys
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -38,6 +37,7 @@ def pick_precision(amp: str, network: nn.Module, device: torch.device,
     (since 2018) take 16 bits.
     """
     if device.type == "cuda":                    # pragma: no cover
+        torch.backends.cudnn.allow_tf32 = False  # or convolutions of "float32" round to 10 bits, no faster at this size
         bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
         half = torch.bfloat16 if bfloat16 else torch.float16
         on = amp == "on" or amp == "auto" and torch.cuda.get_device_capability(device) >= (7, 0)
@@ -74,15 +74,6 @@ def trial_seconds(network: nn.Module, dtype: torch.dtype, training: bool) -> flo
 def multiplying_in(dtype: torch.dtype | None, device: torch.device) -> contextlib.AbstractContextManager:
     """Return a context in which networks multiply in these 16 bits; for float32 or None, one that changes nothing."""
     return contextlib.nullcontext() if dtype in (None, torch.float32) else torch.autocast(device.type, dtype)
-
-
-@contextlib.contextmanager
-def gpu_memory_as_bad_input() -> Iterator[None]:
-    """Decorate a function so that a full GPU becomes a BadInput that says what to lower."""
-    try:
-        yield
-    except torch.OutOfMemoryError:
-        raise BadInput("the GPU's memory is full; lower --batch, --patch or --budget") from None
 
 
 # ---------------------------------------------------------------------------------------------------

@@ -19,6 +19,10 @@ from PIL import Image
 
 ROOT = Path(__file__).parent.parent
 
+# The tests expect a CPU's numbers, to the last bit. Those in test_gpu.py show their processes the GPUs again.
+SHOWN_GPUS = os.environ.get("CUDA_VISIBLE_DEVICES")
+os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as `pytest &` has it in a script: its processes would, too
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
