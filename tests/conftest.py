@@ -19,9 +19,16 @@ from PIL import Image
 
 ROOT = Path(__file__).parent.parent
 
-# The tests expect a CPU's numbers, to the last bit. Those in test_gpu.py show their processes the GPUs again.
-SHOWN_GPUS = os.environ.get("CUDA_VISIBLE_DEVICES")
+# The tests expect a CPU's numbers, to the last bit. Those in test_gpu.py show their processes the GPUs again. What was
+# shown before is kept where the workers of pytest-xdist find it, which begin with the variables as they are then.
+SHOWN_GPUS = os.environ.setdefault("SHOWN_GPUS", os.environ.get("CUDA_VISIBLE_DEVICES", "all"))
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+
+
+def with_gpus():
+    """The environment of a process that sees the GPUs."""
+    shown = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
+    return shown if SHOWN_GPUS == "all" else shown | {"CUDA_VISIBLE_DEVICES": SHOWN_GPUS}
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as `pytest &` has it in a script: its processes would, too
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -42,10 +49,10 @@ def command(*words, cwd, **options):
     return subprocess.run(line, cwd=cwd, capture_output=True, text=True, timeout=300, **options)
 
 
-def torchrun(script, *words, cwd):
+def torchrun(script, *words, cwd, **options):
     """As command, in two processes, as torchrun starts them; a script from elsewhere finds the project's modules."""
     start = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2]
-    return command(*start, ROOT / script, *words, cwd=cwd)
+    return command(*start, ROOT / script, *words, cwd=cwd, **options)
 
 
 def inside(*words, cwd):

@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT, SHOWN_GPUS, command, torchrun
+from conftest import ROOT, command, torchrun, with_gpus
 from PIL import Image
 
 AS_ON_THE_CPU = """
@@ -48,14 +48,10 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 @pytest.fixture(scope="module", autouse=True)
 def environment():
-    """The variables with which a process sees the GPUs that conftest.py hides."""
-    shown = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
-    if SHOWN_GPUS is not None:
-        shown["CUDA_VISIBLE_DEVICES"] = SHOWN_GPUS
     there = "import sys, torch; sys.exit(not torch.cuda.is_available())"
-    if shutil.which("nvidia-smi") is None or subprocess.run([sys.executable, "-c", there], env=shown).returncode:
+    if shutil.which("nvidia-smi") is None or subprocess.run([sys.executable, "-c", there], env=with_gpus()).returncode:
         pytest.skip("needs a CUDA GPU")
-    return shown
+    return with_gpus()
 
 
 def ran(process):
@@ -125,13 +121,10 @@ def test_a_full_gpu_is_told_in_one_line(pair, environment):
 
 
 @pytest.mark.slow
-def test_two_processes_need_two_gpus(pair, environment, monkeypatch):
+def test_two_processes_need_two_gpus(pair, environment):
     folder, image, mask = pair
     count = ran(run_python("import torch; print(torch.cuda.device_count())", cwd=folder, env=environment))
     if int(count) > 1:
         pytest.skip("there are two")
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    if SHOWN_GPUS is not None:
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", SHOWN_GPUS)
-    process = torchrun("train.py", image, mask, "--epochs", 1, "--steps", 2, "--batch", 16, cwd=folder)
+    process = torchrun("train.py", image, mask, "--epochs", 1, "--steps", 2, cwd=folder, env=environment)
     assert process.returncode and "process 2 on this machine has no GPU of its own" in process.stderr

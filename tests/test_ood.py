@@ -99,7 +99,7 @@ def test_features_are_far_where_an_image_is_of_another_kind(network):
 
 def test_the_distance_of_features_is_the_formula(network):
     """One BatchNorm of known statistics: (difference of means)² + (difference of deviations)², in its own units."""
-    layer = torch.nn.BatchNorm2d(2, eps=0).eval()
+    layer = torch.nn.BatchNorm2d(2, eps=1e-12).eval()
     layer.running_mean, layer.running_var = torch.tensor([1.0, -2.0]), torch.tensor([4.0, 9.0])
     x = torch.tensor(np.random.default_rng(0).normal(3, 2, (1, 2, 50, 40)), dtype=torch.float32)
     mean, deviation = x.mean(dim=(0, 2, 3)).numpy(), x.std(dim=(0, 2, 3), correction=0).numpy()
