@@ -290,14 +290,15 @@ def settings_of(name: str, upsample: str | None = None, batchnorm: bool = False,
                 dropout: float = 0.0, separable: bool = False) -> dict[str, Any]:
     """Return those of train.py's settings that belong to the network of this name, as arguments of its class.
 
-    Settings that only the other network has are left out. Raises BadInput for --separable and --upsample transposed
-    with the FCN.
+    Raises BadInput for what only the other network has.
     """
     if name == "unet":
+        if batchnorm:
+            raise BadInput("--batchnorm belongs to --model fcn; a U-Net has it anyway")
         return {"width": width, "depth": depth, "upsample": upsample or "transposed", "dropout": dropout,
                 "separable": separable}
-    if separable:
-        raise BadInput("--separable belongs to --model unet; the FCN's convolutions are prescribed")
+    if separable or (width, depth) != (16, 3):
+        raise BadInput("--width, --depth and --separable belong to --model unet; the FCN's layers are prescribed")
     if upsample == "transposed":
         raise BadInput("--upsample transposed belongs to --model unet; expected nearest or bilinear for the FCN")
     return {"upsample": upsample or "nearest", "batchnorm": batchnorm, "dropout": dropout}

@@ -8,6 +8,7 @@ PyTorch is imported only where a network needs it: an .onnx file does without.
 import contextlib
 import copy
 import functools
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,7 @@ class Segmenter:
         self.zoom, self.threshold = settings["zoom"], settings["threshold"]
         self.rendering = rendering_in(metadata)                       # of images: what is white, and which bands
         self.usual_light = metadata.get("light")                      # see data.usual_light; older files have none
+        self.lights: dict[int, Light | None] = {}                     # of images that are still there, by their id
         scaling = metadata["mean"], metadata["std"]
         self.in_16_bits = self.uncompared = False
         self.looks: dict[str, Any] = {"halo": halo, "tta": tta, "adapt": adapt, "opening": opening}
@@ -165,7 +167,11 @@ class Segmenter:
 
     def light(self, image: Any) -> Light | None:
         """Return the Light of an image, None where it is that learned from, or where the network takes any."""
-        return other_light(image, self.usual_light)
+        number = id(image)
+        if number not in self.lights:            # found once, asked for twice: where it is read, to note it, and here
+            self.lights[number] = other_light(image, self.usual_light)
+            weakref.finalize(image, self.lights.pop, number)
+        return self.lights[number]
 
     def relit(self, image: Any) -> Any:
         """Return an image, or LargeTiff, as it would be in the light that the network learned from."""

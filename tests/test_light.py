@@ -328,6 +328,18 @@ def test_by_parts_it_is_the_same_and_noted_once(photos):
     assert np.array_equal(tifffile.imread(photos / "out.tif"), segment(whole))
 
 
+def test_it_is_found_once_an_image(monkeypatch):
+    searched, segment = [], segmenter({})
+    monkeypatch.setattr("segmenter.other_light", lambda image, usual: searched.append(image.sum()))
+    for shade in 3, 9:
+        image = np.full((20, 30, 3), shade, np.uint8)
+        segment.note_light("a.png", image)
+        segment(image)
+        assert segment.lights == {id(image): None}
+    del image
+    assert len(searched) == 2 and not segment.lights  # it holds no image, and none of the same id has its light
+
+
 def test_infer_notes_it_once_for_all(photos):
     image = photos / "in" / "a.png"
     tifffile.imwrite(photos / "in" / "d.tif", read_image(image), photometric="rgb", tile=(64, 64))

@@ -681,13 +681,13 @@ def test_the_moving_average_does_not_begin_at_the_random_weights():
     assert decays == sorted(decays) and set(train.average_decay(step, 0.0) for step in range(9)) == {0.0}
 
 
-@pytest.mark.parametrize("network", ["fcn", "unet"])
+@pytest.mark.parametrize("network", [(), ("--model", "unet", "--depth", 2)])
 def test_after_sixty_steps_the_averaged_weights_are_about_as_good_as_the_last_ones(pair, network):
     """An average over the random weights, too, finds foreground everywhere."""
     folder, image, mask = pair
     ious = {}
     for decay in 0.99, 0:
-        words = ["--epochs", 3, "--steps", 20, "--patch", 32, "--warmup", 10, "--model", network, "--depth", 2]
+        words = ["--epochs", 3, "--steps", 20, "--patch", 32, "--warmup", 10, *network]
         done = inside("train.py", image, mask, *words, "--ema", decay, "--out", f"ema{decay}", cwd=folder)
         assert done.returncode == 0, done.stderr
         ious[decay] = float(history(folder / f"ema{decay}")[-1]["val_iou"])

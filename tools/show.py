@@ -23,9 +23,8 @@ from patches import Sampling, cut_batches, photometric_jitter, tiles, within_bud
 from support.arguments import network_settings, train_arguments
 from support.files import PICTURES, check_writable
 from support.images import read_image
-from support.masks import read_pair
 from support.plots import BLUE, ORANGE, SKY, save
-from support.sample import BLACK_AND_WHITE, SAMPLE, sample, write_sample
+from support.sample import sample
 
 # ---------------------------------------------------------------------------------------------------
 # A network as a table
@@ -136,13 +135,11 @@ def draw_patches(image, mask, seed, jitter, path):
 
 
 def show_patches(args):
-    """Write the bundled sample and draw a batch of its training patches."""
+    """Draw a batch of training patches of the bundled sample."""
     out = check_writable(args.out, endings=PICTURES)
-    write_sample()
-    check_writable(out, *SAMPLE)
-    image, mask = read_pair(*SAMPLE, BLACK_AND_WHITE)
-    draw_patches(image, mask, seed=0, jitter=train_arguments([]).jitter, path=out)
-    print(f"{out} shows training patches of it")
+    image, mask = sample()
+    draw_patches(image, mask // 255, seed=0, jitter=train_arguments([]).jitter, path=out)
+    print(f"{out} shows training patches of the bundled sample")
 
 
 def show_windows(args):

@@ -59,12 +59,14 @@ NAMES = {"fcn": "the FCN", "unet": "the U-Net", "forest": "the random forest"}
 # learns them by heart extends them wrongly: a lower rate and fewer steps than for a mask, see docs/PAINT.md.
 COMMON = ["--balance", "1", "--reuse", "1", "--warmup", "20", "--steps", STEPS]
 SETTINGS = {"fcn": [*COMMON, "--epochs", 32, "--lr", 0.005], "unet": [*COMMON, "--epochs", 120, "--model", "unet"]}
-# A U-Net that is corrected knows more than the strokes show, and is to keep it: a far lower rate, as much around each
-# stroke as it is used to, and not a step more than it takes until it is right in a share KNOWN of what is painted. Half
-# of each batch reminds it of what it said before, in so many pixels for each painted one, a MARGIN away from strokes.
-CORRECTING = [*COMMON, "--epochs", 40, "--model", "unet", "--lr", 0.00005, "--patch", 128, "--batch", 4]
+# A network that is corrected knows more than the strokes show, and is to keep it: a far lower rate, for a U-Net patches
+# as large as it is used to, and not a step more than it takes until it is right in a share KNOWN of what is painted.
+# Half of each batch reminds it of what it said before, in so many pixels for each painted one, a MARGIN away from
+# strokes: more of them for the FCN, which knows a pixel by so little that strokes change it everywhere.
+CORRECTING = {"fcn": [*COMMON, "--epochs", 40, "--lr", 0.002],
+              "unet": [*COMMON, "--epochs", 40, "--model", "unet", "--lr", 0.00005, "--patch", 128, "--batch", 4]}
 KNOWN = 0.95
-REMINDERS = 4
+REMINDERS = {"fcn": 16, "unet": 4}
 MARGIN = 16
 
 
@@ -219,7 +221,7 @@ class NetworkLearner:
     def begin(self, dataset: Dataset) -> None:
         """Make the network, with the weights and colours of a former one where there is one."""
         network, metadata = self.former or (None, {})
-        words = [str(word) for word in (CORRECTING if "corrected" in metadata else SETTINGS[self.name])]
+        words = [str(word) for word in (CORRECTING if "corrected" in metadata else SETTINGS)[self.name]]
         settings = {**metadata.get("settings", {}), **(network.arguments if network else {})}
         known = {name: settings[name] for name in (*NETWORK_KNOBS, "flips") if name in settings}
         args = train_arguments(words, **known, zoom=self.zoom, loss="ce", light="keep")
@@ -297,7 +299,8 @@ class NetworkLearner:
         painted = truth != IGNORE
         self.right.append(np.mean(classify(self.segment.in_one, images)[painted] == truth[painted]))
         near = max_pool2d(torch.from_numpy(strokes != IGNORE).float(), 2 * MARGIN + 1, 1, MARGIN) > 0
-        drawn = np.random.default_rng(self.batches_cut).random(near.shape) < REMINDERS * painted.sum() / near.numel()
+        share = REMINDERS[self.name] * painted.sum() / near.numel()
+        drawn = np.random.default_rng(self.batches_cut).random(near.shape) < share
         reminders = np.where(drawn & ~near.numpy(), classify(self.given, others), IGNORE)
         return np.concatenate([images, others]), np.concatenate([truth, reminders])
 
@@ -427,7 +430,7 @@ class Learner:
             network, metadata = load_network(path)
             self.model, self.zoom = network.name, metadata["settings"]["zoom"]
             self.usual_light = metadata.get("light")
-            if path != setup["out"] and self.model == "unet":      # it comes from elsewhere
+            if path != setup["out"]:             # it comes from elsewhere
                 metadata["corrected"] = True
             self.kinds[self.model] = self.network_learner(self.model, (network, metadata))
 

@@ -1,0 +1,130 @@
+"""Correct what a trained network predicts, as one does in tools.paint, and measure what it learns and forgets.
+
+    python -m benchmarks.corrections CHECKPOINT --pairs DIR --on 3
+
+DIR holds NNN_rgb.png and NNN_gt.png. Of its images, from the second on, --on are corrected, each by the network as it
+was: a stroke inside each of the three largest wrong regions and, where these are of one class, one where it is right.
+Then the learner of tools.paint learns them until it has finished. Figures are the IoU of the foreground, or the mean of
+more than two classes: on what is not painted of this image, and on the other ones but the first, which the network may
+have learned from.
+"""
+from support.arguments import Parser, run_script
+
+if __name__ == "__main__":       # before the imports that take seconds
+    parser = Parser(__file__, __doc__)
+    parser.add_argument("checkpoint", metavar="CHECKPOINT")
+    parser.add_argument("--pairs", metavar="DIR", required=True, help="a folder of NNN_rgb.png and NNN_gt.png")
+    parser.add_argument("--on", type=int, default=3, metavar="N", help="images to correct, evenly spaced (3)")
+    parser.add_argument("--others", type=int, default=8, metavar="N", help="at most so many others to test on (8)")
+    ARGS = parser.parse_args()
+
+import queue
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+import metrics
+from benchmarks.machine import machine
+from benchmarks.strokes import painted, walk
+from segmenter import Segmenter
+from support.files import BadInput, write_image
+from support.images import Rendering
+from support.masks import IGNORE
+from support.names import evenly_spaced
+from tools.paint.learner import Learner
+from tools.paint.process import setup_of
+from tools.paint.session import Session
+
+REGIONS = 3                      # wrong ones that get a stroke
+NEVER = 300                      # seconds after which the learner should have finished
+
+
+def inner(mask):
+    """Return the distance of each pixel of a region (H, W) to its border, the image's included."""
+    return ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+
+
+def strokes_for(prediction, truth, seed=0):
+    """Return the strokes of a person who corrects a prediction (H, W): [(class, points, width), …]."""
+    chance, regions = np.random.default_rng(seed), []
+    for label in np.unique(truth[truth != IGNORE]).tolist():
+        numbered, count = ndimage.label((truth == label) & (prediction != label))
+        sizes = np.bincount(numbered.ravel())
+        regions += [(sizes[number], label, numbered == number) for number in range(1, count + 1)]
+    regions = sorted(regions, key=lambda region: -region[0])[:REGIONS]
+    strokes = [(label, *walk(inner(region), chance)) for _, label, region in regions]
+    if len({label for _, label, _ in regions}) == 1:
+        right = [(truth == label) & (prediction == label) for label in np.unique(truth[truth != IGNORE]).tolist()
+                 if label != regions[0][1]]
+        best = max(right, key=np.count_nonzero)
+        if best.any():
+            strokes.append((int(truth[best][0]), *walk(inner(best), chance)))
+    return strokes
+
+
+def score(prediction, truth, classes):
+    """Return the IoU of the foreground, or the mean of more than two classes."""
+    return metrics.foreground_or_mean(metrics.iou(metrics.confusion_matrix(truth, prediction, len(classes))), classes)
+
+
+def corrected(checkpoint, image, truth, strokes):
+    """Return (prediction of this image, the network as a Segmenter, seconds) once the strokes are learned."""
+    segment = Segmenter.load(checkpoint, "cpu")
+    classes = [{**entry, "colour": [0, 0, number]} for number, entry in enumerate(segment.classes)]
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder)
+        (out / "images").mkdir()
+        write_image(out / "images" / "a.png", image)
+        session, inbox = Session(out, {"a": out / "images" / "a.png"}, Rendering(), classes, 255), queue.Queue()
+        session.tell = inbox.put
+        session.post("view", {"image": 0, "box": [0, 0, *truth.shape[::-1]]})
+        learner = Learner(setup_of(session, [checkpoint]), inbox, lambda *message: session.hear(message))
+        learner.announce()
+        learner.take_news(wait=False)
+        while learner.turn():    # its prediction is what a person corrects
+            pass
+        for label, points, width in strokes:
+            session.post("stroke", {"image": 0, "tool": "brush", "class": label, "width": width,
+                                    "points": points.tolist()})
+        session.post("learn", {"model": learner.model, "learning": True})
+        learner.take_news(wait=False)
+        began = time.perf_counter()
+        while learner.turn() and time.perf_counter() - began < NEVER:
+            pass
+        seconds = time.perf_counter() - began
+        prediction = np.array(session.pictures[0].map("prediction"))
+        learner.ended = session.ended = True
+        run = learner.current.run
+        session.end()
+    return prediction, Segmenter(run.ema_model, run.metadata), seconds
+
+
+def main(args):
+    segment, paths = Segmenter.load(args.checkpoint, "cpu"), sorted(Path(args.pairs).glob("*_rgb.png"))[1:]
+    if len(paths) < 2:
+        raise BadInput(f"{args.pairs} holds fewer than three NNN_rgb.png; expected more, each with its NNN_gt.png")
+    pairs = [segment.read_pair(path, path.with_name(path.name.replace("_rgb", "_gt"))) for path in paths]
+    before = [segment(image) for image, _ in pairs]
+    iou = lambda prediction, truth: score(prediction, truth, segment.classes) or 0.0
+    print(machine())
+    print("image       strokes  seconds   right   this image       others")
+    for number in map(int, evenly_spaced(len(pairs), args.on)):
+        image, truth = pairs[number]
+        strokes = strokes_for(before[number], truth)
+        mask = painted(truth, strokes)
+        prediction, network, seconds = corrected(Path(args.checkpoint), image, truth, strokes)
+        rest, others = np.where(mask == IGNORE, truth, IGNORE), [n for n in range(len(pairs)) if n != number]
+        others = [others[place] for place in evenly_spaced(len(others), args.others)]
+        was = statistics.mean(iou(before[n], pairs[n][1]) for n in others)
+        now = statistics.mean(iou(network(pairs[n][0]), pairs[n][1]) for n in others)
+        right = (prediction == mask)[mask != IGNORE].mean()
+        print(f"{paths[number].stem:<12}{len(strokes):>7}{seconds:>9.1f}{right:>8.0%}   "
+              f"{iou(before[number], rest):.3f} → {iou(prediction, rest):.3f}   {was:.3f} → {now:.3f}", flush=True)
+
+
+if __name__ == "__main__":
+    run_script(main, ARGS, __file__)
