@@ -170,7 +170,7 @@ class Segmenter:
         number = id(image)
         if number not in self.lights:            # found once, asked for twice: where it is read, to note it, and here
             self.lights[number] = other_light(image, self.usual_light)
-            weakref.finalize(image, self.lights.pop, number)
+            weakref.finalize(image, self.lights.pop, number, None)
         return self.lights[number]
 
     def relit(self, image: Any) -> Any:

@@ -18,7 +18,7 @@ from support.arguments import Parser, run_script, train_arguments
 if __name__ == "__main__":       # before the imports that take seconds
     parser = Parser(__file__, __doc__)
     parser.add_argument("--rounds", type=int, default=3, help="how often the two take turns (3)")
-    parser.add_argument("--device", default="cpu", help="where both compute: cpu or cuda, there both in 16 bits (cpu)")
+    parser.add_argument("--device", default="cpu", help="where both compute: cpu or cuda (cpu)")
     ARGS = parser.parse_args()
 
 import contextlib

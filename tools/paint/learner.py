@@ -37,7 +37,7 @@ from patches import (
     zoomed_size,
 )
 from segmenter import Segmenter, torch_forward
-from support.arguments import NETWORK_KNOBS, train_arguments
+from support.arguments import NETWORK_KNOBS, train_arguments, with_former_settings
 from support.checkpoint import save_checkpoint
 from support.devices import pick_device
 from support.files import BadInput
@@ -222,8 +222,9 @@ class NetworkLearner:
         """Make the network, with the weights and colours of a former one where there is one."""
         network, metadata = self.former or (None, {})
         words = [str(word) for word in (CORRECTING if "corrected" in metadata else SETTINGS)[self.name]]
-        settings = {**metadata.get("settings", {}), **(network.arguments if network else {})}
-        known = {name: settings[name] for name in (*NETWORK_KNOBS, "flips") if name in settings}
+        known = {name: value for name, value in (network.arguments if network else {}).items() if name in NETWORK_KNOBS}
+        if network:
+            known["flips"] = with_former_settings(metadata["settings"])["flips"]
         args = train_arguments(words, **known, zoom=self.zoom, loss="ce", light="keep")
         colours = (metadata["mean"], metadata["std"]) if network else None
         found = TrainingData(dataset, dataset, self.classes, [self.ignore], "painted", [], self.rendering)
