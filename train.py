@@ -18,6 +18,7 @@ if __name__ == "__main__":
 import contextlib
 import copy
 import math
+import multiprocessing
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator
@@ -277,8 +278,9 @@ def check_former_knobs(args: Namespace, settings: dict) -> None:
 def open_batches(run: Run) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Return the generator of all batches that are still to come, see data.training_batches."""
     args, training = run.args, run.data.training
-    # Beside a GPU, others cut patches of images held in memory, too: it takes longer than a GPU's step.
-    ahead = training.decode is not None or bool(args.data) and run.device.type == "cuda"
+    # Beside a GPU, other processes cut patches even of images held in memory, if these need not be copied to them.
+    shared = bool(args.data) and run.device.type == "cuda" and multiprocessing.get_start_method() == "fork"
+    ahead = training.decode is not None or shared
     workers = -(-cores() // 2) if ahead else 0                        # they leave half of the cores to the network
     return data.training_batches(training, run.sampling, args.steps, range(len(run.history), args.epochs),
                                  slots(args), workers)

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -656,6 +657,27 @@ def test_a_gpu_that_is_not_there(pair):
 
 
 # ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "device, folder, decode, start, ahead",
+    [
+        ("cpu", "data", None, "fork", False),
+        ("cpu", "data", len, "spawn", True),
+        ("cuda", "data", None, "fork", True),
+        ("cuda", "data", None, "spawn", False),  # each process would get a copy of all images
+        ("cuda", None, None, "fork", False),
+    ],
+)
+def test_other_processes_cut_patches_where_that_pays(monkeypatch, device, folder, decode, start, ahead):
+    found = []
+    monkeypatch.setattr("data.training_batches", lambda *words: found.append(words[-1]))
+    monkeypatch.setattr("multiprocessing.get_start_method", lambda: start)
+    args = train_arguments(["--data", folder] if folder else [])
+    training = SimpleNamespace(training=SimpleNamespace(decode=decode))
+    run = SimpleNamespace(args=args, data=training, sampling=None, history=[], device=torch.device(device))
+    train.open_batches(run)
+    assert (found[0] > 0) == ahead
 
 
 def test_the_learning_rate_rises_and_falls():
