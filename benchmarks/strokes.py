@@ -264,17 +264,18 @@ def waits(side, folder):
 
 def memory_of(pid):
     """Return (MB in memory of a process, the same of its children); zeros where the system does not tell."""
-    def resident(number):
+    def read(path):
         try:
-            status = Path(f"/proc/{number}/status").read_text()
+            return Path(path).read_text()
         except OSError:
-            return 0
-        return next((int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("RssAnon")), 0)
+            return ""
 
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:
-        children = []
+    def resident(number):
+        lines = read(f"/proc/{number}/status").splitlines()
+        return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("RssAnon")), 0)
+
+    # A child that was started again is that of the thread that did it.
+    children = [child for path in Path(f"/proc/{pid}/task").glob("*/children") for child in read(path).split()]
     return resident(pid), sum(map(resident, children))
 
 
