@@ -290,18 +290,23 @@ def settings_of(name: str, upsample: str | None = None, batchnorm: bool = False,
                 dropout: float = 0.0, separable: bool = False) -> dict[str, Any]:
     """Return those of train.py's settings that belong to the network of this name, as arguments of its class.
 
-    Raises BadInput for what only the other network has.
+    Others are left out, see unused_settings. Raises BadInput for --separable and --upsample transposed with the FCN.
     """
     if name == "unet":
-        if batchnorm:
-            raise BadInput("--batchnorm belongs to --model fcn; a U-Net has it anyway")
         return {"width": width, "depth": depth, "upsample": upsample or "transposed", "dropout": dropout,
                 "separable": separable}
-    if separable or (width, depth) != (16, 3):
-        raise BadInput("--width, --depth and --separable belong to --model unet; the FCN's layers are prescribed")
+    if separable:
+        raise BadInput("--separable belongs to --model unet; the FCN's convolutions are prescribed")
     if upsample == "transposed":
         raise BadInput("--upsample transposed belongs to --model unet; expected nearest or bilinear for the FCN")
     return {"upsample": upsample or "nearest", "batchnorm": batchnorm, "dropout": dropout}
+
+
+def unused_settings(name: str, batchnorm: bool = False, width: int = 16, depth: int = 3, **others: Any) -> str:
+    """Return a line for the user about settings that settings_of leaves out, or "" where there are none."""
+    if name == "unet":
+        return "--batchnorm changes nothing: a U-Net has it anyway" if batchnorm else ""
+    return "--width and --depth change nothing: the FCN's layers are prescribed" if (width, depth) != (16, 3) else ""
 
 
 def build(name: str, classes: int, **settings: Any) -> nn.Module:

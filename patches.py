@@ -25,8 +25,8 @@ def within_budget(batch: Any, budget: int = 1) -> Any:
     """Return the batch (N, 3, H, W) unchanged, or raise BadInput if the memory it stands for is not there.
 
     The rule: one 256×256×3 input is all that fits. So no side is above 256, and all images of a batch
-    together hold at most `budget`·256·256 pixels. Every batch passes here before it enters the network, so
-    the rule is checked here and nowhere else.
+    together hold at most `budget`·256·256 pixels. Every batch passes here before it enters the network; what
+    enters a single stage passes within_stage_budget.
     """
     count, channels, height, width = batch.shape
     found = f"a network input of {count} x {height}x{width}x{channels} is over the budget"

@@ -167,6 +167,8 @@ class Segmenter:
 
     def light(self, image: Any) -> Light | None:
         """Return the Light of an image, None where it is that learned from, or where the network takes any."""
+        if self.usual_light is None:
+            return None
         number = id(image)
         if number not in self.lights:            # found once, asked for twice: where it is read, to note it, and here
             self.lights[number] = other_light(image, self.usual_light)

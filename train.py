@@ -33,7 +33,7 @@ from tqdm import tqdm
 import data
 import metrics
 from losses import class_weights, loss_function, loss_of_pieces
-from model import build, load_network, normalize, reach, start_from
+from model import build, load_network, normalize, reach, start_from, unused_settings
 from patches import MAX_SIDE, Pieces, Sampling, choose_halo, inexact, noise, photometric_jitter, within_budget
 from segmenter import Segmenter
 from support.copies import changed_copies
@@ -149,6 +149,8 @@ def prepare(args: Namespace, last: dict | None = None) -> Run:
         check_former_knobs(args, last["settings"])
     else:
         check_unfinished(args)
+        if unused := unused_settings(args.model, **network_settings(args)):
+            print(unused)
     found = load_data(args, halo)
     background = check_settings(args, found.classes, stride)
     check_outputs(args)

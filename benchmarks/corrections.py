@@ -19,7 +19,6 @@ if __name__ == "__main__":       # before the imports that take seconds
     ARGS = parser.parse_args()
 
 import queue
-import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -60,7 +59,7 @@ def strokes_for(prediction, truth, seed=0):
     if len({label for _, label, _ in regions}) == 1:
         right = [(truth == label) & (prediction == label) for label in np.unique(truth[truth != IGNORE]).tolist()
                  if label != regions[0][1]]
-        best = max(right, key=np.count_nonzero)
+        best = max(right, key=np.count_nonzero, default=np.zeros(1, bool))
         if best.any():
             strokes.append((int(truth[best][0]), *walk(inner(best), chance)))
     return strokes
@@ -93,8 +92,9 @@ def corrected(checkpoint, image, truth, strokes):
         session.post("learn", {"model": learner.model, "learning": True})
         learner.take_news(wait=False)
         began = time.perf_counter()
-        while learner.turn() and time.perf_counter() - began < NEVER:
-            pass
+        while learner.turn():
+            if time.perf_counter() - began > NEVER:
+                raise BadInput(f"the learner has not finished after {NEVER} s; expected it to, on an idle machine")
         seconds = time.perf_counter() - began
         prediction = np.array(session.pictures[0].map("prediction"))
         learner.ended = session.ended = True
@@ -109,21 +109,25 @@ def main(args):
         raise BadInput(f"{args.pairs} holds fewer than three NNN_rgb.png; expected more, each with its NNN_gt.png")
     pairs = [segment.read_pair(path, path.with_name(path.name.replace("_rgb", "_gt"))) for path in paths]
     before = [segment(image) for image, _ in pairs]
-    iou = lambda prediction, truth: score(prediction, truth, segment.classes) or 0.0
+    iou = lambda prediction, truth: score(prediction, truth, segment.classes)
+    mean = lambda predictions, numbers: metrics.mean(map(iou, predictions, (pairs[n][1] for n in numbers)))
     print(machine())
     print("image       strokes  seconds   right   this image       others")
-    for number in map(int, evenly_spaced(len(pairs), args.on)):
+    for number in evenly_spaced(len(pairs), args.on):
         image, truth = pairs[number]
         strokes = strokes_for(before[number], truth)
+        if len({label for label, _, _ in strokes}) < 2:
+            print(f"{paths[number].stem:<12} nothing to correct, or no second class")
+            continue
         mask = painted(truth, strokes)
         prediction, network, seconds = corrected(Path(args.checkpoint), image, truth, strokes)
         rest, others = np.where(mask == IGNORE, truth, IGNORE), [n for n in range(len(pairs)) if n != number]
         others = [others[place] for place in evenly_spaced(len(others), args.others)]
-        was = statistics.mean(iou(before[n], pairs[n][1]) for n in others)
-        now = statistics.mean(iou(network(pairs[n][0]), pairs[n][1]) for n in others)
+        was, now = mean([before[n] for n in others], others), mean([network(pairs[n][0]) for n in others], others)
         right = (prediction == mask)[mask != IGNORE].mean()
+        figures = [metrics.format_metric(each) for each in (iou(before[number], rest), iou(prediction, rest), was, now)]
         print(f"{paths[number].stem:<12}{len(strokes):>7}{seconds:>9.1f}{right:>8.0%}   "
-              f"{iou(before[number], rest):.3f} → {iou(prediction, rest):.3f}   {was:.3f} → {now:.3f}", flush=True)
+              f"{figures[0]} → {figures[1]}   {figures[2]} → {figures[3]}", flush=True)
 
 
 if __name__ == "__main__":

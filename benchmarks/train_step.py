@@ -124,7 +124,7 @@ def main(args):
             "a folder, U-Net of width 16, decoded when needed": [*unet, "--memory", "0"],
         }.items():
             settings = train_arguments([*words, "--out", str(folder), "--epochs", "6", "--steps", str(STEPS),
-                                         "--device", args.device])
+                                        "--device", args.device])
             bare_loop(settings)      # warm-up
             bare, real = [], []
             for _ in range(args.rounds):

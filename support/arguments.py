@@ -155,10 +155,11 @@ def run_script(function: Callable, args: Namespace, script: str, interrupted: st
     except (BadInput, OSError) as error:
         sys.exit(f"{name}: {error}")
     except RuntimeError as error:
-        if type(error).__name__ != "OutOfMemoryError":                # PyTorch's, which not all scripts import
+        # PyTorch's own, which not all scripts import, or CUDA's, where another program has taken all of it.
+        if type(error).__name__ != "OutOfMemoryError" and "CUDA error: out of memory" not in str(error):
             raise
-        sys.exit(f"{name}: the GPU's memory is full; close what else uses it, lower --batch or --patch of a training, "
-                 "or add --device cpu")
+        sys.exit(f"{name}: the GPU's memory is full; close what else uses it, lower --budget, --batch or --patch of a "
+                 "training, or add --device cpu")
     except KeyboardInterrupt:
         print(f"{name}: {interrupted}", file=sys.stderr)
         sys.exit(130)

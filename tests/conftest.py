@@ -30,6 +30,7 @@ def with_gpus():
     shown = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
     return shown if SHOWN_GPUS == "all" else shown | {"CUDA_VISIBLE_DEVICES": SHOWN_GPUS}
 
+
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as `pytest &` has it in a script: its processes would, too
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -444,7 +444,6 @@ CASES = [
     case("show: a cut image", SHOW, "a.png is no readable image", cut("a.png")),
     case("show: out is the image", f"{SHOW} --out a.png", "a.png is an input"),
     case("show: out of another kind", "-m tools.show patches --out x.gif", "x.gif ends in .gif"),
-    case("show: the other network's", "-m tools.show network --width 8", "--width, --depth and --separable belong to"),
     case("export: no checkpoint", "-m tools.export nowhere.pt", "nowhere.pt does not exist"),
     case("export: a cut checkpoint", EXPORT, "model.pt is no checkpoint of ours", cut("model.pt")),
     case("export: out of another kind", f"{EXPORT} --out x.bin", "x.bin ends in .bin; expected .onnx or .pt"),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import skimage
-from conftest import ROOT
+from conftest import ROOT, inside
 from PIL import Image, ImageDraw
 
 import metrics
@@ -55,6 +55,25 @@ def test_the_weights_for_cityscapes_fit_the_settings_of_the_third_run(monkeypatc
     assert metadata["ignore"] == [255] and metadata["start"]["classes"] == names
     assert sum(parameter.numel() for parameter in model.parameters()) < 2_000_000
     check_settings(args, metadata)
+
+
+def test_a_settings_file_of_a_unet_serves_the_fcn_and_says_what_changes_nothing(folder, tmp_path):
+    quick = "--classes", folder / "classes.json", "--epochs", 1, "--steps", 2, "--patch", 32, "--amp", "off"
+    words = (
+        f"@{STREETS / 'small.args'}",
+        "--data",
+        folder,
+        *quick,
+        "--out",
+        tmp_path / "run",
+        "--model",
+        "fcn",
+        "--batchnorm",
+    )
+    done = inside("train.py", *words, cwd=ROOT)
+    assert done.returncode == 0 and "--width and --depth change nothing" in done.stdout, done.stderr
+    again = inside("train.py", "--resume", "--epochs", 2, "--out", tmp_path / "run", cwd=ROOT)
+    assert again.returncode == 0, again.stderr
 
 
 @pytest.mark.parametrize("name", ["baseline", "full_size", "small"])

@@ -21,6 +21,7 @@ from segmenter import Segmenter
 
 classes = [{"name": "ground", "value": 0}, {"name": "object", "value": 255}]
 metadata = {"classes": classes, "ignore": [], "mean": [0.5] * 3, "std": [0.25] * 3, "settings": {}}
+torch.manual_seed(0)
 networks = FCN(), FCN(upsample="bilinear"), UNet(2, 16, 3), UNet(2, 8, 4, "bilinear"), UNet(2, 8, 2, separable=True)
 for seed, network in enumerate(networks):
     torch.manual_seed(seed)
@@ -76,17 +77,17 @@ def test_it_learns_as_on_the_cpu(pair, environment, words):
     folder, image, mask = pair
     for device in "cpu", "cuda":
         settings = image, mask, "--epochs", 6, "--steps", 20, "--device", device, "--out", device, *words
-        if device == "cpu" and "--amp" in words:         # which a CPU may have to imitate
+        if device == "cpu" and "--amp" in words:  # which a CPU may have to imitate
             settings = settings[:-2]
         assert f"s on {device}" in ran(command("train.py", *settings, cwd=folder, env=environment))
-    assert abs(best_iou(folder / "cpu") - best_iou(folder / "cuda")) < 0.03
+    assert abs(best_iou(folder / "cpu") - best_iou(folder / "cuda")) < 0.06
 
 
 @pytest.mark.slow
 def test_logits_are_those_of_the_cpu_and_of_the_whole_image(tmp_path, environment):
-    """In float32, not in the 10 bits that cuDNN would take."""
+    """In float32: cuDNN would multiply 10 bits, and be wrong by 3e-3."""
     for line in ran(run_python(AS_ON_THE_CPU, cwd=tmp_path, env=environment)).splitlines():
-        assert max(map(float, line.split())) < 2e-5
+        assert max(map(float, line.split())) < 1e-4
 
 
 @pytest.mark.slow
@@ -100,13 +101,17 @@ def test_a_folder_is_learned_resumed_and_predicted(folder, tmp_path, environment
     )
     predict("on_cpu", "--device", "cpu")
     predict("on_gpu")
-    for knobs in ["--amp", "on"], ["--tta", "--adapt", 0.5], ["--halo", 4], ["--reject", -99, "--score", "features"]:
-        predict("with_" + knobs[0], *knobs)
-    for path in (tmp_path / "on_cpu").glob("*.png"):
-        expected = np.asarray(Image.open(path))
-        assert (np.asarray(Image.open(tmp_path / "on_gpu" / path.name)) != expected).mean() < 1e-3
-        for knob in "amp", "halo":               # inexact, both
-            assert (np.asarray(Image.open(tmp_path / f"with_--{knob}" / path.name)) != expected).mean() < 0.1
+    masks = lambda out: [np.asarray(Image.open(path)) for path in sorted((tmp_path / out).glob("*.png"))]
+    expected = masks("on_cpu")
+    for out, most, *knobs in [
+        ("on_gpu", 1e-3),
+        ("in_16_bits", 0.05, "--amp", "on"),
+        ("over_views", 0.3, "--tta", "--adapt", 0.5),
+        ("scored", 1e-3, "--reject", -99, "--score", "features"),
+    ]:
+        predict(out, *knobs)
+        assert len(masks(out)) == len(expected) == 8
+        assert np.mean([(one != other).mean() for one, other in zip(masks(out), expected)]) < most, out
 
 
 @pytest.mark.slow
@@ -117,7 +122,7 @@ def test_a_full_gpu_is_told_in_one_line(pair, environment):
         process = run_python(LITTLE_MEMORY, *words, cwd=folder, env=environment)
         *before, last = process.stderr.strip().splitlines()
         assert process.returncode == 1 and "the GPU's memory is full" in last, process.stderr
-        assert all("step/s" in line for line in before if line.strip())      # the bar, at most
+        assert all("step/s" in line for line in before if line.strip())  # the bar, at most
 
 
 @pytest.mark.slow

@@ -294,6 +294,15 @@ def test_demonstrations_write_their_pictures(tmp_path):
     fails_in_one_line(inside(*show, "network", "--size", 258, cwd=tmp_path), "--size", "256")
     textbook = ["--model", "unet", "--width", 64, "--depth", 4]
     assert "31,037,698" in inside(*show, "network", *textbook, cwd=tmp_path).stdout
+    for words, told in [
+        (["--width", 8], "--width and --depth change nothing"),
+        (["--depth", 4], "--width and --depth change nothing"),
+        (["--model", "unet", "--batchnorm"], "--batchnorm changes nothing"),
+        (textbook, ""),
+        (["--batchnorm"], ""),
+    ]:
+        lines = inside(*show, "network", *words, cwd=tmp_path).stdout.splitlines()
+        assert lines[bool(told)].startswith("layer") and lines[0].startswith(told), words
 
 
 def test_a_name_in_capitals_is_a_png_too(tmp_path):

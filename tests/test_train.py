@@ -643,11 +643,15 @@ def test_a_loss_that_is_no_number_stops_the_run(pair):
     )
 
 
-def test_a_full_gpu_is_told_with_what_to_lower():
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError(), RuntimeError("CUDA error: out of memory\nCompile with")])
+def test_a_full_gpu_is_told_with_what_to_lower(error):
     def fill(_):
-        raise torch.OutOfMemoryError
+        raise error
 
-    with pytest.raises(SystemExit, match="x.py: the GPU's memory is full; .* lower --batch"):
+    with pytest.raises(SystemExit, match="x.py: the GPU's memory is full; .* lower --budget, --batch"):
+        run_script(fill, None, "x.py")
+    error = RuntimeError("another")
+    with pytest.raises(RuntimeError, match="another"):
         run_script(fill, None, "x.py")
 
 

@@ -18,7 +18,7 @@ from matplotlib.patches import Rectangle
 from torch import nn
 
 from data import Dataset
-from model import FCN, build
+from model import FCN, build, unused_settings
 from patches import Sampling, cut_batches, photometric_jitter, tiles, within_budget
 from support.arguments import network_settings, train_arguments
 from support.files import PICTURES, check_writable
@@ -75,6 +75,8 @@ def summary(network, size=256):
 def print_network(args):
     """Print the network that `args` describe as a table."""
     network = build(args.model, args.classes, **network_settings(args)).eval()
+    if unused := unused_settings(args.model, **network_settings(args)):
+        print(unused)
     rows = summary(network, args.size)
     print(f"{'layer':<10}{'output':>16}{'parameters':>12}{'MFLOPs':>10}{'sees':>9}")
     for name, shape, parameters, flops, field in rows:

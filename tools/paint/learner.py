@@ -50,7 +50,7 @@ from tools.paint.pictures import CORRECTION, PUT_ASIDE, map_path, most_painted, 
 SLICE = 0.3                      # seconds of learning, or of predicting, before looking for news
 SAVED_EVERY = 2.0                # seconds, while it learns
 SHOWN_EVERY = 1.0                # seconds from one look at what is in view to the next, while it learns
-STAGED_LIMIT = 512               # pixels a side of a U-Net's regions: larger ones would keep strokes waiting
+REGION = 512                     # pixels a side, where a network is run by regions: larger ones keep strokes waiting
 STEPS = 5                        # of an "epoch", between two looks at the clock
 NAMES = {"fcn": "the FCN", "unet": "the U-Net", "forest": "the random forest"}
 
@@ -59,8 +59,8 @@ NAMES = {"fcn": "the FCN", "unet": "the U-Net", "forest": "the random forest"}
 # learns them by heart extends them wrongly: a lower rate and fewer steps than for a mask, see docs/PAINT.md.
 COMMON = ["--balance", "1", "--reuse", "1", "--warmup", "20", "--steps", STEPS]
 SETTINGS = {"fcn": [*COMMON, "--epochs", 32, "--lr", 0.005], "unet": [*COMMON, "--epochs", 120, "--model", "unet"]}
-# A network that is corrected knows more than the strokes show, and is to keep it: a far lower rate, for a U-Net patches
-# as large as it is used to, and not a step more than it takes until it is right in a share KNOWN of what is painted.
+# A network that is corrected knows more than the strokes show, and is to keep it: a lower rate, for a U-Net patches as
+# large as it is used to, and not a step more than it takes until it is right in a share KNOWN of what is painted.
 # Half of each batch reminds it of what it said before, in so many pixels for each painted one, a MARGIN away from
 # strokes: more of them for the FCN, which knows a pixel by so little that strokes change it everywhere.
 CORRECTING = {"fcn": [*COMMON, "--epochs", 40, "--lr", 0.002],
@@ -251,7 +251,7 @@ class NetworkLearner:
         if network.arguments["upsample"] == "bilinear":
             steps = [part for step in steps for part in ([step, 1] if step == "/" else [step])]
         return {"halo": self.segment.halo, "stride": network.stride, "steps": steps,
-                "limit": MAX_SIDE if self.segment.limit == MAX_SIDE else max(STAGED_LIMIT, 4 * network.halo)}
+                "limit": min(self.segment.limit, max(REGION, 4 * network.halo))}
 
     def news(self) -> None:
         """Go back to the middle of the schedule at most, where the rate is high, as there is more to learn."""
