@@ -112,7 +112,7 @@ def main(args):
     iou = lambda prediction, truth: score(prediction, truth, segment.classes)
     mean = lambda predictions, numbers: metrics.mean(map(iou, predictions, (pairs[n][1] for n in numbers)))
     print(machine())
-    print("image       strokes  seconds   right   this image       others")
+    print(f"{'image':<12}{'strokes':>7}{'seconds':>9}{'right':>8}   {'this image':<18}others")
     for number in evenly_spaced(len(pairs), args.on):
         image, truth = pairs[number]
         strokes = strokes_for(before[number], truth)
