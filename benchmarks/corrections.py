@@ -28,7 +28,7 @@ from scipy import ndimage
 
 import metrics
 from benchmarks.machine import machine
-from benchmarks.strokes import painted, walk
+from benchmarks.strokes import painted, room_in, walk
 from segmenter import Segmenter
 from support.files import BadInput, write_image
 from support.images import Rendering
@@ -42,11 +42,6 @@ REGIONS = 3                      # wrong ones that get a stroke
 NEVER = 300                      # seconds after which the learner should have finished
 
 
-def inner(mask):
-    """Return the distance of each pixel of a region (H, W) to its border, the image's included."""
-    return ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
-
-
 def strokes_for(prediction, truth, seed=0):
     """Return the strokes of a person who corrects a prediction (H, W): [(class, points, width), …]."""
     chance, regions = np.random.default_rng(seed), []
@@ -55,13 +50,13 @@ def strokes_for(prediction, truth, seed=0):
         sizes = np.bincount(numbered.ravel())
         regions += [(sizes[number], label, numbered == number) for number in range(1, count + 1)]
     regions = sorted(regions, key=lambda region: -region[0])[:REGIONS]
-    strokes = [(label, *walk(inner(region), chance)) for _, label, region in regions]
+    strokes = [(label, *walk(room_in(region), chance)) for _, label, region in regions]
     if len({label for _, label, _ in regions}) == 1:
         right = [(truth == label) & (prediction == label) for label in np.unique(truth[truth != IGNORE]).tolist()
                  if label != regions[0][1]]
         best = max(right, key=np.count_nonzero, default=np.zeros(1, bool))
         if best.any():
-            strokes.append((int(truth[best][0]), *walk(inner(best), chance)))
+            strokes.append((int(truth[best][0]), *walk(room_in(best), chance)))
     return strokes
 
 

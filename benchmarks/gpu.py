@@ -86,10 +86,9 @@ def main(args):
         began = time.perf_counter()
         expected = segment(image)
         print(f"{case}, {side}x{side}; {1000 * (time.perf_counter() - began):.1f} ms on the CPU")
-        found = {}
-        with_ways = ways(network, device)
+        predictors, found = ways(network, device), {}
         for _ in range(args.rounds + 1):
-            for way, predict in with_ways.items():
+            for way, predict in predictors.items():
                 found.setdefault(way, []).append(measure(predict, image, device))
         for way, calls in found.items():
             seconds, memory = min(call[0] for call in calls[1:]), max(call[1] for call in calls[1:])

@@ -82,13 +82,17 @@ def walk(room, chance):
     return np.array(points), width
 
 
-def strokes_inside(truth, count, seed):
-    """Return `count` strokes in the region of each class of a mask (H, W), in turns: [(class, points, width), …]."""
+def room_in(region):
+    """Return the distance of each pixel of a region (H, W) to its border, the image's included."""
     from scipy.ndimage import distance_transform_edt
 
+    return distance_transform_edt(np.pad(region, 1))[1:-1, 1:-1]
+
+
+def strokes_inside(truth, count, seed):
+    """Return `count` strokes in the region of each class of a mask (H, W), in turns: [(class, points, width), …]."""
     chance = np.random.default_rng(seed)
-    rooms = {label: distance_transform_edt(np.pad(truth == label, 1))[1:-1, 1:-1]
-             for label in np.unique(truth[truth != IGNORE]).tolist()}
+    rooms = {label: room_in(truth == label) for label in np.unique(truth[truth != IGNORE]).tolist()}
     return [(label, *walk(room, chance)) for _ in range(count) for label, room in rooms.items()]
 
 

@@ -290,7 +290,9 @@ def test_demonstrations_write_their_pictures(tmp_path):
     fails_in_one_line(inside(*show, "windows", "missing.png", cwd=tmp_path), "missing.png")
     fails_in_one_line(inside(*show, "windows", "--halo", 200, cwd=tmp_path), "halo")
     fails_in_one_line(inside(*show, "windows", "--window", 0, cwd=tmp_path), "halo")
-    fails_in_one_line(inside(*show, "windows", "patches.png", "--out", "patches.png", cwd=tmp_path), "is an input")
+    fails_in_one_line(
+        inside(*show, "windows", "patches.png", "--out", "patches.png", cwd=tmp_path), "patches.png is an input"
+    )
     fails_in_one_line(inside(*show, "network", "--size", 258, cwd=tmp_path), "--size", "256")
     textbook = ["--model", "unet", "--width", 64, "--depth", 4]
     assert "31,037,698" in inside(*show, "network", *textbook, cwd=tmp_path).stdout
