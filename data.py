@@ -209,8 +209,8 @@ def hold_out(image: np.ndarray, mask: np.ndarray, least: int, gap: int, share: f
             if training and strip:
                 learnt, held = (sum(before[:, stop] - before[:, first] for first, stop in bounds)
                                 for bounds in (training, [held_out]))
-                classes, likeness = strip_quality(learnt, held, before[:, -1])
-                choices.append(((classes, axis == longer, likeness), axis, training, held_out))
+                kept, shown, likeness = strip_quality(learnt, held, before[:, -1])
+                choices.append(((kept, shown, axis == longer, likeness), axis, training, held_out))
     if not choices:
         whole = [(image, mask)]
         return whole, whole
@@ -223,7 +223,7 @@ def hold_out(image: np.ndarray, mask: np.ndarray, least: int, gap: int, share: f
     return [cut(*bounds) for bounds in training], [cut(*held_out)]
 
 
-def strip_quality(training: np.ndarray, strip: np.ndarray, whole: np.ndarray) -> tuple[tuple[int, int], float]:
+def strip_quality(training: np.ndarray, strip: np.ndarray, whole: np.ndarray) -> tuple[int, int, float]:
     """Return how good a strip is to validate on, to be compared; the arrays count the pixels of each class.
 
     It is better where more classes keep at least half of their pixels to be learned from, then where more of these
@@ -231,7 +231,7 @@ def strip_quality(training: np.ndarray, strip: np.ndarray, whole: np.ndarray) ->
     """
     learnt = 2 * training >= whole
     held_out, shares = (counts / max(int(counts.sum()), 1) for counts in (strip, whole))
-    return ((int(np.count_nonzero(learnt & (whole > 0))), int(np.count_nonzero(learnt & (strip > 0)))),
+    return (int(np.count_nonzero(learnt & (whole > 0))), int(np.count_nonzero(learnt & (strip > 0))),
             -float(np.abs(held_out - shares).sum()))
 
 
@@ -272,21 +272,21 @@ def inspect_pairs(scan: Scan, reading: Reading) -> list[PairInfo]:
     """Return the PairInfo of each pair in a Scan, as far as it is not remembered by reading the pair again."""
     known = {} if scan.fits else known_figures(scan, reading)
 
-    def inspect(pair, facts):
+    def inspect(both):
+        pair, facts = both
         figures = known.get(pair[0])
         if figures:
             return PairInfo(np.array(figures.counts), math.prod(facts.mask.size), bytes.fromhex(figures.digest), None)
         return inspect_pair(pair, reading, scan.fits, scan.images.get(pair[0]), facts.mask.size)
 
-    both = list(zip(scan.pairs, scan.facts))
-    return list(progress(in_threads(lambda one: inspect(*one), both), len(both)))
+    return list(progress(in_threads(inspect, zip(scan.pairs, scan.facts)), len(scan.pairs)))
 
 
 def inspect_pair(pair: tuple[str, Path, Path], reading: Reading, hold: bool, image: np.ndarray | None,
                  size: tuple[int, int]) -> PairInfo:
     """Return the PairInfo of a pair; to `hold` it, its `image` is read unless it is given.
 
-    Raises BadInput, also where they have no longer this size.
+    Raises BadInput, also where either has another size by now.
     """
     _, image_path, mask_path = pair
     classes, ignore, threshold, rendering = reading
@@ -358,7 +358,9 @@ def load(source: Any, threshold: int | None = None, table: Path | str | None = N
             raise BadInput(f"{source[1] if single else source}: no pixel to {purpose} has a truth, all are ignored; "
                            "expected some of a class")
     print_classes(classes, ignore, training.cumulative_counts[-1], validation.cumulative_counts[-1])
-    print_hints(classes, infos, table)
+    if not table:
+        print_hints(classes, infos)
+    print_notes()
     if not single:
         remember_scan(scan, source, reading, [Figures(info.counts.tolist(), info.digest.hex()) for info in infos])
     digest = hashlib.sha256(training.cumulative_counts.tobytes() + validation.cumulative_counts.tobytes())
@@ -455,12 +457,12 @@ def print_classes(classes: list[dict], ignore: list, training: np.ndarray, valid
         print(f"  {', '.join(map(str, ignore))} ignored: {unknown:.1%} of training pixels")
 
 
-def print_hints(classes: list[dict], infos: list[PairInfo], table: Path | str | None) -> None:
-    """Print what is odd about the classes, unless a table lists them, and about the files that were read."""
+def print_hints(classes: list[dict], infos: list[PairInfo]) -> None:
+    """Print what is odd about classes that no table lists."""
     counts = np.array([info.counts for info in infos])                # (pairs, classes)
     pixels, masks = counts.sum(axis=0), np.count_nonzero(counts, axis=0)
     values = [entry["value"] for entry in classes]
-    alike = [] if table else near_values(values)
+    alike = near_values(values)
     if alike:
         pairs = [f"{values[one]} and {values[other]}" for one, other in alike]
         rarer = [str(values[min(pair, key=pixels.__getitem__)]) for pair in alike]
@@ -470,14 +472,13 @@ def print_hints(classes: list[dict], infos: list[PairInfo], table: Path | str | 
             for number, entry in enumerate(classes)
             if 0 < pixels[number] < 1e-4 * pixels.sum() and masks[number] <= max(len(infos) / 10, 1)
             and not any(number in pair for pair in alike)]
-    if rare and not table:
+    if rare:
         print(f"  stray pixels, most likely: {first_few(rare)}: list them under ignore in classes.json")
-    if not table and values == [0, 1, 255] and not counts[:, 1:].all(axis=1).any():
+    if values == [0, 1, 255] and not counts[:, 1:].all(axis=1).any():
         print(f"  {masks[1]} masks hold 0 and 1, {masks[2]} hold 0 and 255: the same two classes, most likely; "
               "--threshold 1 makes these of both")
-    elif not table and 255 in values and len(values) > 2 and max(value for value in values if value != 255) < 32:
+    elif 255 in values and len(values) > 2 and max(value for value in values if value != 255) < 32:
         print("  255 beside such small values is void, most likely: list it under ignore in classes.json")
-    print_notes()
 
 
 def near_values(values: list) -> list[tuple[int, int]]:
@@ -514,13 +515,13 @@ def usual_light(dataset: Dataset) -> dict:
     see light.count_colours. "evidence" is how much likelier, in nats a value, another light must make an image: more
     than it makes any ninth of the largest image here, beside the rest, which are in the same light.
     """
-    count = functools.partial(count_colours, classes=dataset.cumulative_counts.shape[1] - 1)
-    numbers = evenly_spaced(len(dataset), STATISTICS)
-    colours = sum(in_threads(lambda number: count(*dataset[number][:2]), numbers))
+    classes, numbers = dataset.cumulative_counts.shape[1] - 1, evenly_spaced(len(dataset), STATISTICS)
+    colours = sum(in_threads(lambda number: count_colours(*dataset[number][:2], classes), numbers))
     pixels = np.diff(dataset.cumulative_counts[:, -1], prepend=0)     # of each image
     image, mask, _ = dataset[max(numbers, key=pixels.__getitem__)]
     ninths = lambda whole: [part for band in np.array_split(whole, 3) for part in np.array_split(band, 3, axis=1)]
-    others = [(part, colours - count(part, truth)) for part, truth in zip(ninths(image), ninths(mask)) if part.size]
+    others = [(part, colours - count_colours(part, truth, classes))
+              for part, truth in zip(ninths(image), ninths(mask)) if part.size]
     evidence = [find_light(count_values(part), rest).evidence for part, rest in others if rest.any()]
     most = max(evidence, default=0.0)            # none of a single pixel
     needed = max(EVIDENCE, most)
@@ -541,7 +542,7 @@ class BatchGroups(torch.utils.data.Dataset):
 
     def __init__(self, dataset: Dataset, sampling: Sampling, steps: int, slots: Sequence[int]):
         self.dataset, self.sampling, self.steps, self.slots = dataset, sampling, steps, slots
-        self.an_epoch = -(-steps // sampling.reuse)
+        self.an_epoch = math.ceil(steps / sampling.reuse)
 
     def __getitem__(self, number: int) -> list[tuple[np.ndarray, np.ndarray]] | BadInput:
         epoch, group = divmod(number, self.an_epoch)

@@ -148,8 +148,7 @@ def read_both(predicted: Path, true: Path, classes: list[dict], ignore: list, th
               any_encoding: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """Return (truth, prediction) as class indices, uint8 (H, W). Raises BadInput where they cannot be compared.
 
-    The truth may be in any encoding (see read_as) or holds the values of the classes; the prediction always
-    may.
+    The prediction may be in any encoding of black and white, see read_as; the truth only with `any_encoding`.
     """
     truth = read_as(true, classes, ignore, threshold, any_encoding=any_encoding)
     prediction = read_as(predicted, classes, ignore, predicted=True)
@@ -171,8 +170,8 @@ def score_pairs(pairs: list[tuple[str, Path, Path]], load: Callable,
     def score(pair):
         try:
             truth, prediction = load(pair)
-            return [count(truth, prediction, len(classes))
-                    for count in (metrics.confusion_matrix, metrics.boundary_counts)]
+            return (metrics.confusion_matrix(truth, prediction, len(classes)),
+                    metrics.boundary_counts(truth, prediction, len(classes)))
         except BadInput as error:                # as a value, so that all are named and not only the first
             return error
 

@@ -200,11 +200,11 @@ def of_all(items: list) -> list:
 
 
 class Results:
-    """The outcome for all images: done (paths), rejected (name, score) and failures (lines of text)."""
+    """The outcome for all images: done (how many), rejected (name, score) and failures (lines of text)."""
 
     def __init__(self, bar: tqdm):
-        self.done, self.rejected, self.failures, self.bar = [], [], [], bar
-        self.writing = deque()               # (image, future) of masks that threads are writing
+        self.done, self.rejected, self.failures, self.bar = 0, [], [], bar
+        self.writing = deque()               # futures of masks that threads are writing
 
     def reject(self, image: Path, score: float) -> None:
         self.rejected.append((image.as_posix(), score))
@@ -214,33 +214,19 @@ class Results:
         self.failures.append(str(error))
         self.bar.update()
 
-    def finish(self, image: Path) -> None:
-        self.done.append(image)
+    def finish(self) -> None:
+        self.done += 1
         self.bar.update()
 
     def finish_writing(self, most: int = 0) -> None:
         """Wait until at most so many masks are left to write."""
         while len(self.writing) > most:
-            image, written = self.writing.popleft()
             try:
-                written.result()
+                self.writing.popleft().result()
             except BadInput as error:
                 self.fail(error)
             else:
-                self.finish(image)
-
-
-def segment_image(args: Namespace, segment: Segmenter, pixels: np.ndarray,
-                  probabilities: np.ndarray | None) -> tuple[np.ndarray, float | None]:
-    """Return the class indices of an image, and its score if that is too low to keep them, else None.
-
-    Fills the probabilities, uint8 (classes, H, W), where there is an array for them.
-    """
-    if args.reject is None:
-        return segment(pixels, probabilities), None
-    indices, scores = segment.with_scores(pixels, [args.score], probabilities)
-    score = scores[args.score]
-    return indices, score if score < args.reject else None
+                self.finish()
 
 
 def segment_all(args: Namespace, segment: Segmenter, images: list[Path],
@@ -266,17 +252,19 @@ def segment_all(args: Namespace, segment: Segmenter, images: list[Path],
         pixels, probabilities = pixels.result(), None
         if isinstance(pixels, LargeTiff):
             segment_large(segment, folder / image, pixels, missing["mask"], network)
-            return results.finish(image)
+            return results.finish()
         if {"probabilities", "uncertainty"} & set(missing):
             probabilities = empty_probabilities(len(segment.classes), pixels.shape[:2], Path(args.probabilities))
-        indices, too_low = segment_image(args, segment, pixels, probabilities)
-        if too_low is None:
-            written = pool.submit(write_results, missing, folder / image, segment, pixels, indices, probabilities)
-            results.writing.append((image, written))
+        if args.reject is None:
+            indices = segment(pixels, probabilities)                  # (H, W)
         else:
-            for path in missing.values():
-                remove(path)                 # an earlier run may have kept it
-            results.reject(image, too_low)
+            indices, scores = segment.with_scores(pixels, [args.score], probabilities)
+            if scores[args.score] < args.reject:
+                for path in missing.values():
+                    remove(path)             # an earlier run may have kept it
+                return results.reject(image, scores[args.score])
+        results.writing.append(
+            pool.submit(write_results, missing, folder / image, segment, pixels, indices, probabilities))
 
     with ThreadPoolExecutor() as pool, bar:
         for image, pixels in decode_ahead(pool, folder, images, read):
@@ -326,12 +314,13 @@ def write_all(args: Namespace, segment: Segmenter, paths: dict[Path, dict[str, P
     mine = list(paths)[RANK::WORLD]
     if args.resume:
         is_there = lambda path: keeps_changes(path) or path.exists()
+        # A list inside of all(): each file that is kept is asked about, and named.
         mine = [image for image in mine if not all([is_there(path) for path in paths[image].values()])]
 
     results = segment_all(args, segment, mine, paths)
 
     failures, rejected = sorted(of_all(results.failures)), sorted(of_all(results.rejected))
-    done = len(of_all(results.done))
+    done = sum(of_all([results.done]))
     if RANK == 0 and rejecting:
         write_rejected(listed, args.score, rejected)
     elif RANK == 0 and listed.exists() and is_ours(listed):
@@ -357,7 +346,8 @@ def main(args: Namespace) -> None:
 
         leave_processes()
     if failures and RANK == 0:
-        raise BadInput(*[f"{len(failures)} images failed:"] * (len(failures) > 1), *failures)
+        heading = [f"{len(failures)} images failed:"] if len(failures) > 1 else []
+        raise BadInput(*heading, *failures)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """The losses: logits (N, classes, H, W) and class indices (N, H, W) → one number.
 
 A pixel whose target is IGNORE (255) has no truth: it contributes neither loss nor gradient. `weights`,
-(classes,), makes some classes count more than others. `all_reduce` sums a tensor over the processes of
-a distributed run, so that each gets the loss of the whole batch (support/devices.py); in a single
-process, nothing has to be summed.
+(classes,), makes some classes count more than others. `all_reduce` adds a tensor up over the processes of
+a distributed run, so that each gets the loss of the whole batch (support/devices.py), or over the pieces of
+an image (loss_of_pieces); by default, it returns the tensor as it is.
 """
 from collections.abc import Callable, Iterable
 
@@ -94,13 +94,17 @@ def loss_of_pieces(loss: Callable, pieces: Iterable[tuple[Tensor, Tensor]]) -> T
     All that a loss knows of its pixels are sums, which it hands to `all_reduce` to get those of all processes. So
     the sums of the pieces are noted down there and, in the end, their totals handed back.
     """
-    totals: list[Tensor] = []
+    sums: list[list[Tensor]] = []                # those of each piece
+
+    def note_down(value):
+        sums[-1].append(value)
+        return value
+
     for logits, target in pieces:
-        sums: list[Tensor] = []
-        loss(logits, target, lambda value, sums=sums: sums.append(value) or value)        # this piece's loss is unused
-        totals = [total + value for total, value in zip(totals, sums)] if totals else [value.double() for value in sums]
-    handed_back = iter(totals)
-    return loss(logits[:, :, :1, :1], target[:, :1, :1], lambda value: next(handed_back))
+        sums.append([])
+        loss(logits, target, note_down)          # this piece's own loss is unused
+    totals = iter([sum(value.double() for value in same) for same in zip(*sums)])
+    return loss(logits[:, :, :1, :1], target[:, :1, :1], lambda value: next(totals))      # of any one pixel
 
 
 def class_weights(pixels: Iterable, power: float) -> Tensor:

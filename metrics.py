@@ -49,12 +49,12 @@ def dice(confusion: np.ndarray) -> list[float | None]:
 
 
 def precision(confusion: np.ndarray) -> list[float | None]:
-    """Return, of the pixels predicted as each class, the share that is."""
+    """Return the share of the pixels predicted as each class that belong to it."""
     return ratios(np.diag(confusion), confusion.sum(axis=0))
 
 
 def recall(confusion: np.ndarray) -> list[float | None]:
-    """Return, of the pixels of each class, the share that was found."""
+    """Return the share of the pixels of each class that were predicted as it."""
     return ratios(np.diag(confusion), confusion.sum(axis=1))
 
 

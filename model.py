@@ -56,13 +56,13 @@ class FCN(nn.Module):
         height, width = image.shape[2:]
         if image.is_cuda or self.layers.upsample.mode != "nearest":   # on a GPU, starting fewer kernels is faster
             return self.as_prescribed(image)
-        layers = dict(self.layers.named_children())
-        layers["relu2"], layers["pool"] = layers["pool"], layers["relu2"]     # the same, on a quarter of the values
         x = pad_to_multiple(image, self.stride)                       # each side even
-        for name, layer in layers.items():
-            if name == "conv4":                                       # the same, for a third of the work
+        for name, layer in self.layers.named_children():
+            if name == "pool":                                        # before the ReLU: the same, on fewer values
+                x = F.relu_(layer(x))                                 # (N, 32, H/2, W/2)
+            elif name == "conv4":                                     # the same, for a third of the work
                 x = convolve_doubled(x, layer)                        # (N, classes, H, W)
-            elif name != "upsample":
+            elif name not in ("relu2", "upsample"):
                 x = layer(x)
         return x[:, :, :height, :width]
 

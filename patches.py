@@ -1,7 +1,7 @@
 """The 256×256×3 budget: where training patches come from, how windows become a whole image again.
 
-`python -m tools.show windows` and `python -m tools.show patches` draw both. Everything here is geometry
-on NumPy arrays; no network is needed to read or to test it.
+`python -m tools.show windows` and `python -m tools.show patches` draw both. Everything here works on
+NumPy arrays; no network is needed to read or to test it.
 """
 import functools
 import itertools
@@ -51,6 +51,16 @@ class Tile(NamedTuple):
     bottom: int
     left: int
     right: int
+
+    @property
+    def core(self) -> tuple[slice, slice]:
+        """Return its rows and columns in the image."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
+    @property
+    def inside(self) -> tuple:
+        """Return where in an array of its window, (…, h, w), the core lies."""
+        return ..., slice(self.top - self.y, self.bottom - self.y), slice(self.left - self.x, self.right - self.x)
 
 
 def spans(length: int, halo: int, stride: int, window: int | None = None,
@@ -134,20 +144,17 @@ def core_logits(forward: Forward, image: Any, halo: int, stride: int, window: in
     several (`python -m benchmarks.windows`).
     """
     for tile, pixels in cut_windows(image, halo, stride, window, limit, begin):
-        rows, columns = slice(tile.top, tile.bottom), slice(tile.left, tile.right)
-        inside = np.s_[:, tile.top - tile.y:tile.bottom - tile.y, tile.left - tile.x:tile.right - tile.x]
-        yield rows, columns, forward(pixels)[inside]
+        yield *tile.core, forward(pixels)[tile.inside]
 
 
-def stitch(forward: Forward, image: np.ndarray, halo: int, stride: int, window: int | None = None,
-           limit: int = MAX_SIDE) -> np.ndarray:
+def stitch(forward: Forward, image: np.ndarray, halo: int, stride: int, window: int | None = None) -> np.ndarray:
     """Run `forward` over an image of any size, a window at a time, as if over the whole image at once.
 
     `forward` maps a uint8 window (h, w, 3) to an array (C, h, w), logits say; the result is that of the
     whole image (C, H, W) where `halo` is the network's own, since a pixel of a core sees the same pixels in
     both; sums may differ in their last bit, since kernels differ from one input shape to another.
     """
-    return assemble(core_logits(forward, image, halo, stride, window, limit), image.shape[:2])
+    return assemble(core_logits(forward, image, halo, stride, window), image.shape[:2])
 
 
 def stage_side(level: int) -> int:
@@ -182,8 +189,8 @@ def decide(pieces: Pieces, size: tuple[int, int], zoom: float = 1,
 
     The pieces are those of the image at `zoom` times its size (H, W). Never holds all logits of a large
     image at its own size: without zoom it decides in each window, else for one class after the other. The
-    softmax of these logits, in 255ths, goes into `probabilities`, uint8 (C, H, W), if that is given. As rounding
-    changes no order, none is above that of the class decided on.
+    softmax of these logits, in 255ths, goes into `probabilities`, uint8 (C, H, W), if that is given. Rounding
+    keeps their order: the class decided on has the highest.
     """
     classes = np.zeros(size, np.uint8)
     if zoom == 1:
@@ -264,17 +271,6 @@ def likeliest(logits: np.ndarray) -> np.ndarray:
     if len(logits) == 2:
         return logits[1] > logits[0]             # argmax is slower, a tenth of a window's time
     return logits.argmax(axis=0)
-
-
-def stitch_at(zoom: float, forward: Forward, image: np.ndarray, halo: int, stride: int,
-              limit: int = MAX_SIDE) -> np.ndarray:
-    """As stitch, (C, H, W), but `forward` sees the image at `zoom` times its size, and its result is enlarged.
-
-    Halo and stride are in pixels of the zoomed image. At 0.5 a network sees twice as far, for a quarter of
-    the work.
-    """
-    stitched = stitch(forward, zoom_image(image, zoom), halo, stride, limit=limit)       # (C, zoom·H, zoom·W)
-    return stitched if zoom == 1 else np.stack([resize(plane, image.shape[:2]) for plane in stitched])
 
 
 def choose_halo(halo: int, stride: int, wanted: int | None = None) -> int:
@@ -488,8 +484,8 @@ def photometric_jitter(seed: int, epoch: int, step: int, count: int, strength: f
     tint by a third of that. Being affine it costs nothing: `model.normalize` folds it into its own.
     """
     random = np.random.default_rng((seed, epoch, step, 1))            # the 1 sets it apart from a patch's key
-    contrast, light = 1 + random.uniform(-strength, strength, (2, count, 1))
-    light = light * (1 + random.uniform(-strength, strength, (count, 3)) / 3)
+    contrast, light = 1 + random.uniform(-strength, strength, (2, count, 1))             # (count, 1) each
+    light = light * (1 + random.uniform(-strength, strength, (count, 3)) / 3)            # (count, 3)
     return light * contrast, light * (1 - contrast) / 2
 
 
@@ -506,6 +502,6 @@ def noise(seed: int, epoch: int, step: int, slots: Sequence[int], size: int, str
         random = np.random.default_rng((seed, epoch, step, 2, slot))  # the 2 sets it apart from the jitter
         deviation, grain = strength * random.random(), 2 ** random.integers(max(1, size.bit_length() - 2))
         coarse = deviation * random.standard_normal((3, -(-size // grain), -(-size // grain)), np.float32)
-        for channel, plane in enumerate(coarse):
+        for channel, plane in enumerate(coarse):                      # (3, h, w)
             field[:, :, channel] = plane if grain == 1 else resize(plane, (size, size))
     return fields

@@ -20,6 +20,7 @@ from patches import (
     Forward,
     Pieces,
     Tile,
+    assemble,
     at_own_size,
     choose_halo,
     core_logits,
@@ -27,8 +28,8 @@ from patches import (
     decide_rows,
     inexact,
     open_across,
+    resize,
     stage_side,
-    stitch_at,
     tiles,
     within_budget,
     within_stage_budget,
@@ -145,9 +146,10 @@ class Segmenter:
 
     def logits(self, image: np.ndarray) -> np.ndarray:
         """Return the logits float32 (classes, H, W) of an image uint8 (H, W, 3), which takes their memory."""
+        size = image.shape[:2]
         with self.adapted(image):
-            image = self.opened(image)
-            return stitch_at(self.zoom, self.forward_views, image, self.halo, self.network.stride, self.limit)
+            planes = assemble(self.core_logits(image), zoomed_size(size, self.zoom))     # (classes, zoom·H, zoom·W)
+        return planes if self.zoom == 1 else np.stack([resize(plane, size) for plane in planes])
 
     def with_scores(self, image: np.ndarray, names: list[str],
                     probabilities: np.ndarray | None = None) -> tuple[np.ndarray, dict[str, float]]:
@@ -245,10 +247,11 @@ class Segmenter:
 
 
 def torch_forward(network: Any, mean: list[float], std: list[float], device: Any = "cpu",
-                  precision: Any = None) -> Forward:
+                  precision: Any = None, run: Callable | None = None) -> Forward:
     """Return a PyTorch network as a function: uint8 window (h, w, 3) → float32 logits (classes, h, w).
 
-    `precision` is the torch.dtype that it multiplies in (float32).
+    `precision` is the torch.dtype that it multiplies in (float32). `run` maps images (1, 3, h, w) to logits
+    (1, classes, h, w): by default, it is the network, for windows within the budget.
     """
     import torch
 
@@ -256,12 +259,13 @@ def torch_forward(network: Any, mean: list[float], std: list[float], device: Any
     from support.devices import multiplying_in
 
     network = network.to(device, memory_format=torch.channels_last).eval()
+    run = run or (lambda images: network(within_budget(images)))
 
     @torch.inference_mode()
     def forward(window):
         images = normalize(window[None], mean, std, device)           # (1, 3, h, w)
         with multiplying_in(precision, images.device):
-            return in_host_memory(network(within_budget(images))[0].float())
+            return in_host_memory(run(images)[0].float())             # (classes, h, w)
 
     return forward
 
@@ -276,25 +280,12 @@ def staged_forward(network: Any, mean: list[float], std: list[float], device: An
     and every pixel is computed nearly once. A network without stages is run as a single one: then a GPU is sent a
     region, not each of its windows.
     """
-    import torch
-
-    from model import normalize
-    from support.devices import multiplying_in
-
-    network = network.to(device, memory_format=torch.channels_last).eval()
     if network.stage_halo is None:
-        run = in_windows(network.halo, network.stride)
-        in_stages = lambda images: run(lambda _, window: network(window), 0, images)
+        windows = in_windows(network.halo, network.stride)
+        run = lambda images: windows(lambda _, window: network(window), 0, images)
     else:
-        in_stages = functools.partial(network, run=in_windows(network.stage_halo))
-
-    @torch.inference_mode()
-    def forward(region):
-        images = normalize(region[None], mean, std, device)           # (1, 3, h, w)
-        with multiplying_in(precision, images.device):
-            return in_host_memory(in_stages(images)[0].float())
-
-    return forward
+        run = functools.partial(network, run=in_windows(network.stage_halo))
+    return torch_forward(network, mean, std, device, precision, run)
 
 
 def in_host_memory(logits: Any) -> np.ndarray:
@@ -327,8 +318,8 @@ def in_windows(halo: int, stride: int = 1) -> Callable:
             part = stage(level, *(cut_map(each, each.shape[2] / height, tile, *window) for each in maps))
             if result is None:
                 result = part.new_empty((1, height, width, part.shape[1])).permute(0, 3, 1, 2)
-            inside = np.s_[:, :, tile.top - tile.y:tile.bottom - tile.y, tile.left - tile.x:tile.right - tile.x]
-            result[:, :, tile.top:tile.bottom, tile.left:tile.right] = part[inside]
+            rows, columns = tile.core
+            result[:, :, rows, columns] = part[tile.inside]
         return result            # in PyTorch's words, channels last
 
     return run
@@ -358,9 +349,8 @@ def average_views(forward: Forward, views: str) -> Forward:
         results = []
         for turns in range(4 if views == "all" else 1):
             turned = np.rot90(window, turns)
-            for view in (lambda array, axis: array), np.flip:
-                result = view(forward(view(turned, 1)), 2)            # undo the flip, then the turns
-                results.append(np.rot90(result, -turns, axes=(1, 2)))
+            for logits in forward(turned), np.flip(forward(np.flip(turned, 1)), 2):      # (classes, h, w) each
+                results.append(np.rot90(logits, -turns, axes=(1, 2)))
         return sum(results) / len(results)
 
     return forward if views == "none" else over_views

@@ -10,7 +10,7 @@
 Writes model.pt (the best epoch by validation), last.pt (to resume), loss_vs_epochs.png, history.csv, settings.args
 (with which it can be repeated) and, of a folder, val.txt (the images that it did not learn from).
 """
-from support.arguments import network_settings, run_script, train_arguments
+from support.arguments import as_typed, network_settings, run_script, train_arguments
 
 if __name__ == "__main__":
     ARGS = train_arguments(description=__doc__)  # first: PyTorch takes two seconds to import, a typo should not
@@ -44,6 +44,7 @@ from support.devices import (
     broadcast,
     join_processes,
     leave_processes,
+    multiplying_in,
     pick_device,
     pick_precision,
 )
@@ -64,7 +65,7 @@ from support.run_files import (
 from support.sample import SAMPLE, ensure_sample
 
 # Of a single image, an epoch beyond this share of the training is kept before all earlier ones. Its strip is too small
-# to choose between early and late by: what it shows most of, the network knows before the rest.
+# to compare early epochs with late ones: the network learns first what the strip shows most of.
 LATE = 0.75
 
 
@@ -83,7 +84,7 @@ class Run:
     scaler: torch.amp.GradScaler             # does nothing unless the precision is float16
     criterion: Callable                      # a function of (logits, truth, all_reduce)
     metadata: dict                           # what the checkpoint holds beside the weights
-    began: float                             # by time.perf_counter(), less the seconds before it was resumed
+    began: float = field(default_factory=time.perf_counter)      # less the seconds before it was resumed
     history: list = field(default_factory=list)  # rows of history.csv
     best: dict = field(default_factory=dict)     # the row whose weights are kept; empty before the first
     best_is_late: bool = False               # whether that epoch comes after LATE, of a single image
@@ -95,6 +96,8 @@ class Run:
 
 
 class Validation(NamedTuple):
+    """What the averaged weights do on the images to validate on."""
+
     loss: float
     confusion: np.ndarray                    # int64 (classes, classes)
     shown: list                              # the first three as (image, mask, predicted class indices)
@@ -118,11 +121,14 @@ def train(args: Namespace, last: dict | None = None) -> dict:
 
 def take_epochs(run: Run) -> None:
     """Train and validate, epoch by epoch, until all are done or time or patience has run out."""
-    batches = open_batches(run)
-    with progress_bar(run) as run.bar:
-        for epoch in range(len(run.history), run.args.epochs):
-            train_loss = None if is_over(run, epoch) else train_epoch(run, epoch, batches)
-            if train_loss is None:
+    batches, args = open_batches(run), run.args
+    with tqdm(total=args.epochs * args.steps, initial=len(run.history) * args.steps, unit="step", mininterval=0.5,
+              disable=RANK > 0) as run.bar:
+        for epoch in range(len(run.history), args.epochs):
+            if is_over(run, epoch):
+                break
+            train_loss = train_epoch(run, epoch, batches)
+            if train_loss is None:               # time was up before its first step
                 break
             finish_epoch(run, epoch, train_loss, validate(run))
 
@@ -152,21 +158,24 @@ def prepare(args: Namespace, last: dict | None = None) -> Run:
         if unused := unused_settings(args.model, **network_settings(args)):
             print(unused)
     found = load_data(args, halo)
-    background = check_settings(args, found.classes, stride)
+    check_settings(args, found.classes, stride)
     check_outputs(args)
-    run = build_run(args, device, found, background, began, last)
+    run = build_run(args, device, found, last)
+    run.began = began
     if not args.data:
         run.copies = copies_of_strip(run)
     return run
 
 
-def build_run(args: Namespace, device: torch.device, found: data.TrainingData, background: int | None,
-              began: float, last: dict | None = None, colours: tuple | None = None) -> Run:
-    """Return the Run of a new network that learns from the TrainingData `found`; `background` as in Sampling.
+def build_run(args: Namespace, device: torch.device, found: data.TrainingData, last: dict | None = None,
+              colours: tuple | None = None) -> Run:
+    """Return the Run of a new network that learns from the TrainingData `found`; `last` as in `prepare`.
 
     `colours` are (mean, std) for a network that goes on with another's weights, else those of the data.
     """
     mean, std = colours or data.colour_statistics(found.training)
+    names = [entry["name"] for entry in found.classes]
+    background = names.index("background") if "background" in names else None
 
     # The network, the moving average of its weights, the optimizer, the loss, and how patches are drawn.
     torch.manual_seed(args.seed)
@@ -188,7 +197,7 @@ def build_run(args: Namespace, device: torch.device, found: data.TrainingData, b
                 "start": start, "light": data.usual_light(found.training) if args.light == "match" else None}
     return Run(args=args, device=device, precision=precision, data=found, sampling=sampling, network=network,
                ema_model=ema_model, optimizer=optimizer, scaler=scaler, criterion=loss_function(args.loss, weights),
-               metadata=metadata, began=began)
+               metadata=metadata)
 
 
 def copies_of_strip(run: Run) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -212,13 +221,12 @@ def load_data(args: Namespace, halo: int) -> data.TrainingData:
                      lists=args.lists)
 
 
-def check_settings(args: Namespace, classes: list[dict], stride: int) -> int | None:
-    """Return the index of the class background, or None. Raises BadInput for settings that do not fit the data."""
+def check_settings(args: Namespace, classes: list[dict], stride: int) -> None:
+    """Raise BadInput for settings that do not fit the data."""
     if "bce" in args.loss and len(classes) != 2:
         raise BadInput(f"--loss {args.loss}: bce is for two classes, there are {len(classes)}; use ce")
     names = [entry["name"] for entry in classes]
-    background = names.index("background") if "background" in names else None
-    if args.paste and background is None:
+    if args.paste and "background" not in names:
         raise BadInput(f"--paste {args.paste:g}: none of the classes {first_few(names)} is called background; expected "
                        "one, as all others are taken for objects")
     if args.patch < 2 * stride:                  # or BatchNorm would find a single pixel at the bottom
@@ -226,7 +234,6 @@ def check_settings(args: Namespace, classes: list[dict], stride: int) -> int | N
     if args.batch % WORLD:
         raise BadInput(f"--batch {args.batch}: expected a multiple of {WORLD}, the number of processes")
     within_budget(torch.empty(micro_batch_size(args), 3, args.patch, args.patch, device="meta"), args.budget)
-    return background
 
 
 def first_weights(args: Namespace, network: torch.nn.Module, classes: list[dict]) -> dict | None:
@@ -283,7 +290,7 @@ def open_batches(run: Run) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     # Beside a GPU, other processes cut patches even of images held in memory, if these need not be copied to them.
     shared = bool(args.data) and run.device.type == "cuda" and multiprocessing.get_start_method() == "fork"
     ahead = training.decode is not None or shared
-    workers = -(-cores() // 2) if ahead else 0                        # they leave half of the cores to the network
+    workers = math.ceil(cores() / 2) if ahead else 0                  # they leave half of the cores to the network
     return data.training_batches(training, run.sampling, args.steps, range(len(run.history), args.epochs),
                                  slots(args), workers)
 
@@ -291,13 +298,6 @@ def open_batches(run: Run) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 def slots(args: Namespace) -> range:
     """Return the numbers of this process's patches of each batch."""
     return range(RANK, args.batch, WORLD)
-
-
-def progress_bar(run: Run) -> tqdm:
-    """Return the bar that shows the steps of all epochs; the first process shows it."""
-    args = run.args
-    return tqdm(total=args.epochs * args.steps, initial=len(run.history) * args.steps, unit="step", mininterval=0.5,
-                disable=RANK > 0)
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -329,7 +329,7 @@ def train_epoch(run: Run, epoch: int, batches: Iterator[tuple[np.ndarray, np.nda
 
         # Forward and backward; a batch larger than the budget in parts, whose gradients add up.
         for part, part_truth in zip(images.split(micro_batch), truth.split(micro_batch)):
-            with torch.autocast(run.device.type, run.precision, enabled=run.precision != torch.float32):
+            with multiplying_in(run.precision, run.device):
                 logits = network(within_budget(part, args.budget))    # (part, classes, size, size)
             loss = run.criterion(logits.float(), part_truth, all_reduce_sum) / (len(images) / len(part))
             run.scaler.scale(loss).backward()
@@ -473,7 +473,12 @@ def finish_epoch(run: Run, epoch: int, train_loss: float, validation: Validation
         run.best, run.best_is_late = row, late
     if RANK > 0:
         return
-    write_history(run)
+    try:
+        write_history(run)
+    except BadInput as error:                    # Windows keeps what a spreadsheet has open from being replaced
+        if not isinstance(error.__cause__, PermissionError):
+            raise
+        run.bar.write(f"{error}; the training goes on")
     if run.board:
         run.board(row, ious, validation.shown)
     save_last(run)
@@ -484,8 +489,8 @@ def finish_epoch(run: Run, epoch: int, train_loss: float, validation: Validation
 def quality(row: dict) -> tuple[float, float]:
     """Return what epochs are compared by: the IoU and, where that is the same, the loss.
 
-    For a single image it is the mean IoU of its strip and of the strip's changed copies, by which one knows better
-    how the next image will do.
+    For a single image it is the mean IoU of its strip and of the strip's changed copies, which foretells better
+    that of the next image.
     """
     return metrics.mean([row["val_iou"], row.get("val_copies_iou")]) or 0.0, -row["val_loss"]
 
@@ -497,6 +502,7 @@ def finish(run: Run) -> None:
     from support.plots import draw_curves  # only now: matplotlib takes half a second
 
     out, best = Path(run.args.out), run.best
+    write_history(run)                           # for whoever had it open
     draw_curves(run.history, best, run.args.loss, out / "loss_vs_epochs.png")
     save_last(run, finished=True)
     if best.get("val_copies_iou") is not None:
@@ -522,4 +528,5 @@ def main(args: Namespace) -> None:
 
 if __name__ == "__main__":
     run_script(main, ARGS, __file__,
-               interrupted=f"interrupted; from the last whole epoch on: python train.py --resume --out {ARGS.out}")
+               interrupted="interrupted; from the last whole epoch on: "
+                           f"python train.py --resume --out {as_typed(ARGS.out)}")

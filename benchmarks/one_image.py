@@ -49,7 +49,7 @@ from benchmarks.machine import machine
 from model import FCN, load_network
 from segmenter import Segmenter
 from support.files import BadInput, check_writable, set_of_files, write_image
-from support.masks import find_classes, mask_values, read_mask, read_pair
+from support.masks import mask_values, read_mask, read_pair, scan_classes
 from support.names import evenly_spaced
 from support.run_files import NOT_SETTINGS
 from support.sample import sample
@@ -101,7 +101,7 @@ def folder_kind(folder, most=None):
 
 
 def classes_of(*mask_paths):
-    return find_classes((read_mask(path), path) for path in mask_paths)
+    return scan_classes(mask_paths)[0]
 
 
 def sample_kind(folder):

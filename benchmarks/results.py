@@ -14,16 +14,34 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import numpy as np
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
 import predict
 import train
 from model import FCN
 from support.masks import read_pair
-from support.plots import draw_prediction
+from support.plots import BLUE, ORANGE, save
 from support.sample import BLACK_AND_WHITE, SAMPLE
 from tools.show import draw_patches, draw_windows
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"
+
+
+def draw_prediction(image, truth, prediction, path):
+    """Draw side by side an image (H, W, 3), its mask, the prediction (class indices) and, coloured, the errors."""
+    errors = np.repeat((truth * (180 / truth.max())).astype(np.uint8)[:, :, None], 3, axis=2)
+    for wrong, colour in [(prediction > truth, ORANGE), (prediction < truth, BLUE)]:
+        errors[wrong] = [round(255 * part) for part in to_rgb(colour)]
+    figure = Figure(figsize=(12, 3 * image.shape[0] / image.shape[1] + 0.3), dpi=100, layout="constrained")
+    shown = [(image, "image"), (truth, "mask"), (prediction, "prediction"), (errors, "missed: blue, invented: orange")]
+    for axes, (array, title) in zip(figure.subplots(1, 4), shown):
+        axes.imshow(array, cmap="gray")
+        axes.set_title(title, fontsize=11)
+        axes.set_axis_off()
+    save(figure, path)
 
 
 def main(_):

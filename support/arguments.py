@@ -3,12 +3,15 @@
 Nothing but the standard library is imported here, so that --help and a mistyped option answer at once.
 """
 import argparse
+import errno
 import functools
 import os
 import shlex
+import subprocess
 import sys
 from argparse import SUPPRESS, ArgumentTypeError, Namespace
 from collections.abc import Callable, Iterable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -32,9 +35,10 @@ class Parser(argparse.ArgumentParser):
     number of lines, # before a remark.
     """
 
-    def __init__(self, script: str = "", description: str | None = None, prog: str | None = None):
+    def __init__(self, script: str = "", description: str | None = None, prog: str | None = None, **more: Any):
+        # `more`: from Python 3.14 on, argparse gives the parsers of subcommands a keyword of its own.
         super().__init__(prog=prog or Path(script).name, description=description,
-                         formatter_class=argparse.RawDescriptionHelpFormatter)
+                         formatter_class=argparse.RawDescriptionHelpFormatter, **more)
         self.left_out: dict[argparse.Action, str | None] = {}    # the help of what --help leaves out
         for name in "stdout", "stderr":          # None where it is closed, as with 2>&-: write to nowhere
             if getattr(sys, name) is None:
@@ -71,7 +75,7 @@ class Parser(argparse.ArgumentParser):
                 text = Path(word[1:]).read_text(encoding="utf-8-sig")
                 if "\0" in text:
                     raise ValueError("it is no text")            # and no file's name could hold that
-                inside = shlex.split(text, comments=True)
+                inside = split_words(text)
             except OSError as error:
                 self.error(f"{word[1:]} cannot be read ({error.strerror}); expected a file of arguments")
             except ValueError as error:          # neither text nor, then, whole quotations
@@ -130,6 +134,37 @@ def comes_from_ctrl_c(error: BaseException | None) -> bool:
                                   comes_from_ctrl_c(error.__cause__ or error.__context__))
 
 
+def needs(*packages: str) -> list[Any]:
+    """Return the modules of these names. Raises BadInput that says what to install."""
+    modules = []
+    for package in packages:
+        try:
+            modules.append(import_module(package))
+        except ImportError as error:
+            if comes_from_ctrl_c(error):
+                raise KeyboardInterrupt from None
+            package = package.split(".")[0]
+            raise BadInput(f"{package} cannot be used here ({error}); pip install {package}") from None
+    return modules
+
+
+def as_typed(*words: str) -> str:
+    """Return words as one types them on a command line of this system."""
+    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+
+
+def split_words(text: str) -> list[str]:
+    """Return the words of a settings file, without its remarks. Raises ValueError for a quotation without an end.
+
+    On Windows, a backslash stands for itself, as in C:\\data.
+    """
+    words = shlex.shlex(text, posix=True, punctuation_chars=False)
+    words.whitespace_split = True
+    if os.name == "nt":
+        words.escape = ""
+    return list(words)
+
+
 def drop_unprinted() -> None:
     """Flush stdout; where that is impossible, forget what is still to be printed, or Python complains when it ends."""
     try:
@@ -153,6 +188,8 @@ def run_script(function: Callable, args: Namespace, script: str, interrupted: st
     except BrokenPipeError:
         sys.exit(1)
     except (BadInput, OSError) as error:
+        if os.name == "nt" and isinstance(error, OSError) and error.errno == errno.EINVAL and error.filename is None:
+            sys.exit(1)          # what Windows says to a broken pipe
         sys.exit(f"{name}: {error}")
     except RuntimeError as error:
         # PyTorch's own, which not all scripts import, or CUDA's, where another program has taken all of it.

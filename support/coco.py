@@ -24,14 +24,6 @@ from support.names import READABLE, listable, name_of
 EXPECTED = 'a COCO file: {"images": [...], "annotations": [...], "categories": [{"id": 1, "name": "person"}, ...]}'
 
 
-def need_pycocotools() -> None:
-    """Raise BadInput unless pycocotools, which draws outlines, is installed."""
-    try:
-        import pycocotools  # noqa: F401
-    except ImportError:
-        raise BadInput("pycocotools, which draws outlines, is missing; type pip install pycocotools") from None
-
-
 def read(path: Path | str) -> dict:
     """Return an annotation file as a dict with lists "images", "annotations" and "categories".
 

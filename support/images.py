@@ -322,16 +322,16 @@ def head_and_length(path: Path | str) -> bytes:
 # Pixels → red, green and blue of 8 bits
 
 
-def read_image(path: Path | str, background: str = "white", rendering: Rendering = AS_FOUND) -> np.ndarray:
+def read_image(path: Path | str, rendering: Rendering = AS_FOUND) -> np.ndarray:
     """Return an image file as uint8 (H, W, 3): red, green, blue.
 
-    EXIF orientation is applied. Transparent pixels are composited on a background, so that colours hidden
-    below them never show. 16-bit files are scaled to 8 bits (the full scale → 255); floats must lie in [0, 1],
+    EXIF orientation is applied. Transparent pixels are composited on white, so that colours hidden below
+    them never show. 16-bit files are scaled to 8 bits (the full scale → 255); floats must lie in [0, 1],
     unless that is written down. Of several frames the first is read, of several bands the first three, unless
     others are chosen. What a TIFF file says is no data becomes black. Raises BadInput.
     """
     path = as_source(path)
-    return to_rgb(open_image(path, rendering.bands), path, background, rendering)
+    return to_rgb(open_image(path, rendering.bands), path, "white", rendering)
 
 
 def to_rgb(image: Image.Image | Bands, path: Source, background: str, rendering: Rendering = AS_FOUND) -> np.ndarray:

@@ -274,14 +274,6 @@ class Values(NamedTuple):
     files: int                   # masks
 
 
-def find_classes(masks: Iterable[tuple[np.ndarray, Path | str]]) -> list[dict]:
-    """Return the classes of (mask, its path), …, by value: [{"name": "background", "value": 0}, …].
-
-    Two classes are named by name_two_classes. Raises BadInput where the values cannot be classes.
-    """
-    return name_classes(count_values((mask_values(mask, path), path) for mask, path in masks))
-
-
 def count_values(masks: Iterable[tuple[MaskValues, Path | str]], coloured: bool = False) -> Values:
     """Return the Values of (those of a mask, its path), …: colours where a mask is coloured, or all are said to be.
 

@@ -1,12 +1,11 @@
 """A network that tools/export.py wrote as ONNX, opened by ONNX Runtime; nothing here needs PyTorch."""
 import json
-from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from support.arguments import comes_from_ctrl_c
+from support.arguments import needs
 from support.files import MARK, BadInput, is_ours
 from support.machine import cores
 from support.metadata import check_metadata
@@ -20,20 +19,6 @@ class OnnxNetwork(NamedTuple):
     halo: int
     stride: int
     session: Any                 # onnxruntime.InferenceSession
-
-
-def needs(*packages: str) -> list[Any]:
-    """Return the modules of these names. Raises BadInput that says what to install."""
-    modules = []
-    for package in packages:
-        try:
-            modules.append(import_module(package))
-        except ImportError as error:
-            if comes_from_ctrl_c(error):
-                raise KeyboardInterrupt from None
-            package = package.split(".")[0]
-            raise BadInput(f"{package} cannot be used here ({error}); pip install {package}") from None
-    return modules
 
 
 def load_onnx(path: Path | str, threads: int | None = None) -> tuple[OnnxNetwork, dict]:

@@ -1,10 +1,10 @@
 """Names of images and of their masks that differ in what stands before and behind them, or in their folders."""
 import os
 import re
-import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
+from support.arguments import as_typed
 from support.names import READABLE, evenly_spaced
 
 MASK_WORDS = re.compile("mask|label|annot|truth|segm|manual|(^|[^a-z])(ann|gt|seg)([^a-z]|$)")       # in names of masks
@@ -49,10 +49,11 @@ def find_affixes(images: list[str], masks: list[str]) -> tuple[str, str, str] | 
 
 def convert_line(images: list[Path], masks: list[Path], affixes: tuple[str, str, str]) -> str:
     """Return the command that makes a data set of folders of images and as many of masks; see find_affixes."""
-    options = [f"{option} {shlex.quote(text)}" if not text.startswith("-") else f"{option}={shlex.quote(text)}"
-               for option, text in zip(("--image-suffix", "--prefix", "--suffix"), affixes) if text]
-    places = [" ".join(shlex.quote(str(place)) for place in places) for places in (images, masks)]
-    return " ".join(["python -m tools.convert pairs --images", places[0], "--masks", places[1], *options, "--out DIR"])
+    words = ["python", "-m", "tools.convert", "pairs", "--images", *map(str, images), "--masks", *map(str, masks)]
+    for option, text in zip(("--image-suffix", "--prefix", "--suffix"), affixes):
+        if text:
+            words += [f"{option}={text}"] if text.startswith("-") else [option, text]
+    return as_typed(*words, "--out", "DIR")
 
 
 def find_folders(folder: Path | str) -> str | None:

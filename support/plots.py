@@ -64,20 +64,6 @@ def draw_curves(history: list[dict], best: dict, loss: str, path: Path | str, wi
     save(figure, path)
 
 
-def draw_prediction(image: np.ndarray, truth: np.ndarray, prediction: np.ndarray, path: Path | str) -> None:
-    """Draw side by side an image (H, W, 3), its mask, the prediction (class indices) and, coloured, the errors."""
-    errors = np.repeat((truth * (180 / truth.max())).astype(np.uint8)[:, :, None], 3, axis=2)
-    for wrong, colour in [(prediction > truth, ORANGE), (prediction < truth, BLUE)]:
-        errors[wrong] = [round(255 * part) for part in to_rgb(colour)]
-    figure = Figure(figsize=(12, 3 * image.shape[0] / image.shape[1] + 0.3), dpi=100, layout="constrained")
-    shown = [(image, "image"), (truth, "mask"), (prediction, "prediction"), (errors, "missed: blue, invented: orange")]
-    for axes, (array, title) in zip(figure.subplots(1, 4), shown):
-        axes.imshow(array, cmap="gray")
-        axes.set_title(title, fontsize=11)
-        axes.set_axis_off()
-    save(figure, path)
-
-
 def best_median_worst(ranked: list, count: int) -> list[tuple]:
     """Return [(kind, thing), …] of things ranked from worst to best: so many of each kind, none of them twice."""
     count = min(count, max(1, len(ranked) // 3))

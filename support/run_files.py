@@ -51,7 +51,7 @@ def begin_files(run: Any) -> None:
         return
     save_last(run)
     machine = ", ".join(f"{name} {value}" for name, value in run.metadata["versions"].items())
-    remarks = [f"{STAMP}: python train.py @settings.args --out DIR repeats this training", machine]
+    remarks = [f'{STAMP}: python train.py "@settings.args" --out DIR repeats this training', machine]
     write_text(out / "settings.args", as_settings_file(args, remarks, (*NOT_SETTINGS, "device", "tensorboard")))
     if run.data.held_out:
         write_names(out / "val.txt", list(dict.fromkeys(run.data.held_out)), "the images to validate on")

@@ -38,7 +38,7 @@ class Scan(NamedTuple):
     pairs: list[Pair]
     facts: list[PairFacts]               # of each pair
     fits: bool                           # whether all pairs, as bytes, fit into memory
-    images: dict[str, np.ndarray]        # name → uint8 (H, W, 3), then, of those that depend on no full scale
+    images: dict[str, np.ndarray]        # where all fit, name → uint8 (H, W, 3), unless it depends on a full scale
     damaged: set[str]                    # names of the other pairs
     memory: Memory                       # what was remembered
     records: dict[str, Record]           # name → what is to be remembered

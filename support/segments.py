@@ -43,7 +43,7 @@ class Segments:
         rows, columns = (page.tilelength, page.tilewidth) if self.tiled else (min(page.rowsperstrip, height), width)
         row_bytes = math.ceil(columns * page.bitspersample * page.samplesperpixel / planes / 8)
         if not self.tiled and rows == height and self.compression == UNCOMPRESSED and len(offsets) == planes:
-            rows, tops = ROWS, np.arange(0, height, ROWS)              # one strip of bare pixels: cut it as we like
+            rows, tops = ROWS, np.arange(0, height, ROWS, dtype=np.int64)    # one strip of bare pixels, cut as we like
             offsets = (offsets[:, None] + tops * row_bytes).ravel()
             counts = np.tile(np.minimum(ROWS, height - tops) * row_bytes, planes)
         self.offsets, self.counts = offsets, counts

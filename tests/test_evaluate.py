@@ -12,6 +12,7 @@ import sklearn.metrics
 from conftest import ROOT, command, fails_in_one_line, inside
 from PIL import Image
 
+from benchmarks.results import draw_prediction
 from evaluate import evaluate, in_threads
 from support import masks, plots
 from support.arguments import evaluate_arguments
@@ -435,7 +436,7 @@ def test_the_worst_picture_of_many_classes_has_their_colours_and_names_only_erro
 def test_a_prediction_is_drawn_beside_its_image_and_its_errors(tmp_path):
     truth, prediction = np.zeros((2, 30, 40), np.uint8)
     truth[:15], prediction[:, :20] = 1, 1
-    plots.draw_prediction(np.zeros((30, 40, 3), np.uint8), truth, prediction, tmp_path / "a.png")
+    draw_prediction(np.zeros((30, 40, 3), np.uint8), truth, prediction, tmp_path / "a.png")
     colours = set(map(tuple, read_image(tmp_path / "a.png").reshape(-1, 3).tolist()))
     assert {(0, 114, 178), (213, 94, 0)} <= colours  # missed: blue, invented: orange
 

@@ -27,7 +27,16 @@ from support.files import (
     write_whole,
 )
 from support.images import image_size, read_image, to_rgb
-from support.masks import find_classes, read_classes, read_mask, read_pair, to_indices, to_values
+from support.masks import (
+    count_values,
+    mask_values,
+    name_classes,
+    read_classes,
+    read_mask,
+    read_pair,
+    to_indices,
+    to_values,
+)
 from support.names import find_images, read_names, write_names
 from support.sample import sample
 
@@ -230,6 +239,10 @@ def test_threshold_is_of_brightness_whatever_the_file(tmp_path):
     save(tmp_path / "rgb.png", GREY_RGB)
     for name in ("grey.png", "palette.png", "deep.png", "rgb.png"):
         assert np.array_equal(read_mask(tmp_path / name, threshold=128), expected), name
+
+
+def find_classes(masks):
+    return name_classes(count_values((mask_values(mask, path), path) for mask, path in masks))
 
 
 def test_classes_are_found_and_foreground_is_the_smaller_side_of_a_black_on_white_mask(tmp_path):

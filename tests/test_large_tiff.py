@@ -112,7 +112,7 @@ WRITERS = {
 def test_parts_are_those_of_the_whole_image(tmp_path, kind):
     WRITERS[kind](tmp_path / "a.tif")
     as_trained = Rendering(4095 if kind == "12 bits in 16" else 65535)
-    large, whole = LargeTiff(tmp_path / "a.tif", as_trained), read_image(tmp_path / "a.tif", "white", as_trained)
+    large, whole = LargeTiff(tmp_path / "a.tif", as_trained), read_image(tmp_path / "a.tif", as_trained)
     assert large.shape == whole.shape and whole.std() > 20
     random = np.random.default_rng(0)
     for _ in range(10):

@@ -15,10 +15,10 @@ import patches
 from model import FCN, UNet
 from segmenter import Segmenter
 from support import ood
+from support.arguments import needs
 from support.checkpoint import save_checkpoint
 from support.files import BadInput
 from support.images import read_image
-from support.onnx_file import needs
 
 METADATA = {
     "classes": TABLE["classes"],
@@ -70,9 +70,8 @@ def test_each_pixel_counts_once_however_the_image_is_cut(network, size, zoom):
     image = picture(size, 1)
     (classes, first), (_, again) = [segment.with_scores(image, names) for _ in range(2)]
     assert first == again  # nothing is left from the image before
-    planes = patches.stitch_at(
-        1, lambda window: kept_logits(network, window), patches.resize(image, patches.zoomed_size(size, zoom)), 0, 4
-    )
+    seen = patches.resize(image, patches.zoomed_size(size, zoom))
+    planes = patches.stitch(lambda window: kept_logits(network, window), seen, 0, 4)
     for name in names:
         assert first[name] == pytest.approx(ood.OF_LOGITS[name](planes).mean(dtype=np.float64), rel=1e-5)
     assert np.array_equal(segment(image), classes)  # scoring changes nothing

@@ -22,10 +22,10 @@ from patches import (
     decide,
     noise,
     photometric_jitter,
+    resize,
     resize_indices,
     stage_side,
     stitch,
-    stitch_at,
     tiles,
     within_budget,
     within_stage_budget,
@@ -299,6 +299,12 @@ def test_averaging_over_turns_is_exact_too():
     np.testing.assert_allclose(stitched, expected, atol=1e-5, rtol=0)
 
 
+def at_zoom(zoom, forward, image):
+    """What `forward` says to an image at this zoom, enlarged plane by plane by Pillow."""
+    stitched = stitch(forward, zoom_image(image, zoom), 8, 2)
+    return np.stack([resize(plane, image.shape[:2]) for plane in stitched])
+
+
 @pytest.mark.parametrize("height, width", [(97, 131), (300, 520), (1, 1), (3, 200)])
 @pytest.mark.parametrize("zoom", [1, 0.5, 0.3, 2.0])
 def test_a_zoomed_image_is_stitched_at_its_own_size(height, width, zoom):
@@ -310,7 +316,7 @@ def test_a_zoomed_image_is_stitched_at_its_own_size(height, width, zoom):
         seen.append(window.shape[:2])
         return window.astype(np.float32).transpose(2, 0, 1)
 
-    stitched = stitch_at(zoom, forward, image, 8, 2)
+    stitched = at_zoom(zoom, forward, image)
     assert stitched.shape == (3, height, width) and stitched.dtype == np.float32
     assert max(max(shape) for shape in seen) <= 256
     window_height, window_width, _ = tiles(*zoomed_size((height, width), zoom), 8, 2)
@@ -667,7 +673,7 @@ def test_noise_is_as_strong_and_as_coarse_as_it_says():
 def test_logits_in_pieces_are_those_of_the_whole_at_its_own_size(zoom, most):
     image = random_image(301, 97)
     forward = lambda window: window.transpose(2, 0, 1).astype(np.float32)
-    whole = stitch_at(zoom, forward, image, 8, 2)  # enlarged by Pillow
+    whole = at_zoom(zoom, forward, image)
     seen, found = np.zeros((301, 97), int), np.empty_like(whole)
     pieces = core_logits(forward, zoom_image(image, zoom), 8, 2)
     for rows, columns, logits in at_own_size(pieces, (301, 97), zoom, most):

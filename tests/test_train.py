@@ -23,7 +23,7 @@ import train
 from model import FCN, load_network
 from patches import stitch
 from segmenter import Segmenter, torch_forward
-from support.arguments import run_script, train_arguments
+from support.arguments import Parser, as_settings_file, as_typed, run_script, split_words, train_arguments
 from support.files import BadInput
 from support.images import read_image
 from support.run_files import HISTORY
@@ -219,6 +219,41 @@ def test_a_settings_file_repeats_a_training(folder, tmp_path):
     fails_in_one_line(inside("train.py", "@nowhere.args", cwd=tmp_path), "nowhere.args cannot be read")
     fails_in_one_line(inside("train.py", "@quote.args", cwd=tmp_path), "quote.args cannot be read")
     fails_in_one_line(inside("train.py", "@first/model.pt", cwd=tmp_path), "model.pt cannot be read")
+
+
+def test_commands_are_printed_and_settings_read_as_this_system_types_them(monkeypatch):
+    words = ["--out", r"C:\my runs\one", "--data", r"D:\data", "it's"]
+    assert split_words(as_typed(*words) + "  # a remark\n") == words
+    with pytest.raises(ValueError):
+        split_words("--data Bob's")
+    settings = as_settings_file(train_arguments(words[:4]), [], ())
+    with monkeypatch.context() as windows:
+        windows.setattr(os, "name", "nt")
+        typed = as_typed(*words)
+        read = split_words(r'--out "C:\my runs\one" --data D:\data # a remark'), split_words(settings)
+    assert typed == r"""--out "C:\my runs\one" --data D:\data it's"""
+    assert read[0] == words[:4] and words[1] in read[1] and words[3] in read[1]
+
+
+def test_a_parser_takes_what_a_newer_python_gives_those_of_subcommands():
+    assert Parser("a.py", "what it does", allow_abbrev=False).allow_abbrev is False
+
+
+@pytest.mark.slow
+def test_a_history_that_a_spreadsheet_has_open_does_not_end_the_training(pair, monkeypatch, capsys):
+    """As on Windows, where it cannot be replaced then."""
+    replace, held = os.replace, iter([True, True, False, False])
+
+    def refuse(source, target):
+        if str(target).endswith("history.csv") and next(held):
+            raise PermissionError(13, "Permission denied")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", refuse)
+    train.train(train_arguments([*map(str, [*pair[1:], *QUICK]), "--out", str(pair[0] / "held")]))
+    assert capsys.readouterr().out.count("close the program that has it open; the training goes on") == 2
+    assert [row["epoch"] for row in history(pair[0] / "held")] == ["1", "2", "3"]
+    assert (pair[0] / "held" / "model.pt").exists() and not next(held, False)
 
 
 @pytest.mark.slow

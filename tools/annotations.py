@@ -138,9 +138,9 @@ def named_by(folders, images, prefix, suffix):
 def what_differs(folders):
     """Return what tells each of several folders apart, with / behind: train/ and val/ of a/train/images, a/val/images.
 
-    Of a single folder that is nothing.
+    Of a single folder that is nothing. A drive is no part of a name.
     """
-    parts = [Path(os.path.abspath(folder)).parts for folder in folders]
+    parts = [Path(os.path.abspath(folder)).parts[1:] for folder in folders]
     start = len(os.path.commonprefix(parts))
     rest = [part[start:] for part in parts]
     end = len(os.path.commonprefix([part[::-1] for part in rest]))
@@ -253,7 +253,7 @@ def find_cvat(args):
         name, part = image.get("name", "").replace("\\", "/"), image.get("subset") or ""
         places = [base / name for base in (folder, folder / "images", folder / part, folder / "images" / part)]
         found = next(filter(os.path.isfile, places), None)
-        if found is None or Path(name).is_absolute() or ".." in Path(name).parts:
+        if found is None or Path(name).anchor or ".." in Path(name).parts:
             problems.append(("images that are not there", name))
             continue
         empty += not len(image)

@@ -15,7 +15,7 @@ they are, so that they can be corrected. Outlines are drawn as pycocotools does;
 in a file lies on top. An image whose annotation cannot be drawn wholly, such as one with a line among the outlines, is
 left out and named: its mask would be wrong. After an interruption, the same command continues.
 """
-from support.arguments import run_script
+from support.arguments import needs, run_script
 from tools.arguments import convert_arguments
 
 if __name__ == "__main__":
@@ -27,7 +27,6 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from support import coco
 from support.files import (
     BadInput,
     begin_folder,
@@ -88,7 +87,7 @@ def check_names(items):
 def convert(args):
     """Make the data set that `args` ask for. Raises BadInput."""
     if args.kind in ("labelme", "cvat", "yolo", "coco"):
-        coco.need_pycocotools()
+        needs("pycocotools")     # it draws the outlines
     out = Path(args.out)
     for sources in (getattr(args, name, None) or [] for name in ("folder", "images", "masks")):
         for source in sources if isinstance(sources, list) else [sources]:

@@ -11,7 +11,7 @@ infer.py --onnx runs such a file on images of any size, through the same windows
 of any height and width up to 256 that are multiples of the network's stride; classes, normalization, halo and stride
 stand in its metadata. Before it is written, its logits are compared with PyTorch's.
 """
-from support.arguments import run_script
+from support.arguments import needs, run_script
 from tools.arguments import export_arguments
 
 if __name__ == "__main__":
@@ -42,7 +42,7 @@ from support.images import read_image
 from support.machine import cores
 from support.metadata import rendering_metadata
 from support.names import evenly_spaced, named_images
-from support.onnx_file import FORMAT, needs, normalize_window
+from support.onnx_file import FORMAT, normalize_window
 from support.sample import sample
 from tools.scoring import Examples, find_examples
 

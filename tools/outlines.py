@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from evaluate import decide_classes, read_as
 from support import coco
+from support.arguments import needs
 from support.files import BadInput, check_writable, keep_apart, one_writer, write_json
 from support.images import decoding, image_size
 from support.masks import IGNORE, class_colours, same_size
@@ -100,7 +101,7 @@ def told(tolerance, shared):
 def to_coco(args):
     """Write the masks that `args` name as one COCO file. Raises BadInput."""
     if args.tolerance:
-        coco.need_pycocotools()
+        needs("pycocotools")
     masks, classes, read = read_masks(args)
     out = check_writable(args.out, endings=[".json"])
     images, problems, shared = images_by_name(args.images), [], np.zeros(2)
@@ -169,7 +170,7 @@ def to_geojson(args):
     Its numbers are those of the map where the mask is a GeoTIFF, else pixels from the upper left corner.
     """
     if args.tolerance:
-        coco.need_pycocotools()
+        needs("pycocotools")
     keep_apart(args.out, args.masks)
     masks, classes, read = read_masks(args)
     out, colours, shared = Path(args.out), class_colours(classes).tolist(), np.zeros(2)

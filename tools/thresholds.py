@@ -4,13 +4,12 @@
     python -m tools.thresholds IMAGE_DIR --checkpoint model.pt --against OTHER_DIR  and tell the others apart
     python infer.py IMAGE_DIR OUTPUT_DIR --score energy --reject 4.2   no masks for images below it
 """
-from support.arguments import run_script
+from support.arguments import as_typed, run_script
 from tools.arguments import thresholds_arguments
 
 if __name__ == "__main__":
     ARGS = thresholds_arguments(description=__doc__)     # before the imports that take seconds
 
-import shlex
 
 import numpy as np
 from tqdm import tqdm
@@ -50,7 +49,7 @@ def measure(args):
     looking = ([] if args.halo is None else ["--halo", str(args.halo)]) + ["--tta"] * args.tta
     looking += ["--amp", "on"] if segment.in_16_bits else []          # these change scores
     print("to reject what is below: python infer.py IMAGE_DIR OUTPUT_DIR " +
-          shlex.join(["--checkpoint", args.checkpoint, *looking]) + " --score NAME --reject=THRESHOLD")
+          as_typed("--checkpoint", args.checkpoint, *looking) + " --score NAME --reject=THRESHOLD")
 
 
 if __name__ == "__main__":

@@ -22,14 +22,13 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from support.arguments import Parser, number, run_script
+from support.arguments import Parser, needs, number, run_script
 from support.coco import (
     box,
     check_image,
     draw,
     find_categories,
     find_images,
-    need_pycocotools,
     number_anew,
     outline,
     read,
@@ -277,7 +276,7 @@ def gather(args, folder):
 
 def prepare(args):
     """Make the data set that `args` ask for. Raises BadInput."""
-    need_pycocotools()
+    needs("pycocotools")
     out, folder = Path(args.out), Path(args.images)
     if not folder.is_dir():
         raise BadInput(f"{folder} is no folder; expected the one that the images are in")

@@ -171,8 +171,7 @@ class Canvas:
             self.uncertainty[top:bottom, left:right] = doubt(probabilities)
         self.seen[number] = version
         if self.zoom != 1:
-            rows, columns = slice(tile.top, tile.bottom), slice(tile.left, tile.right)
-            self.pieces[number] = rows, columns, logits[inside(tile)].copy()
+            self.pieces[number] = *tile.core, logits[tile.inside].copy()
             if (self.seen == version).all():
                 pieces = (self.pieces.pop(number) for number in range(len(self.cover)))
                 self.prediction[:] = decide(pieces, self.size, self.zoom)
@@ -188,11 +187,6 @@ def covers(part: slice, zoomed: int, length: int) -> tuple[slice, np.ndarray]:
     begin = np.arange(part.start, part.stop) * length // zoomed
     end = max(part.stop * length // zoomed, int(begin[-1]) + 1)       # enlarged, several cover the same
     return slice(int(begin[0]), end), begin - begin[0]
-
-
-def inside(tile: Tile) -> tuple:
-    """Return where in an array (C, h, w) of a window its core lies."""
-    return np.s_[:, tile.top - tile.y:tile.bottom - tile.y, tile.left - tile.x:tile.right - tile.x]
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -228,7 +222,7 @@ class NetworkLearner:
         args = train_arguments(words, **known, zoom=self.zoom, loss="ce", light="keep")
         colours = (metadata["mean"], metadata["std"]) if network else None
         found = TrainingData(dataset, dataset, self.classes, [self.ignore], "painted", [], self.rendering)
-        self.run = train.build_run(args, pick_device("auto"), found, None, time.perf_counter(), colours=colours)
+        self.run = train.build_run(args, pick_device("auto"), found, colours=colours)
         self.run.sampling = self.run.sampling._replace(scale=tuple(args.scale))             # not once more zoomed
         self.run.metadata["light"] = self.usual_light and for_classes(self.usual_light, len(self.classes))
         self.run.bar = tqdm(disable=True)
@@ -400,8 +394,7 @@ def painted_windows(dataset: Dataset) -> Iterator[tuple[np.ndarray, np.ndarray, 
         for tile in cover:
             place = np.s_[tile.y:tile.y + height, tile.x:tile.x + width]
             known = np.zeros((height, width), bool)
-            core = inside(tile)[1:]
-            known[core] = mask[place][core] != IGNORE
+            known[tile.inside] = mask[place][tile.inside] != IGNORE
             if known.any():
                 yield image[place], mask[place], known
 

@@ -5,6 +5,7 @@ below, with bodies that are too large, too slow or no JSON. No path of a request
 """
 import contextlib
 import json
+import os
 import re
 import secrets
 import socket
@@ -199,6 +200,7 @@ class Server(ThreadingHTTPServer):
     """Listens on 127.0.0.1; `token` is the first part of each path."""
 
     daemon_threads = True
+    allow_reuse_address = os.name != "nt"        # there, it would take a port that another program listens on
 
     def __init__(self, session: Session, token: str, port: int):
         super().__init__(("127.0.0.1", port), Handler)

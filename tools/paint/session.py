@@ -7,7 +7,6 @@ import json
 import math
 import os
 import secrets
-import shlex
 import shutil
 import threading
 import time
@@ -22,6 +21,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from patches import MAX_SIDE, tiles, zoomed_size
+from support.arguments import as_typed
 from support.files import MARK, BadInput, keeps_changes, write_image, write_json
 from support.images import SMALLEST, Rendering, rendering_entries
 from support.masks import IGNORE, PALETTE, check_classes, read_mask, to_values
@@ -146,7 +146,7 @@ class Session:
         self.out, self.rendering = out, rendering
         self.maps = out / ".maps"
         shutil.rmtree(self.maps, ignore_errors=True)                  # those of a session that was killed
-        self.maps.mkdir()
+        self.maps.mkdir(exist_ok=True)               # Windows may hold it for a moment longer
         self.pictures = [Picture(number, name, path, self.maps) for number, (name, path) in enumerate(paths.items())]
         self.by_name = {picture.name: picture for picture in self.pictures}
         self.pyramids = Pyramids(rendering)
@@ -245,7 +245,7 @@ class Session:
 
     def commands(self) -> list[str]:
         """Return the command lines that use what was made."""
-        out, model = shlex.quote(str(self.out)), shlex.quote(str(self.out / "model.pt"))
+        out, model = as_typed(str(self.out)), as_typed(str(self.out / "model.pt"))
         found = []
         if (self.out / "model.pt").exists():
             found += [f"python predict.py NEXT.jpg --checkpoint {model} --out NEXT_mask.png",
