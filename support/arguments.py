@@ -369,7 +369,8 @@ def train_arguments(argv: list[str] | None = None, description: str | None = Non
         help="weight a class by its share of pixels to the power of -P (0: all alike; 1: all count the same)")
 
     add = parser.add_argument_group("the optimization").add_argument
-    add("--epochs", type=number(int, 1), default=40, metavar="N", help="(40: about 40 seconds on two cores)")
+    add("--epochs", type=number(int, 1), metavar="N",
+        help="(20 for the FCN and a pair: more gain nothing, see docs/RESULTS.md; else 40)")
     add("--steps", type=number(int, 1), default=50, metavar="N",
         help="steps an epoch (50: one image has no natural epoch)")
     add("--time-limit", type=number(float, 0.01), metavar="MINUTES",
@@ -424,6 +425,8 @@ def check_train_arguments(parser: Parser, args: Namespace) -> Namespace:
         args.loss = "ce" if args.data else "ce+dice"
     if args.light is None:
         args.light = "keep" if args.data else "match"
+    if args.epochs is None:
+        args.epochs = 20 if args.model == "fcn" and not args.data else 40
     if args.lr is None:
         args.lr = {"fcn": 0.02}.get(args.model, 0.003)
     if args.clip is None:
