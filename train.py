@@ -96,7 +96,7 @@ class Run:
 
 
 class Validation(NamedTuple):
-    """What the averaged weights do on the images to validate on."""
+    """The figures of the averaged weights on the images to validate on."""
 
     loss: float
     confusion: np.ndarray                    # int64 (classes, classes)
