@@ -943,7 +943,7 @@ def test_more_classes_keep_what_was_learned(rig, out):
 
 
 def test_the_forest_sees_in_windows_what_it_sees_in_the_whole_image():
-    from tools.paint.learner import ForestLearner, features, inside
+    from tools.paint.learner import ForestLearner, features
     from tools.paint.learner import tiles as cut
 
     image, _ = blobs(400, 300)
@@ -951,7 +951,7 @@ def test_the_forest_sees_in_windows_what_it_sees_in_the_whole_image():
     height, width, cover = cut(400, 300, ForestLearner.reach["halo"], 1, limit=ForestLearner.reach["limit"])
     assert len(cover) > 1
     for tile in cover:
-        found = features(image[tile.y : tile.y + height, tile.x : tile.x + width])[inside(tile)[1:]]
+        found = features(image[tile.y : tile.y + height, tile.x : tile.x + width])[tile.inside[1:]]
         assert np.allclose(found, whole[tile.top : tile.bottom, tile.left : tile.right], atol=1e-5)
 
 
