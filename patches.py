@@ -190,7 +190,7 @@ def decide(pieces: Pieces, size: tuple[int, int], zoom: float = 1,
     The pieces are those of the image at `zoom` times its size (H, W). Never holds all logits of a large
     image at its own size: without zoom it decides in each window, else for one class after the other. The
     softmax of these logits, in 255ths, goes into `probabilities`, uint8 (C, H, W), if that is given. Rounding
-    keeps their order: the class decided on has the highest.
+    keeps their order, so none is above that of the class decided on.
     """
     classes = np.zeros(size, np.uint8)
     if zoom == 1:

@@ -161,7 +161,7 @@ def prepare(args: Namespace, last: dict | None = None) -> Run:
     check_settings(args, found.classes, stride)
     check_outputs(args)
     run = build_run(args, device, found, last)
-    run.began = began
+    run.began = began            # reading the data counts, too
     if not args.data:
         run.copies = copies_of_strip(run)
     return run
@@ -502,7 +502,7 @@ def finish(run: Run) -> None:
     from support.plots import draw_curves  # only now: matplotlib takes half a second
 
     out, best = Path(run.args.out), run.best
-    write_history(run)                           # for whoever had it open
+    write_history(run)                           # again, as the last epoch's may have been open elsewhere
     draw_curves(run.history, best, run.args.loss, out / "loss_vs_epochs.png")
     save_last(run, finished=True)
     if best.get("val_copies_iou") is not None:

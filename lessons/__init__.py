@@ -11,11 +11,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+from support.arguments import escape_what_cannot_be_shown
+
 ROOT = Path(__file__).resolve().parent.parent
 BLUE, ORANGE, SKY, GREY = "#0072b2", "#d55e00", "#56b4e9", "#7f7f7f"    # for all eyes: Okabe & Ito (2008)
 
-if hasattr(sys.stdout, "reconfigure"):           # a console may be unable to show a ×
-    sys.stdout.reconfigure(errors="backslashreplace")
+escape_what_cannot_be_shown()                    # a ×, say
 
 pictures = Path("lessons_out")   # where `show` writes; python -m lessons changes these three
 quick = False                    # train for a moment only: then what is `measured` means nothing and is not compared

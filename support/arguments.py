@@ -43,8 +43,7 @@ class Parser(argparse.ArgumentParser):
         for name in "stdout", "stderr":          # None where it is closed, as with 2>&-: write to nowhere
             if getattr(sys, name) is None:
                 setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
-        if hasattr(sys.stdout, "reconfigure"):   # a file's name may hold what a console cannot show
-            sys.stdout.reconfigure(errors="backslashreplace")
+        escape_what_cannot_be_shown()
         sys.excepthook = functools.partial(tell_shortly, self.prog)
 
     def error(self, message: str) -> NoReturn:
@@ -134,6 +133,12 @@ def comes_from_ctrl_c(error: BaseException | None) -> bool:
                                   comes_from_ctrl_c(error.__cause__ or error.__context__))
 
 
+def escape_what_cannot_be_shown() -> None:
+    """Let stdout write out what its console cannot show, of a file's name, say, instead of failing."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
 def needs(*packages: str) -> list[Any]:
     """Return the modules of these names. Raises BadInput that says what to install."""
     modules = []
@@ -158,7 +163,7 @@ def split_words(text: str) -> list[str]:
 
     On Windows, a backslash stands for itself, as in C:\\data.
     """
-    words = shlex.shlex(text, posix=True, punctuation_chars=False)
+    words = shlex.shlex(text, posix=True)
     words.whitespace_split = True
     if os.name == "nt":
         words.escape = ""

@@ -300,7 +300,7 @@ def test_averaging_over_turns_is_exact_too():
 
 
 def at_zoom(zoom, forward, image):
-    """What `forward` says to an image at this zoom, enlarged plane by plane by Pillow."""
+    """Return what `forward` says to an image at this zoom, enlarged plane by plane by Pillow."""
     stitched = stitch(forward, zoom_image(image, zoom), 8, 2)
     return np.stack([resize(plane, image.shape[:2]) for plane in stitched])
 
