@@ -24,6 +24,11 @@ ROOT = Path(__file__).parent.parent
 SHOWN_GPUS = os.environ.setdefault("SHOWN_GPUS", os.environ.get("CUDA_VISIBLE_DEVICES", "all"))
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 
+# Several workers share the cores. If each had a thread for every core, these would mostly wait.
+WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
+if WORKERS > 1:
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // WORKERS)))
+
 
 def with_gpus():
     """The environment of a process that sees the GPUs."""

@@ -262,7 +262,8 @@ def test_the_time_limit_anneals_and_ends(pair, monkeypatch):
     folder, image, mask = pair
     clock = itertools.count()
     monkeypatch.setattr(time, "perf_counter", lambda: 0.02 * next(clock))
-    words = [image, mask, "--epochs", 1000, "--steps", 10, "--time-limit", 0.1, "--warmup", 10]
+    words = [image, mask, "--patch", 32, "--batch", 4, "--epochs", 1000, "--steps", 10]
+    words += ["--time-limit", 0.1, "--warmup", 10]
     done = inside("train.py", *words, cwd=folder)
     assert done.returncode == 0, done.stderr
     rows = history(folder)
@@ -302,7 +303,7 @@ def test_patience_ends_a_training_that_no_longer_improves(pair):
 
 def test_sixteen_bits_learn_as_well(pair):
     folder, image, mask = pair
-    done = inside("train.py", image, mask, "--amp", "on", "--epochs", 4, "--steps", 20, "--device", "cpu", cwd=folder)
+    done = inside("train.py", image, mask, "--amp", "on", "--epochs", 2, "--steps", 20, "--device", "cpu", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert max(float(row["val_iou"]) for row in history(folder)) > 0.85
 
