@@ -180,6 +180,7 @@ def assemble(pieces: Pieces, size: tuple[int, int]) -> np.ndarray:
         if stitched is None:
             stitched = np.empty((len(logits), *size), logits.dtype)
         stitched[:, rows, columns] = logits
+        del logits               # before the next ones take their memory
     return stitched
 
 
@@ -199,6 +200,7 @@ def decide(pieces: Pieces, size: tuple[int, int], zoom: float = 1,
             if probabilities is not None:
                 powers = np.exp(logits - logits.max(axis=0))
                 probabilities[:, rows, columns] = np.rint(powers * (255 / powers.sum(axis=0)))
+            del logits                                                # as in assemble
         return classes
     planes = assemble(pieces, zoomed_size(size, zoom))                # (C, zoom·H, zoom·W)
     highest = resize(planes[0], size).copy()
@@ -259,10 +261,12 @@ def decide_rows(pieces: Pieces, width: int) -> Iterator[tuple[int, np.ndarray]]:
 
     Yield (top, classes uint8 (rows, width)) for one row of windows after the other.
     """
-    for (top, bottom), row in itertools.groupby(pieces, key=lambda piece: (piece[0].start, piece[0].stop)):
+    # By map, which keeps no logits: those of a region are gone before the next ones take their memory.
+    decided = map(lambda piece: (*piece[:2], likeliest(piece[2])), pieces)
+    for (top, bottom), row in itertools.groupby(decided, key=lambda piece: (piece[0].start, piece[0].stop)):
         classes = np.empty((bottom - top, width), np.uint8)
-        for _, columns, logits in row:
-            classes[:, columns] = likeliest(logits)
+        for _, columns, indices in row:
+            classes[:, columns] = indices
         yield top, classes
 
 

@@ -1,6 +1,7 @@
 """Geometry: windows, cores, stitching, sampling. The oracle of stitching is the whole image in one pass."""
 
 import doctest
+import weakref
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from data import Dataset
 from model import FCN, UNet, normalize
 from patches import (
     Sampling,
+    assemble,
     at_own_size,
     choose_patch,
     class_rows,
@@ -20,6 +22,7 @@ from patches import (
     cut_batches,
     cut_patch,
     decide,
+    decide_rows,
     noise,
     photometric_jitter,
     resize,
@@ -326,6 +329,30 @@ def test_a_zoomed_image_is_stitched_at_its_own_size(height, width, zoom):
     pieces = core_logits(forward, zoom_image(image, zoom), 8, 2)
     decided = decide(pieces, (height, width), *([] if zoom == 1 else [zoom]))
     assert decided.dtype == np.uint8 and (decided == stitched.argmax(axis=0)).all()
+
+
+@pytest.mark.parametrize(
+    "consume",
+    [
+        lambda pieces: [found for _, found in decide_rows(pieces, 300)],
+        lambda pieces: decide(pieces, (1300, 300)),
+        lambda pieces: assemble(pieces, (1300, 300)).argmax(axis=0),
+    ],
+    ids=["decide_rows", "decide", "assemble"],
+)
+def test_the_logits_of_a_region_are_gone_before_the_next_ones_are_made(consume):
+    earlier = []
+
+    def forward(window):
+        assert all(logits() is None for logits in earlier)
+        logits = np.ascontiguousarray(window.transpose(2, 0, 1), np.float32)  # what owns the memory, no view
+        earlier.append(weakref.ref(logits))
+        return logits
+
+    image = np.random.default_rng(0).integers(0, 256, (1300, 300, 3), np.uint8)
+    classes = consume(core_logits(forward, image, 8, 2))
+    assert np.array_equal(np.concatenate(classes) if isinstance(classes, list) else classes, image.argmax(axis=2))
+    assert len(earlier) == 12
 
 
 def test_budget():
