@@ -129,7 +129,7 @@ def prefer(driver, **features):
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": wishes})
 
 
-def wait(condition, seconds, what):
+def wait(condition, what, seconds=60):
     """Ask again and again until the condition is truthy; returns what it is then."""
     ends = time.monotonic() + seconds
     while not (found := condition()):
@@ -148,8 +148,8 @@ class Page:
         self.await_ready()
 
     def await_ready(self):
-        wait(lambda: self["name"].text != "Paint", 10, "an image's name")
-        wait(lambda: self["saved"].text == "Saved", 10, "the server's answer")
+        wait(lambda: self["name"].text != "Paint", "an image's name")
+        wait(lambda: self["saved"].text == "Saved", "the server's answer")
 
     def __getitem__(self, identifier):
         return self.driver.find_element("id", identifier)
@@ -184,7 +184,7 @@ class Page:
     def where(self, x, y):
         """The pixel that the page says is below a place of the window."""
         self.pointer(("move", x, y))
-        words = wait(lambda: self["where"].text.split(), 2, f"a pixel below {x}, {y}")
+        words = wait(lambda: self["where"].text.split(), f"a pixel below {x}, {y}")
         return int(words[1]), int(words[3])
 
     def locate(self):
@@ -203,8 +203,8 @@ class Page:
         """Click on the class with this index."""
         self.driver.find_elements("css selector", "#class-list .row")[number].click()
 
-    def saved(self, seconds=10):
-        wait(lambda: self["saved"].text == "Saved", seconds, "everything saved")
+    def saved(self):
+        wait(lambda: self["saved"].text == "Saved", "everything saved")
 
     def screenshot(self):
         return np.array(Image.open(BytesIO(self.driver.get_screenshot_as_png())).convert("RGB"))
@@ -314,7 +314,7 @@ def take_picture(args):
         page = Page(driver, paint, *SIZE, scale=SCALE)
         prefer(driver, prefers_color_scheme="light")
         scale, left, top = paint_sample(page, count=5, length=60)
-        wait(lambda: paint.state()["step"] >= args.steps, 120, f"{args.steps} steps")
+        wait(lambda: paint.state()["step"] >= args.steps, f"{args.steps} steps", seconds=120)
         page.pointer(("move", left + 262 * scale, top + 300 * scale))
         time.sleep(2)
         picture = Image.fromarray(page.screenshot()).quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)

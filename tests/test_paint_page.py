@@ -97,13 +97,13 @@ def saved_mask(paint):
 
 def learn_and_accept(paint, page, steps):
     """Wait until the network has taken the steps and predicted, accept by the key A; returns the saved mask."""
-    wait(lambda: paint.state()["step"] >= steps, 120, f"{steps} steps")
+    wait(lambda: paint.state()["step"] >= steps, f"{steps} steps", seconds=120)
     version = paint.state()["images"][0]["prediction"]
     newer = lambda state: state["images"][0]["prediction"] != version or "has learned" in state["message"]
-    wait(lambda: newer(paint.state()), 40, "a prediction after them")
-    wait(lambda: page["accept"].is_enabled(), 5, "the button")
+    wait(lambda: newer(paint.state()), "a prediction after them")
+    wait(lambda: page["accept"].is_enabled(), "the button")
     page.press("a")
-    [mask] = wait(lambda: saved_mask(paint), 20, "a whole mask in the folder")
+    [mask] = wait(lambda: saved_mask(paint), "a whole mask in the folder")
     return mask
 
 
@@ -118,20 +118,20 @@ def test_a_network_learns_from_strokes_and_its_prediction_becomes_the_mask(serve
 
     mask = learn_and_accept(paint, page, steps=150)
     assert iou(mask == 1, truth) > 0.9
-    wait(lambda: re.search("Saved as the mask|newer", page["accept"].text), 5, "word that it is saved")
+    wait(lambda: re.search("Saved as the mask|newer", page["accept"].text), "word that it is saved")
 
     # What a person sees of it: a curve, the command lines, the square that the network saw, where it is unsure.
     assert "Loss" in page["chart"].get_attribute("aria-label")
     page.press("c")
-    assert "predict.py" in wait(lambda: page["command-lines"].text, 5, "the commands")
+    assert "predict.py" in wait(lambda: page["command-lines"].text, "the commands")
     page.press(Keys.ESCAPE)
     page.press("i")
     page.pointer(("move", left + scale * 300, top + scale * 200), ("down", 0, 0), ("up", 0, 0))
-    wait(lambda: re.search(r"foreground[^%]*%", page["probabilities"].text), 20, "probabilities")
+    wait(lambda: re.search(r"foreground[^%]*%", page["probabilities"].text), "probabilities")
     assert "14 × 14" in page["pixel-text"].text
     zoom = page["zoom-text"].text
     page.press("n")
-    wait(lambda: page["zoom-text"].text != zoom, 5, "a closer look at the worst place")
+    wait(lambda: page["zoom-text"].text != zoom, "a closer look at the worst place")
 
 
 def test_the_keyboard_alone_paints_learns_and_accepts(serve, show):
@@ -158,10 +158,10 @@ def test_nothing_painted_is_lost(still, show):
     page.saved()
     three = still.strokes()
     page.press("z")
-    wait(lambda: (still.strokes() != UNPAINTED).sum() < (three != UNPAINTED).sum(), 5, "undo")
+    wait(lambda: (still.strokes() != UNPAINTED).sum() < (three != UNPAINTED).sum(), "undo")
     two = still.strokes()
     page.press("Z")
-    wait(lambda: (still.strokes() == three).all(), 5, "redo")
+    wait(lambda: (still.strokes() == three).all(), "redo")
 
     page.pointer(("move", 640, 20))  # away from the image
     time.sleep(0.3)
@@ -169,24 +169,24 @@ def test_nothing_painted_is_lost(still, show):
     before = page.screenshot()[around]
     page.driver.refresh()
     page.await_ready()
-    wait(lambda: (page.screenshot()[around] == before).all(), 5, "the same picture after a reload")
+    wait(lambda: (page.screenshot()[around] == before).all(), "the same picture after a reload")
 
     page.server_was_killed = True
     still.kill()
     page.drag([(400, 500), (500, 520)])
     page.press("z", "Z")
-    wait(lambda: page["saved"].text.startswith("Not saved: 3 changes"), 5, "the truth about the server")
+    wait(lambda: page["saved"].text.startswith("Not saved: 3 changes"), "the truth about the server")
     colours = page.screenshot()[495:525, 395:505].reshape(-1, 3)
     assert {(0, 0, 0), (255, 255, 255)} <= set(map(tuple, colours))  # a dashed line along what is not saved
     still.start()
-    page.saved(20)
+    page.saved()
     four = still.strokes()
     assert (four[three != UNPAINTED] == three[three != UNPAINTED]).all()
     assert (four != UNPAINTED).sum() > (three != UNPAINTED).sum()
 
     still.kill()
     page.drag([(400, 560), (500, 560)])
-    wait(lambda: page["saved"].text.startswith("Not saved: 1 change"), 5, "the truth about the server")
+    wait(lambda: page["saved"].text.startswith("Not saved: 1 change"), "the truth about the server")
     page.driver.get("about:blank")  # the tab leaves and comes back: what it had to send, it still sends
     still.start()
     page.driver.get(still.address)
@@ -216,13 +216,13 @@ def test_a_click_paints_the_pixel_below_it_at_any_zoom(serve, show, tmp_path):
             ys, xs = np.nonzero((seen == 255).all(axis=2))
             return (ys, xs) if len(xs) > 3 else None
 
-        ys, xs = wait(white, 10, "the white pixel in view")
+        ys, xs = wait(white, "the white pixel in view")
         page.drag([(np.median(xs) / ratio, np.median(ys) / ratio + box["y"])])
         page.saved()
         strokes = paint.strokes()
         assert [tuple(place) for place in np.argwhere(strokes != UNPAINTED)] == [(21, 237)]
         page.press("z")
-        wait(lambda: (paint.strokes() == UNPAINTED).all(), 5, "undo")
+        wait(lambda: (paint.strokes() == UNPAINTED).all(), "undo")
 
     click_on_the_white_pixel()
     for _ in range(4):  # zoomed in with the wheel, somewhere else
@@ -241,7 +241,7 @@ def test_images_of_every_kind_are_shown_and_painted(several, show):
     images = several.state()["images"]
     assert len(images) == 5
     thumbnails = page.driver.find_elements("css selector", "#images img")
-    wait(lambda: all(image.get_property("naturalWidth") for image in thumbnails), 10, "thumbnails")
+    wait(lambda: all(image.get_property("naturalWidth") for image in thumbnails), "thumbnails")
     page.choose(1)
     orange = np.array(several.state()["classes"][1]["colour"])
     box = page["view"].rect
@@ -254,7 +254,7 @@ def test_images_of_every_kind_are_shown_and_painted(several, show):
         strokes = several.strokes(image["id"])
         assert (strokes == 1).any() and set(np.unique(strokes)) <= {1, UNPAINTED}
         page.pointer(("move", 640, 20))
-        wait(lambda: (abs(page.screenshot()[int(y), int(x)] - orange) < 30).all(), 5, "the stroke")
+        wait(lambda: (abs(page.screenshot()[int(y), int(x)] - orange) < 30).all(), "the stroke")
         page.press(Keys.PAGE_DOWN)
     assert page["name"].text == images[0]["name"]
 
@@ -274,25 +274,25 @@ def test_a_phone_has_room_for_everything(several, show):
         return bad"""
     assert page.driver.execute_script(tight) == []
     page["sheet"].click()
-    wait(lambda: page["learn"].is_displayed(), 2, "the sheet")
+    wait(lambda: page["learn"].is_displayed(), "the sheet")
     time.sleep(0.4)
     assert page.driver.execute_script(tight) == []
     page["close-sheet"].click()
-    wait(lambda: not page["learn"].is_displayed(), 2, "the sheet to go")
+    wait(lambda: not page["learn"].is_displayed(), "the sheet to go")
 
     before = several.strokes()
     box = page["view"].rect
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     zoom = page["zoom-text"].text
     page.touch([(x - 30, y), (x + 30, y)], [(x - 90, y), (x + 90, y)])
-    wait(lambda: page["zoom-text"].text != zoom, 2, "two fingers to zoom")
+    wait(lambda: page["zoom-text"].text != zoom, "two fingers to zoom")
     assert (several.strokes() == before).all()  # and not to paint
     page.touch([(x - 40, y + 60)], [(x + 40, y + 60)])
-    wait(lambda: (several.strokes() != before).any(), 5, "one finger to paint")
+    wait(lambda: (several.strokes() != before).any(), "one finger to paint")
 
     before = several.strokes()
     page.drag([(x - 40, y - 60), (x + 40, y - 60)], kind="pen")
-    wait(lambda: (several.strokes() != before).any(), 5, "a pen to paint")
+    wait(lambda: (several.strokes() != before).any(), "a pen to paint")
     before = several.strokes()
     page.touch([(x - 40, y)], [(x + 40, y + 40)])  # the hand that holds the pen
     time.sleep(0.5)
@@ -309,9 +309,9 @@ def test_everything_has_a_name_and_classes_are_added_as_they_are_written(still, 
     name = '<img src="x" onerror="alert(1)"> & “nuclei”'
     page["class-name"].clear()
     page["class-name"].send_keys(name, Keys.ENTER)
-    wait(lambda: len(still.state()["classes"]) == 3, 5, "a third class")
+    wait(lambda: len(still.state()["classes"]) == 3, "a third class")
     assert still.state()["classes"][2]["name"] == name
-    wait(lambda: name in page["class-list"].text, 5, "its name")
+    wait(lambda: name in page["class-list"].text, "its name")
     page.press("?")
     assert len([row for row in page["help"].text.splitlines() if row.strip()]) >= 10
     page.press(Keys.ESCAPE)
@@ -320,7 +320,7 @@ def test_everything_has_a_name_and_classes_are_added_as_they_are_written(still, 
     page.saved()
     assert (still.strokes() == 2).all()  # nothing was painted that would bound the region
     page.driver.find_element("xpath", "//button[text()='U-Net']").click()
-    wait(lambda: still.state()["model"] == "unet", 5, "the U-Net")
+    wait(lambda: still.state()["model"] == "unet", "the U-Net")
 
 
 def test_a_random_monkey_breaks_nothing(several, show):
