@@ -67,7 +67,7 @@ def find_pairs(args: Namespace) -> tuple[list[tuple[str, Path, Path]], list[str]
     return [(name, predictions[name], truths[name]) for name in names if name in predictions], missing, surplus
 
 
-def black_or_white(path: Path, threshold: int | None = None) -> tuple | None:
+def black_or_white(path: Path, threshold: int | None) -> tuple | None:
     """Return (white pixels, all pixels) of a mask that is black and white, in whatever encoding; None for any other."""
     mask = read_mask(path, threshold)
     if mask.ndim == 3:
@@ -144,8 +144,8 @@ def void_values(path: Path, classes: list[dict], ignore: list) -> list[int | lis
     return [value for value in values if value not in known]
 
 
-def read_both(predicted: Path, true: Path, classes: list[dict], ignore: list, threshold: int | None = None,
-              any_encoding: bool = True) -> tuple[np.ndarray, np.ndarray]:
+def read_both(predicted: Path, true: Path, classes: list[dict], ignore: list, threshold: int | None,
+              any_encoding: bool) -> tuple[np.ndarray, np.ndarray]:
     """Return (truth, prediction) as class indices, uint8 (H, W). Raises BadInput where they cannot be compared.
 
     The prediction may be in any encoding of black and white, see read_as; the truth only with `any_encoding`.

@@ -58,7 +58,7 @@ from support.probabilities import beside, check_kind, empty_probabilities, usual
 AHEAD = 4                        # images decoded, and masks not yet written, while the network works
 
 
-def choose_images(folder: Path | str, only: Path | str | None = None) -> list[Path]:
+def choose_images(folder: Path | str, only: Path | str | None) -> list[Path]:
     """Return the images in a folder and its sub-folders, as relative paths, in order. Raises BadInput."""
     found = find_images(folder)
     if only:

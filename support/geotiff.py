@@ -38,7 +38,7 @@ class Kept(NamedTuple):
 # Reading
 
 
-def read_kept(path: Path | str, bands: tuple[int, ...] | None = None) -> Kept:
+def read_kept(path: Path | str, bands: tuple[int, ...] | None) -> Kept:
     """Return what its mask keeps of an image file of which these bands are read. Raises BadInput."""
     tags, gaps, nodata = read_tags(path)
     missing = None

@@ -18,7 +18,7 @@ import PIL
 from PIL import Image
 
 from support.files import STAMP, BadInput, is_ours, write_text
-from support.images import AS_FOUND, MAX_LENGTH, ImageFacts, Rendering, rendering_entries
+from support.images import MAX_LENGTH, ImageFacts, Rendering, rendering_entries
 from support.masks import MAX_VALUES, MaskFacts, MaskValues
 
 NAME = ".scan.jsonl"             # in the folder that has images/ and masks/
@@ -76,7 +76,7 @@ def digest_of(reading: Any) -> str:
     return hashlib.sha256(json.dumps(reading).encode()).hexdigest()
 
 
-def header_of(threshold: int | None, said: Rendering = AS_FOUND) -> dict:
+def header_of(threshold: int | None, said: Rendering) -> dict:
     """Return what has to be the same for a record to hold; `said` is what is written down of how images are read."""
     return {"version": VERSION, "pillow": PIL.__version__, "threshold": threshold,
             "images": rendering_entries(said) or None}

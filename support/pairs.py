@@ -11,7 +11,7 @@ MASK_WORDS = re.compile("mask|label|annot|truth|segm|manual|(^|[^a-z])(ann|gt|se
 MOST_FOLDERS, DEEPEST = 50, 3    # folders that are looked into, and how deep they may lie
 
 
-def bare_name(name: str, prefix: str = "", suffix: str = "") -> str | None:
+def bare_name(name: str, prefix: str, suffix: str) -> str | None:
     """Return a name, folders before it, without what begins and ends it; None where it has that not."""
     place, slash, last = name.rpartition("/")
     bare = last[len(prefix):len(last) - len(suffix)]

@@ -55,7 +55,7 @@ class Look(NamedTuple):
     failures: list               # [("images" or "masks", path, Unreadable), …]
 
 
-def scan_pairs(pairs: list[Pair], threshold: int | None = None, memory: float = 0,
+def scan_pairs(pairs: list[Pair], threshold: int | None, memory: float = 0,
                folder: Path | str | None = None, said: Rendering = AS_FOUND) -> Scan:
     """Return the Scan of pairs, of which `memory` GB may be held, and of whose images is `said` how they are read.
 

@@ -153,7 +153,7 @@ def tiff_compression(path: Source) -> int:
         return image.tag_v2.get(COMPRESSION, UNCOMPRESSED)
 
 
-def read_bands(path: Source, chosen: tuple[int, ...] | None = None) -> Bands:
+def read_bands(path: Source, chosen: tuple[int, ...] | None) -> Bands:
     """Return the Bands of a TIFF file's first page.
 
     Those that are `chosen`, counted from 1, are followed by the opacity, unless that is one of them. Raises BadInput,
