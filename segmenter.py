@@ -160,7 +160,7 @@ class Segmenter:
         self.compare(image)
         means = ood.MeanScores(names)
         with self.feature_distance() if "features" in names else contextlib.nullcontext() as distance:
-            pieces = means.add_up(self.core_logits(image))
+            pieces = map(means.add_up, self.core_logits(image))           # a generator would hold a region's logits
             classes = decide(pieces, image.shape[:2], self.zoom, None if self.adapt else probabilities)
             scores = means.scores()
             if distance:

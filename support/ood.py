@@ -5,7 +5,7 @@ is one number for an image, higher for what is more familiar: of the logits, ave
 of the features on the way. `python -m tools.thresholds` finds from where on to reject an image.
 """
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -55,13 +55,13 @@ class MeanScores:
         self.functions = {name: OF_LOGITS[name] for name in names if name in OF_LOGITS}
         self.pixels, self.sums = 0, dict.fromkeys(self.functions, 0.0)
 
-    def add_up(self, pieces: Iterable[tuple]) -> Iterator[tuple]:
-        """Yield what patches.core_logits yields, and add up the scores of its logits on the way."""
-        for rows, columns, logits in pieces:
-            self.pixels += logits[0].size
-            for name, function in self.functions.items():
-                self.sums[name] += function(logits).sum(dtype=np.float64)
-            yield rows, columns, logits
+    def add_up(self, piece: tuple) -> tuple:
+        """Add up the scores of one piece of those that patches.core_logits yields, and return it."""
+        _, _, logits = piece
+        self.pixels += logits[0].size
+        for name, function in self.functions.items():
+            self.sums[name] += function(logits).sum(dtype=np.float64)
+        return piece
 
     def scores(self) -> dict[str, float]:
         """Return {name: score} of the pieces so far."""
