@@ -54,7 +54,8 @@ class FCN(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         height, width = image.shape[2:]
-        if image.is_cuda or self.layers.upsample.mode != "nearest":   # on a GPU, starting fewer kernels is faster
+        learning_on_gpu = image.is_cuda and torch.is_grad_enabled()   # there, starting fewer kernels is faster
+        if learning_on_gpu or self.layers.upsample.mode != "nearest":
             return self.as_prescribed(image)
         x = pad_to_multiple(image, self.stride)                       # each side even
         for name, layer in self.layers.named_children():

@@ -48,6 +48,7 @@ from support.notes import note
 from support.onnx_file import OnnxNetwork, load_onnx, normalize_window
 
 REGION = 1536                    # pixels a side of what is run stage by stage: more takes more memory
+ON_GPU = 4                       # windows at once there: one waits for its kernels to start, eight take more memory for little
 COMPARED = 512                   # pixels a side that are predicted in 16 and 32 bits, to say what changes
 
 
@@ -280,11 +281,14 @@ def staged_forward(network: Any, mean: list[float], std: list[float], device: An
     and every pixel is computed nearly once. A network without stages is run as a single one: then a GPU is sent a
     region, not each of its windows.
     """
+    import torch
+
+    at_once = ON_GPU if torch.device(device).type == "cuda" else 1
     if network.stage_halo is None:
-        windows = in_windows(network.halo, network.stride)
+        windows = in_windows(network.halo, network.stride, at_once)
         run = lambda images: windows(lambda _, window: network(window), 0, images)
     else:
-        run = functools.partial(network, run=in_windows(network.stage_halo))
+        run = functools.partial(network, run=in_windows(network.stage_halo, at_once=at_once))
     return torch_forward(network, mean, std, device, precision, run)
 
 
@@ -297,14 +301,16 @@ def in_host_memory(logits: Any) -> np.ndarray:
     return torch.empty(logits.shape, pin_memory=True).copy_(logits).numpy()      # pragma: no cover
 
 
-def in_windows(halo: int, stride: int = 1) -> Callable:
+def in_windows(halo: int, stride: int = 1, at_once: int = 1) -> Callable:
     """Return a function that runs a stage, (level, *maps) → map (1, C, H, W), over whole maps, in windows.
 
     The stage is at 1/2^level of the image's resolution and sees `halo` pixels there. On the way down it takes a
     map of twice its resolution (at level 0, the image); on the way up, one of half of it, and the skip. No
     window holds more values than an input of 256×256×3 gives the first stage, see patches.stage_side. Windows begin
-    on multiples of the stride.
+    on multiples of the stride, and so many enter a stage at once.
     """
+    import torch
+
     def run(stage, level, *maps):
         upwards = len(maps) == 2
         height, width = maps[-1].shape[2:]
@@ -314,12 +320,15 @@ def in_windows(halo: int, stride: int = 1) -> Callable:
         *window, cover = tiles(height, width, halo, grid, limit=stage_side(level))
         within_stage_budget(level, *window)
         result = None
-        for tile in cover:
-            part = stage(level, *(cut_map(each, each.shape[2] / height, tile, *window) for each in maps))
+        for first in range(0, len(cover), at_once):
+            group = cover[first:first + at_once]
+            cuts = ([cut_map(each, each.shape[2] / height, tile, *window) for tile in group] for each in maps)
+            parts = stage(level, *(cut[0] if at_once == 1 else torch.cat(cut) for cut in cuts))      # (N, C, h, w)
             if result is None:
-                result = part.new_empty((1, height, width, part.shape[1])).permute(0, 3, 1, 2)
-            rows, columns = tile.core
-            result[:, :, rows, columns] = part[tile.inside]
+                result = parts.new_empty((1, height, width, parts.shape[1])).permute(0, 3, 1, 2)
+            for tile, part in zip(group, parts):
+                rows, columns = tile.core
+                result[0, :, rows, columns] = part[tile.inside]
         return result            # in PyTorch's words, channels last
 
     return run
