@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from support import notes
+
 ROOT = Path(__file__).parent.parent
 
 # The tests expect a CPU's numbers, to the last bit. Those in test_gpu.py show their processes the GPUs again. What was
@@ -61,8 +63,15 @@ def torchrun(script, *words, cwd, **options):
     return command(*start, ROOT / script, *words, cwd=cwd, **options)
 
 
+@pytest.fixture(autouse=True)
+def nothing_noted():
+    """Begin without the remarks on files that another test has read and never printed, as a new process does."""
+    notes.FOUND.clear()
+
+
 def inside(*words, cwd):
     """As command, but in this process, where PyTorch is imported already: that saves seconds, hundreds of times."""
+    notes.FOUND.clear()
     script, *rest = map(str, words)
     as_module = script == "-m"
     script, rest = (rest[0], rest[1:]) if as_module else (str(ROOT / script), rest)

@@ -25,7 +25,7 @@ from support.files import BadInput
 from support.images import Rendering, find_rendering, head_and_length, image_size, is_lossy, read_image
 from support.masks import IGNORE, read_mask, read_pair, scan_classes, to_indices, to_values
 from support.names import READABLE, find_images
-from support.notes import FOUND, print_notes
+from support.notes import FOUND
 from support.onnx_file import load_onnx
 
 pytestmark = pytest.mark.filterwarnings("ignore:Corrupt EXIF data:UserWarning")  # of Pillow, in a big-endian BigTIFF
@@ -688,7 +688,6 @@ def test_a_band_that_is_only_called_opacity_is_left_out(tmp_path, name):
         stored = stored.transpose(2, 0, 1) if "planar" in name else stored
         separate = {"planarconfig": "separate"} if "planar" in name else {}
         tifffile.imwrite(tmp_path / name, stored, photometric="rgb", extrasamples=["unassalpha"], **separate)
-    print_notes()
     assert np.array_equal(read_image(tmp_path / name), pixels[:, :, :3])
     assert [remark[:46] for remark in FOUND] == ["has a band for opacity that can be none, as mo"]
     FOUND.clear()
@@ -857,7 +856,6 @@ def test_pages_of_masks_and_a_small_page_before_a_large_one_are_said(tmp_path):
         with tifffile.TiffWriter(tmp_path / f"{name}.tif") as file:
             file.write(masks[0, ::2, ::2].astype(np.uint8 if name == "c" else np.int32))
             file.write(masks[0].astype(np.uint8 if name == "c" else np.int32))
-    print_notes()
     for name, expected in [("a", masks[0]), ("b", masks[0]), ("c", masks[0, ::2, ::2]), ("d", masks[0, ::2, ::2])]:
         assert np.array_equal(read_mask(tmp_path / f"{name}.tif"), expected)
         assert [remark.split(";")[0] for remark in FOUND] == ["holds several pages: the first is read"], name
@@ -882,13 +880,11 @@ def test_smaller_copies_and_broken_later_pages_are_no_pages(tmp_path, dtype):
         second = file.pages[1].offset
     whole = (tmp_path / "b.tif").read_bytes()
     (tmp_path / "c.tif").write_bytes(whole[: second + 4] + b"\xff" * (len(whole) - second - 4))
-    print_notes()
     for name in ("a.tif", "c.tif"):
         assert np.array_equal(read_mask(tmp_path / name), pixels)
         assert not FOUND
     read_mask(tmp_path / "b.tif")
     assert [remark.split(";")[0] for remark in FOUND] == ["holds several pages: the first is read"]
-    print_notes()
 
 
 # ---------------------------------------------------------------------------------------------------

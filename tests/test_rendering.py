@@ -30,11 +30,6 @@ SHORT = ["--epochs", 1, "--steps", 2, "--batch", 2, "--patch", 32]
 pytestmark = pytest.mark.filterwarnings("ignore:.*:rasterio.errors.NotGeoreferencedWarning")
 
 
-@pytest.fixture(autouse=True)
-def nothing_noted():
-    FOUND.clear()
-
-
 def write_table(folder, **entries):
     (folder / "classes.json").write_text(json.dumps({**TABLE, **entries}))
 
