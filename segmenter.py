@@ -48,7 +48,7 @@ from support.notes import note
 from support.onnx_file import OnnxNetwork, load_onnx, normalize_window
 
 REGION = 1536                    # pixels a side of what is run stage by stage: more takes more memory
-ON_GPU = 4                       # windows at once there: one waits for its kernels to start, eight take more memory for little
+ON_GPU = 4                       # windows at once there: one waits for its kernels to start, more take more memory
 COMPARED = 512                   # pixels a side that are predicted in 16 and 32 bits, to say what changes
 
 
