@@ -34,6 +34,7 @@ import data
 import metrics
 from losses import class_weights, loss_function, loss_of_pieces
 from model import build, load_network, normalize, reach, start_from, unused_settings
+from optimizer import AdamW
 from patches import MAX_SIDE, Pieces, Sampling, choose_halo, inexact, noise, photometric_jitter, within_budget
 from segmenter import Segmenter
 from support.copies import changed_copies
@@ -80,7 +81,7 @@ class Run:
     sampling: Sampling
     network: torch.nn.Module
     ema_model: torch.nn.Module               # a moving average of the network's weights, validated and kept
-    optimizer: torch.optim.Optimizer
+    optimizer: Any                           # an AdamW; GradScaler's annotations ask for PyTorch's own
     scaler: torch.amp.GradScaler             # does nothing unless the precision is float16
     criterion: Callable                      # a function of (logits, truth, all_reduce)
     metadata: dict                           # what the checkpoint holds beside the weights
@@ -183,7 +184,7 @@ def build_run(args: Namespace, device: torch.device, found: data.TrainingData, l
     start = last.get("start") if last else first_weights(args, network, found.classes)
     network = network.to(device).to(memory_format=torch.channels_last)
     ema_model = copy.deepcopy(network)
-    optimizer = torch.optim.AdamW(network.parameters(), args.lr, betas=(0.9, 0.99), weight_decay=args.weight_decay)
+    optimizer = AdamW(network.parameters(), args.lr, weight_decay=args.weight_decay)
     precision, args.amp = pick_precision(args.amp, network, device)
     scaler = torch.amp.GradScaler(device.type, enabled=precision == torch.float16)
     pixels = found.training.cumulative_counts[-1, :-1]                # of each class
@@ -339,8 +340,7 @@ def train_epoch(run: Run, epoch: int, batches: Iterator[tuple[np.ndarray, np.nda
         if args.clip:
             run.scaler.unscale_(run.optimizer)
             torch.nn.utils.clip_grad_norm_(network.parameters(), args.clip)
-        for group in run.optimizer.param_groups:
-            group["lr"] = learning_rate(step, run.progress, args.lr, args.warmup)
+        run.optimizer.lr = learning_rate(step, run.progress, args.lr, args.warmup)
         run.scaler.step(run.optimizer)
         run.scaler.update()
         update_average(weights, average_decay(step, args.ema))
@@ -463,7 +463,7 @@ def finish_epoch(run: Run, epoch: int, train_loss: float, validation: Validation
     row = {"epoch": epoch + 1, "train_loss": train_loss, "val_loss": validation.loss,
            "val_iou": metrics.foreground_or_mean(ious, run.data.classes),
            "val_accuracy": metrics.accuracy(validation.confusion),
-           "learning_rate": run.optimizer.param_groups[0]["lr"],
+           "learning_rate": run.optimizer.lr,
            "seconds": round(time.perf_counter() - run.began, 2), "val_copies_iou": validation.copies_iou}
     run.history.append(row)
     run.bar.set_postfix(loss=f"{train_loss:.4f}", val_iou=metrics.format_metric(row["val_iou"]))

@@ -86,7 +86,7 @@ def join_processes(device: torch.device) -> None:
         return
     # Imported after the group is made, its functions hold it as a default argument and leave_processes()
     # cannot end the group's threads: now and then, one outlives the interpreter and aborts the process.
-    # torch.optim imports it.
+    # Whatever imports PyTorch's compiler imports it, as torch.optim does.
     import torch.distributed.nn  # noqa: F401
 
     if device.type == "cuda":                    # pragma: no cover

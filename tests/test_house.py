@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT, command
 
 RUN = {"train", "predict", "infer", "evaluate"}
-READ = {"data", "patches", "model", "losses", "metrics", "segmenter"}
+READ = {"data", "patches", "model", "losses", "metrics", "optimizer", "segmenter"}
 LONGEST, DEEPEST = 50, 3  # of a function at the top level: lines, and blocks in each other
 
 

@@ -1,0 +1,64 @@
+"""AdamW: how a gradient changes the weights. Each weight takes steps of its own size."""
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class AdamW:
+    """AdamW (Loshchilov & Hutter, "Decoupled Weight Decay Regularization", 2019, algorithm 2), to the bit PyTorch's.
+
+    A weight moves by the learning rate, against the mean of its last gradients over the root of the mean of their
+    squares: about the same way whether gradients are large or small, and less where they contradict each other.
+    Both means are moving averages. So that they can begin at 0, they are divided by the share of the gradients so
+    far in them. Besides, a weight shrinks towards 0 by the share `lr` · `weight_decay`.
+
+    To make PyTorch's own takes 1.6 s and 150 MB, as it imports a compiler.
+    """
+
+    def __init__(self, weights: Iterable[Tensor], lr: float, betas: tuple[float, float] = (0.9, 0.99),
+                 weight_decay: float = 0.01):
+        self.weights, self.lr, self.betas, self.weight_decay = list(weights), lr, betas, weight_decay
+        self.means = [torch.zeros_like(weight) for weight in self.weights]            # of its gradients
+        self.squares = [torch.zeros_like(weight) for weight in self.weights]          # the mean of their squares
+        self.steps = 0
+
+    @property
+    def param_groups(self) -> list[dict]:
+        """The weights, as torch.amp.GradScaler asks an optimizer for them, to scale their gradients back."""
+        return [{"params": self.weights}]
+
+    def zero_grad(self) -> None:
+        """Forget the gradients of the last step: `backward` adds to those that are there."""
+        for weight in self.weights:
+            weight.grad = None
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Take one step against the gradients; each line goes over all weights."""
+        gradients = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in self.weights]
+        remembered, remembered_squares = self.betas
+        self.steps += 1
+        share, share_of_squares = 1 - remembered**self.steps, 1 - remembered_squares**self.steps
+        torch._foreach_lerp_(self.means, gradients, 1 - remembered)
+        torch._foreach_mul_(self.squares, remembered_squares)
+        torch._foreach_addcmul_(self.squares, gradients, gradients, 1 - remembered_squares)
+        sizes = torch._foreach_sqrt(self.squares)
+        torch._foreach_div_(sizes, share_of_squares**0.5)
+        torch._foreach_add_(sizes, 1e-8)                              # never 0
+        torch._foreach_mul_(self.weights, 1 - self.lr * self.weight_decay)
+        torch._foreach_addcdiv_(self.weights, self.means, sizes, -self.lr / share)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what resuming needs, as torch.optim.AdamW lays it out; empty before the first step."""
+        each = zip(self.means, self.squares)
+        return {"state": {number: {"step": torch.tensor(float(self.steps)), "exp_avg": mean, "exp_avg_sq": square}
+                          for number, (mean, square) in enumerate(each) if self.steps}, "param_groups": []}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Go on from what state_dict has returned, or torch.optim.AdamW's. Raises KeyError or RuntimeError."""
+        for number, state in saved["state"].items():
+            self.means[number].copy_(state["exp_avg"])
+            self.squares[number].copy_(state["exp_avg_sq"])
+            self.steps = int(state["step"])
