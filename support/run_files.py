@@ -99,7 +99,7 @@ def restore(run: Any, last: dict) -> None:
                        "training elsewhere, with --out")
     try:
         take_over(run, last)
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         reason = str(error).splitlines()[0][:100]
         raise BadInput(f"{path} is damaged ({reason}); begin another training elsewhere, with --out") from error
     if RANK == 0 and run.best and run.best["epoch"] == len(run.history):

@@ -158,6 +158,10 @@ def edited(name, change):
     return make
 
 
+def optimizer_state(content):
+    return content["resume"]["optimizer"]["state"]
+
+
 def one_class_more(content):
     content["classes"].append({"name": "more", "value": 8})
 
@@ -593,6 +597,18 @@ CASES = [
         RESUME,
         "last.pt",
         edited("run/last.pt", lambda content: content["resume"].pop("weights")),
+    ),
+    case(
+        "one weight too many in last.pt",
+        RESUME,
+        "run/last.pt is damaged (",
+        edited("run/last.pt", lambda content: optimizer_state(content).update({99: optimizer_state(content)[0]})),
+    ),
+    case(
+        "another shape in last.pt",
+        RESUME,
+        "run/last.pt is damaged (",
+        edited("run/last.pt", lambda content: optimizer_state(content)[0].update(exp_avg=torch.zeros(2, 2))),
     ),
     case(
         "crossvalidate: cut scores", FOLDS, "out/fold0/scores.json", made("out/fold0/scores.json", MARK.encode(), FOLDS)
