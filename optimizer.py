@@ -36,7 +36,11 @@ class AdamW:
 
     @torch.no_grad()
     def step(self) -> None:
-        """Take one step against the gradients; each line goes over all weights."""
+        """Take one step against the gradients.
+
+        The functions `_foreach_…`, of which PyTorch's own is made, do to each tensor of a list what the one of that
+        name does to a single tensor: `lerp_` moves it towards another by a share, `addcmul_` adds a product to it.
+        """
         gradients = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in self.weights]
         remembered, remembered_squares = self.betas
         self.steps += 1
@@ -44,11 +48,11 @@ class AdamW:
         torch._foreach_lerp_(self.means, gradients, 1 - remembered)
         torch._foreach_mul_(self.squares, remembered_squares)
         torch._foreach_addcmul_(self.squares, gradients, gradients, 1 - remembered_squares)
-        sizes = torch._foreach_sqrt(self.squares)
-        torch._foreach_div_(sizes, share_of_squares**0.5)
-        torch._foreach_add_(sizes, 1e-8)                              # never 0
+        roots = torch._foreach_sqrt(self.squares)
+        torch._foreach_div_(roots, share_of_squares**0.5)
+        torch._foreach_add_(roots, 1e-8)                              # never 0
         torch._foreach_mul_(self.weights, 1 - self.lr * self.weight_decay)
-        torch._foreach_addcdiv_(self.weights, self.means, sizes, -self.lr / share)
+        torch._foreach_addcdiv_(self.weights, self.means, roots, -self.lr / share)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what resuming needs, as torch.optim.AdamW lays it out; empty before the first step."""
@@ -57,7 +61,7 @@ class AdamW:
                           for number, (mean, square) in enumerate(each) if self.steps}, "param_groups": []}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Go on from what state_dict has returned, or torch.optim.AdamW's. Raises KeyError or RuntimeError."""
+        """Go on from what state_dict has returned, or torch.optim.AdamW's. Raises LookupError or RuntimeError."""
         for number, state in saved["state"].items():
             self.means[number].copy_(state["exp_avg"])
             self.squares[number].copy_(state["exp_avg_sq"])

@@ -55,8 +55,8 @@ from support.run_files import NOT_SETTINGS
 from support.sample import sample
 
 ROOT = Path(__file__).resolve().parent.parent
-CODE = ("train.py", "data.py", "patches.py", "model.py", "losses.py", "segmenter.py",    # what a network depends on
-        "support/light.py", "support/copies.py")
+CODE = ("train.py", "data.py", "patches.py", "model.py", "losses.py", "optimizer.py",     # what a network depends on
+        "segmenter.py", "support/light.py", "support/copies.py")
 RELIT = {                        # uint8 (H, W, 3) → float (H, W, 3)
     "brighter": lambda image: image * 1.15,
     "darker": lambda image: image * 0.85,
