@@ -323,6 +323,7 @@ def in_windows(halo: int, stride: int = 1, at_once: int = 1) -> Callable:
         for first in range(0, len(cover), at_once):
             group = cover[first:first + at_once]
             cuts = ([cut_map(each, each.shape[2] / height, tile, *window) for tile in group] for each in maps)
+            # One window is not copied.
             parts = stage(level, *(cut[0] if at_once == 1 else torch.cat(cut) for cut in cuts))      # (N, C, h, w)
             if result is None:
                 result = parts.new_empty((1, height, width, parts.shape[1])).permute(0, 3, 1, 2)

@@ -472,14 +472,14 @@ def test_gradients_are_clipped_to_the_norm(places):
 
 @pytest.mark.parametrize("decay", [0, 0.15, 0.9])
 def test_the_weights_that_are_kept_are_the_moving_average(places, decay):
-    """Of a decay that is (1 + step) / (10 + step) at first: 0.1, 0.182, 0.25."""
+    """The decay is (1 + step) / (10 + step) at first: 0.1, 0.182, 0.25."""
     run, weights = prepare(*places, "--ema", decay), []
-    expected = run.network.layers.conv1.weight.detach().clone()
     note = lambda: weights.append(run.network.layers.conv1.weight.detach().clone())
     before_each_step(run.optimizer, note)
     take_epoch(run)
     note()
-    for step, now in enumerate(weights[1:]):
+    expected, *after = weights
+    for step, now in enumerate(after):
         kept = min(decay, (1 + step) / (10 + step))
         expected = kept * expected + (1 - kept) * now
     torch.testing.assert_close(run.ema_model.layers.conv1.weight, expected)
