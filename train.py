@@ -21,7 +21,7 @@ import math
 import multiprocessing
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -316,7 +316,7 @@ def train_epoch(run: Run, epoch: int, batches: Iterator[tuple[np.ndarray, np.nda
     """Take the steps of an epoch and return their mean loss; None where time was up before the first of them."""
     args, network = run.args, run.network
     micro_batch = micro_batch_size(args)
-    weights = list(zip(run.ema_model.state_dict().values(), network.state_dict().values()))      # not copies
+    average, latest = averaged_tensors(run.ema_model), averaged_tensors(network)
     network.train()
     torch.manual_seed(args.seed + 1000 * (epoch + 1) + RANK)          # for dropout, resumed or not
     loss_sum = torch.zeros((), device=run.device)                     # read once an epoch: reading makes a GPU wait
@@ -343,7 +343,7 @@ def train_epoch(run: Run, epoch: int, batches: Iterator[tuple[np.ndarray, np.nda
         run.optimizer.lr = learning_rate(step, run.progress, args.lr, args.warmup)
         run.scaler.step(run.optimizer)
         run.scaler.update()
-        update_average(weights, average_decay(step, args.ema))
+        update_average(average, latest, average_decay(step, args.ema))
         steps += 1
         run.bar.update()
     return loss_sum.item() / steps if steps else None
@@ -393,14 +393,15 @@ def average_decay(step: int, decay: float) -> float:
     return min(decay, (1 + step) / (10 + step))
 
 
+def averaged_tensors(network: torch.nn.Module) -> list[torch.Tensor]:
+    """Return, not as copies, what a moving average is kept of: weights and BatchNorm's statistics, not its counts."""
+    return [tensor for tensor in network.state_dict().values() if tensor.is_floating_point()]
+
+
 @torch.no_grad()
-def update_average(pairs: Iterable[tuple[torch.Tensor, torch.Tensor]], decay: float) -> None:
-    """Move the first tensor of each pair towards the second by the share 1 − decay (Polyak & Juditsky, 1992)."""
-    for slow, fast in pairs:
-        if slow.is_floating_point():
-            slow.lerp_(fast, 1 - decay)
-        else:
-            slow.copy_(fast)                     # BatchNorm's count of batches
+def update_average(average: list[torch.Tensor], latest: list[torch.Tensor], decay: float) -> None:
+    """Move each average towards the latest tensor by the share 1 − decay (Polyak & Juditsky, 1992)."""
+    torch._foreach_lerp_(average, latest, 1 - decay)                  # see optimizer.py
 
 
 def validate(run: Run) -> Validation:

@@ -197,7 +197,7 @@ def exercise_6_1():
 
     average, values = torch.tensor([100.0]), [3.0, 5.0, 10.0, 2.0]
     for step, value in enumerate(values):
-        update_average([(average, torch.tensor([value]))], average_decay(step, 0.99))
+        update_average([average], [torch.tensor([value])], average_decay(step, 0.99))
     mean = sum(values) / len(values)
     expect(abs(average.item() - mean) < 1e-4, f"after 3, 5, 10 and 2 the average is {average.item():.3f}, not {mean:g}")
     expect(average_decay(10_000, 0.99) == 0.99, "later on, the decay is no longer the one that was asked for")

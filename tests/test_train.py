@@ -731,7 +731,7 @@ def test_the_moving_average_is_the_closed_form():
     average, first, second = FCN(), FCN(), FCN()
     start = average.layers.conv1.weight.clone()
     for model in (first, second):
-        train.update_average(zip(average.state_dict().values(), model.state_dict().values()), 0.9)
+        train.update_average(train.averaged_tensors(average), train.averaged_tensors(model), 0.9)
     expected = 0.81 * start + 0.09 * first.layers.conv1.weight + 0.1 * second.layers.conv1.weight
     torch.testing.assert_close(average.layers.conv1.weight, expected)
 
