@@ -100,11 +100,12 @@ def round_up(number: float, multiple: int) -> int:
 
 
 def tiles(height: int, width: int, halo: int, stride: int, window: int | None = None,
-          limit: int = MAX_SIDE) -> tuple[int, int, list[Tile]]:
+          limit: int | tuple[int, int] = MAX_SIDE) -> tuple[int, int, list[Tile]]:
     """Windows that cover an image, all of one shape: (window height, window width, [Tile, …]).
 
     One shape, because the fastest kernel, and with it the last bit of a sum, depends on it. Starts on
-    multiples of the stride, so that pooling groups the same pixels as it would in the whole image.
+    multiples of the stride, so that pooling groups the same pixels as it would in the whole image. No side is above
+    the `limit`, or limits (height, width).
 
     >>> window_height, window_width, cover = tiles(601, 99, halo=8, stride=2)
     >>> window_height, window_width                     # the image is padded to 602×100
@@ -112,13 +113,38 @@ def tiles(height: int, width: int, halo: int, stride: int, window: int | None = 
     >>> cover[2]
     Tile(y=390, x=0, top=400, bottom=601, left=0, right=99)
     """
-    window_height, rows = spans(height, halo, stride, window, limit)
-    window_width, columns = spans(width, halo, stride, window, limit)
+    highest, widest = limit if isinstance(limit, tuple) else (limit, limit)
+    window_height, rows = spans(height, halo, stride, window, highest)
+    window_width, columns = spans(width, halo, stride, window, widest)
     return window_height, window_width, [Tile(y, x, top, min(bottom, height), left, min(right, width))
                                          for y, top, bottom in rows for x, left, right in columns]
 
 
-def cut_windows(image: Any, halo: int, stride: int, window: int | None = None, limit: int = MAX_SIDE,
+def region_limits(height: int, width: int, halo: int, stride: int, side: int) -> tuple[int, int]:
+    """Return the limits (height, width) with which regions of at most `side`² pixels overlap least, for `tiles`.
+
+    What lies in two regions is computed twice. So an image that is long, but has no more pixels than a region, is a
+    single one, and a larger one may be cut in one direction only.
+
+    >>> region_limits(1024, 2048, halo=96, stride=16, side=1536)        # of a street: one region
+    (1024, 2304)
+    >>> region_limits(2048, 2048, halo=96, stride=16, side=1536)        # two of 2048×1120, not four of 1120×1120
+    (2048, 1152)
+    """
+    def pixels(limits):
+        window_height, window_width, cover = tiles(height, width, halo, stride, limit=limits)
+        return window_height * window_width * len(cover)
+
+    grid, limits = math.lcm(stride, 4), [(side, side)]
+    for count in range(1, math.ceil(4 * height / side) + 1):          # of regions, one below the other
+        rows = max(round_up((height + (count - 1) * 2 * halo) / count, grid), 4 * halo)
+        columns = side**2 // rows // grid * grid
+        if columns > 4 * halo:
+            limits.append((rows, columns))
+    return min(limits, key=pixels)
+
+
+def cut_windows(image: Any, halo: int, stride: int, window: int | None = None, limit: int | tuple[int, int] = MAX_SIDE,
                 begin: int = 0) -> Iterator[tuple[Tile, np.ndarray]]:
     """Yield (Tile, uint8 window (h, w, 3)) for each window that covers an image (H, W, 3), see tiles.
 
@@ -136,7 +162,7 @@ def cut_windows(image: Any, halo: int, stride: int, window: int | None = None, l
 
 
 def core_logits(forward: Forward, image: Any, halo: int, stride: int, window: int | None = None,
-                limit: int = MAX_SIDE, begin: int = 0) -> Pieces:
+                limit: int | tuple[int, int] = MAX_SIDE, begin: int = 0) -> Pieces:
     """Yield (rows, columns, logits) of each window's core: two slices of the image, and (C, y, x).
 
     `forward` maps a uint8 window (h, w, 3) to an array (C, h, w). Every pixel of the image, from the row `begin`

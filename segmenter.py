@@ -28,6 +28,7 @@ from patches import (
     decide_rows,
     inexact,
     open_across,
+    region_limits,
     resize,
     stage_side,
     tiles,
@@ -47,7 +48,7 @@ from support.metadata import rendering_in
 from support.notes import note
 from support.onnx_file import OnnxNetwork, load_onnx, normalize_window
 
-REGION = 1536                    # pixels a side of what is run stage by stage: more takes more memory
+REGION = 1536                    # as many pixels as this squared are run stage by stage: more take more memory
 ON_GPU = 4                       # windows at once there: one waits for its kernels to start, more take more memory
 COMPARED = 512                   # pixels a side that are predicted in 16 and 32 bits, to say what changes
 
@@ -199,8 +200,15 @@ class Segmenter:
 
     def core_logits(self, image: Any, begin: int = 0) -> Pieces:
         """Return the generator patches.core_logits for an image, at the scale at which the network sees it."""
-        stride = self.network.stride
-        return core_logits(self.forward_views, self.seen(image), self.halo, stride, limit=self.limit, begin=begin)
+        seen, stride = self.seen(image), self.network.stride
+        limits = self.limits(*seen.shape[:2])
+        return core_logits(self.forward_views, seen, self.halo, stride, limit=limits, begin=begin)
+
+    def limits(self, height: int, width: int) -> tuple[int, int]:
+        """Return how high and wide the windows, or regions, of an image of this size may be, as it is seen."""
+        if self.limit == MAX_SIDE:
+            return MAX_SIDE, MAX_SIDE
+        return region_limits(height, width, self.halo, self.network.stride, self.limit)
 
     def by_rows(self, image: Any, begin: int = 0) -> Iterator[tuple[int, np.ndarray]]:
         """Yield (top, class indices uint8 (rows, W)) from the row `begin`, or a little above, on: never all at once.

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import numpy as np
+import onnx
 import pytest
 import tifffile
 import torch
@@ -60,6 +61,13 @@ def unet(tmp_path_factory):
     save_checkpoint(folder / "model.pt", network(UNet, width=4, depth=2), **METADATA)
     run(folder / "model.pt", "--out", folder / "model.onnx")
     return folder
+
+
+@pytest.fixture
+def exported(unet, monkeypatch):
+    """The same as the fixture unet, and what PyTorch would export again is read from its file: that takes seconds."""
+    monkeypatch.setattr(export, "to_onnx", lambda model, metadata: onnx.load(unet / "model.onnx"))
+    return unet
 
 
 @pytest.fixture
@@ -164,7 +172,7 @@ def test_what_is_missing_is_named_where_it_is_needed(unet, images, tmp_path, pac
 
 
 @pytest.mark.slow
-def test_a_file_that_differs_from_pytorch_is_not_written(unet, tmp_path, monkeypatch):
+def test_a_file_that_differs_from_pytorch_is_not_written(exported, tmp_path, monkeypatch):
     real = segmenter.onnx_forward
     for wrong, told in (2e-4, "0.0002"), (np.nan, "nan"):
 
@@ -173,14 +181,12 @@ def test_a_file_that_differs_from_pytorch_is_not_written(unet, tmp_path, monkeyp
 
         monkeypatch.setattr(segmenter, "onnx_forward", forward)
         with pytest.raises(BadInput, match=f"differ from PyTorch's by {told}; expected at most 0.0001; nothing was wr"):
-            run(unet / "model.pt", "--out", tmp_path / "x.onnx")
+            run(exported / "model.pt", "--out", tmp_path / "x.onnx")
         assert list(tmp_path.iterdir()) == []
 
 
 def test_files_that_are_no_network_of_ours(unet, images, tmp_path):
     whole = (unet / "model.onnx").read_bytes()
-    import onnx
-
     stranger = onnx.load(unet / "model.onnx")
     stranger.producer_name = ""
     del stranger.metadata_props[:]
@@ -205,8 +211,6 @@ def test_files_that_are_no_network_of_ours(unet, images, tmp_path):
     ],
 )
 def test_a_file_whose_metadata_do_not_fit_its_network_is_refused(unet, tmp_path, change, reason):
-    import onnx
-
     changed = onnx.load(unet / "model.onnx")
     [entry] = changed.metadata_props
     entry.value = json.dumps({**json.loads(entry.value), **change})
@@ -222,13 +226,13 @@ def test_only_pytorch_adapts():
 
 
 @pytest.mark.slow
-def test_it_overwrites_its_own_file_and_no_other(unet, tmp_path):
-    run(unet / "model.pt", "--out", unet / "model.onnx")
+def test_it_overwrites_its_own_file_and_no_other(exported, tmp_path):
+    run(exported / "model.pt", "--out", exported / "model.onnx")
     (tmp_path / "mine.onnx").write_bytes(b"precious")
     with pytest.raises(BadInput, match="was not written by this program"):
-        run(unet / "model.pt", "--out", tmp_path / "mine.onnx")
+        run(exported / "model.pt", "--out", tmp_path / "mine.onnx")
     with pytest.raises(BadInput, match="ends in .pb; expected .onnx"):
-        run(unet / "model.pt", "--out", tmp_path / "model.pb")
+        run(exported / "model.pt", "--out", tmp_path / "model.pb")
     for words in ["--masks", "masks"], ["--halo", "3"], ["--int8-only", "train.txt"]:
         with pytest.raises(SystemExit):
             export_arguments(words)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import zlib
 
 import numpy as np
@@ -255,7 +256,7 @@ def test_a_killed_process_leaves_what_the_next_one_goes_on_with(tmp_path):
     process = subprocess.Popen([*words, "mask.tif"], cwd=tmp_path, stdout=subprocess.DEVNULL)
     part, half = tmp_path / "mask.tif.part", (tmp_path / "whole.tif").stat().st_size / 2
     while process.poll() is None and not (part.exists() and part.stat().st_size > half):
-        pass
+        time.sleep(0.01)
     process.kill()
     assert process.wait() in (-signal.SIGKILL, 1) and not (tmp_path / "mask.tif").exists()
     done = subprocess.run([*words, "mask.tif"], cwd=tmp_path, check=True, capture_output=True, text=True)

@@ -6,6 +6,7 @@ draws are the same in each run. What a property is compared with is computed in 
 
 import io
 import json
+import math
 import os
 import re
 import struct
@@ -39,6 +40,7 @@ from patches import (
     cut_windows,
     decide,
     find_pixel,
+    region_limits,
     resize,
     stitch,
     tiles,
@@ -109,6 +111,22 @@ def test_windows_show_the_image_and_their_cores_make_it_up_again(layout, seed):
     for rows, columns, logits in core_logits(lambda window: window.transpose(2, 0, 1), image, *layout):
         again[:, rows, columns] = logits
     np.testing.assert_array_equal(again, image.transpose(2, 0, 1))
+
+
+@examples(200)
+@given(st.integers(1, 4000), st.integers(1, 4000), st.integers(1, 6), st.sampled_from([6, 7]), st.integers(4, 40))
+def test_a_region_is_no_larger_than_a_square_one_and_regions_overlap_no_more(height, width, depth, reach, sides):
+    stride, halo = 2**depth, reach * 2**depth
+    side = sides * math.lcm(stride, 4) + 4 * halo
+    found = {}
+    for name, limit in ("square", side), ("any", region_limits(height, width, halo, stride, side)):
+        window_height, window_width, cover = tiles(height, width, halo, stride, limit=limit)
+        assert window_height * window_width <= side**2
+        found[name] = window_height * window_width * len(cover)
+    assert found["any"] <= found["square"]
+    padded = [length + -length % stride for length in (height, width)]
+    if math.prod(padded) <= side**2 and min(padded) >= 4 * halo:
+        assert found["any"] == math.prod(padded)  # one region, in which nothing is computed twice
 
 
 @st.composite

@@ -150,7 +150,7 @@ def about_results(examples, scores, classes, tta):
 
 def about_speed(scores, segment, rows, views):
     size = zoomed_size(scores.size, segment.zoom)
-    window_height, window_width, cover = tiles(*size, segment.halo, segment.network.stride, limit=segment.limit)
+    window_height, window_width, cover = tiles(*size, segment.halo, segment.network.stride, limit=segment.limits(*size))
     what = "windows" if segment.limit == MAX_SIDE else "regions, each run in windows,"
     flops = views * len(cover) * sum(row[3] for row in rows) * window_height * window_width / 256**2
     timed = [1000 * second for second in scores.seconds[1:SPEED_IMAGES + 1] or scores.seconds]      # the first warms up
