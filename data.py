@@ -193,8 +193,8 @@ def hold_out(image: np.ndarray, mask: np.ndarray, least: int, gap: int, share: f
 
     The strip takes `share` of a side. Of nine places along each it gets the best one by strip_quality; across the
     shorter side, only where that leaves more classes. `gap` pixels on either side of it are in neither part, as
-    neighbours are alike. Training parts narrower than `least` are dropped. An image too short to be cut comes
-    back whole, one list for both.
+    neighbours are alike. Training parts narrower than `least` are dropped. An image that cannot be cut, being too
+    short or with a truth in too few places, comes back whole, one list for both.
     """
     longer = int(mask.shape[1] > mask.shape[0])
     choices = []
@@ -209,6 +209,8 @@ def hold_out(image: np.ndarray, mask: np.ndarray, least: int, gap: int, share: f
             if training and strip:
                 learnt, held = (sum(before[:, stop] - before[:, first] for first, stop in bounds)
                                 for bounds in (training, [held_out]))
+                if not learnt.any() or not held.any():   # all is ignored
+                    continue
                 kept, shown, likeness = strip_quality(learnt, held, before[:, -1])
                 choices.append(((kept, shown, axis == longer, likeness), axis, training, held_out))
     if not choices:
@@ -338,12 +340,12 @@ def load(source: Any, threshold: int | None = None, table: Path | str | None = N
     reading = decide_reading(scan, table, threshold)
     infos = inspect_pairs(scan, reading)
     classes, ignore, held_out = reading.classes, reading.ignore, []
+    if not single:
+        check_lists(scan, lists, source)
     if len(infos) == 1:
         _, image, mask = scan.pairs[0]
         training, validation = cut_single(image, mask, infos[0], len(classes), least, gap, share)
     else:
-        if lists and not any((Path(lists) / f"{part}.txt").exists() for part in LISTS):
-            raise BadInput(f"{lists} holds no list; expected train.txt, val.txt or test.txt")
         decode = None if scan.fits else functools.partial(read_pair, **reading._asdict())
         if len(pairs) == 1:
             learnt, strip, how = strip_of_parts(scan, infos, share)
@@ -384,7 +386,7 @@ def cut_single(image_path: Path | str, mask_path: Path | str, info: PairInfo, cl
     parts = hold_out(image, mask, min(least, min(mask.shape) // 2), gap, share)
     what = "a strip of it held out to validate on"
     if parts[0] is parts[1]:
-        what = "too small to hold out a strip: validating on the training pixels, which flatters"
+        what = "no strip of it can be held out: validating on the training pixels, which flatters"
     print(f"{image_path}: {image.shape[1]}x{image.shape[0]} pixels; {mask_path}, {what}")
     return [Dataset.in_memory(part, classes) for part in parts]
 
@@ -397,12 +399,30 @@ def split_pairs(scan: Scan, lists: Path | str, share: float, folder: Path | str)
     numbers_of: dict[str, list[int]] = {}
     for number, (name, *_) in enumerate(scan.pairs):
         numbers_of.setdefault(stem_of(name), []).append(number)
-    listed = (Path(lists) / "test.txt").exists()     # which may name images that have no mask
-    every = images_by_name(Path(folder) / "images") if listed else None
-    damaged = {stem_of(name) for name in scan.damaged} - set(numbers_of)
-    learnt, held_out, how = split(list(numbers_of), lists, share, every, damaged)
+    learnt, held_out, how = split(list(numbers_of), lists, share, *other_names(scan, lists, folder))
     numbers = [[number for name in names for number in numbers_of[name]] for names in (learnt, held_out)]
     return numbers[0], numbers[1], how
+
+
+def check_lists(scan: Scan, lists: Path | str | None, folder: Path | str) -> None:
+    """Raise BadInput where the folder of `lists` has none, or the only pair of the data set is one to test on."""
+    if lists and not any((Path(lists) / f"{part}.txt").exists() for part in LISTS):
+        raise BadInput(f"{lists} holds no list; expected train.txt, val.txt or test.txt")
+    stems, lists = {stem_of(name) for name, *_ in scan.pairs}, lists or folder
+    if len(stems) == 1:
+        images, damaged = other_names(scan, lists, folder)
+        pairs = [*stems, *damaged]
+        if stems <= set(read_lists(lists, pairs, images or pairs).get("test", [])):
+            raise BadInput(f"{Path(lists) / 'test.txt'} names all images; expected some to train on")
+
+
+def other_names(scan: Scan, lists: Path | str, folder: Path | str) -> tuple[Collection[str] | None, set[str]]:
+    """Return the names that lists may have beside those of readable pairs: of all images, and of damaged pairs.
+
+    The former only where there is a test.txt, which may name images without a mask, else None.
+    """
+    images = images_by_name(Path(folder) / "images") if (Path(lists) / "test.txt").exists() else None
+    return images, {stem_of(name) for name in scan.damaged} - {stem_of(name) for name, *_ in scan.pairs}
 
 
 def strip_of_parts(scan: Scan, infos: list[PairInfo], share: float) -> tuple[list[int], list[int], str]:

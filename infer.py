@@ -42,6 +42,7 @@ from support.files import (
     keep_apart,
     keeps_changes,
     one_writer,
+    remove,
     seal,
     write_image,
     write_whole,
@@ -51,7 +52,7 @@ from support.large_tiff import LargeTiff, open_large
 from support.machine import RANK, WORLD
 from support.masks import black_and_white, class_colours, look_black, to_picture, to_values
 from support.names import WRITABLE, find_images, name_of, read_names
-from support.notes import print_notes
+from support.notes import FOUND, note, print_notes
 from support.onnx_file import load_onnx
 from support.probabilities import beside, check_kind, empty_probabilities, usual_ending, write_probabilities
 
@@ -147,13 +148,6 @@ def write_results(missing: dict[str, Path], source: Path, segment: Segmenter, im
         write_image(missing["overlay"], draw_overlay(image, indices, classes))
     if probabilities is not None:
         write_probabilities(missing, probabilities, indices, classes)
-
-
-def remove(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as error:                 # Windows: another program shows it
-        raise BadInput(f"{path} cannot be removed ({error.strerror}); close the program that has it open") from error
 
 
 def write_rejected(path: Path, score: str, rejected: list[tuple[str, float]]) -> None:
@@ -321,6 +315,8 @@ def write_all(args: Namespace, segment: Segmenter, paths: dict[Path, dict[str, P
 
     failures, rejected = sorted(of_all(results.failures)), sorted(of_all(results.rejected))
     done = sum(of_all([results.done]))
+    for path, remark in of_all([(path, remark) for remark, paths in FOUND.items() for path in paths]):
+        note(path, remark)
     if RANK == 0 and rejecting:
         write_rejected(listed, args.score, rejected)
     elif RANK == 0 and listed.exists() and is_ours(listed):

@@ -54,7 +54,7 @@ def binary_cross_entropy(logits: Tensor, target: Tensor, weights: Tensor | None 
 
 def focal(logits: Tensor, target: Tensor, weights: Tensor | None = None,
           all_reduce: Callable = this_process_only) -> Tensor:
-    """−(1 − p)² · log p(true class): pixels that are already right count less (Lin et al., 2017, equation 5)."""
+    """−(1 − p)² · log p(true class): pixels that are already right count less (Lin et al., 2017, equations 4 and 5)."""
     known, truth = known_pixels(target)
     log_p = torch.log_softmax(logits, dim=1).gather(1, truth[:, None])[:, 0]          # (N, H, W)
     loss = -(1 - log_p.exp()) ** 2 * log_p

@@ -37,6 +37,7 @@ from model import build, load_network, normalize, reach, start_from, unused_sett
 from optimizer import AdamW
 from patches import MAX_SIDE, Pieces, Sampling, choose_halo, inexact, noise, photometric_jitter, within_budget
 from segmenter import Segmenter
+from support.checkpoint import read_checkpoint
 from support.copies import changed_copies
 from support.devices import (
     all_reduce_sum,
@@ -262,9 +263,10 @@ def check_unfinished(args: Namespace) -> None:
         return
     with one_writer(out):                        # or it goes on at this moment
         try:
-            _, last = load_network(out / "last.pt")
-        except BadInput:                         # damaged: nobody can go on with it
-            return
+            last = read_checkpoint(out / "last.pt")      # without its network, which may be another by now
+        except BadInput as error:
+            raise BadInput(f"{error}; it may hold an interrupted training: write elsewhere with --out, or remove "
+                           "it") from error
     resume, epochs = last.get("resume", {}), last["settings"].get("epochs")
     done = len(resume.get("history", []))
     drawn = (out / "loss_vs_epochs.png").exists()        # which older files say that know no "finished"
@@ -506,7 +508,10 @@ def finish(run: Run) -> None:
     write_history(run)                           # again, as the last epoch's may have been open elsewhere
     draw_curves(run.history, best, run.args.loss, out / "loss_vs_epochs.png")
     save_last(run, finished=True)
-    if best.get("val_copies_iou") is not None:
+    foreground = metrics.foreground_index(run.data.classes)
+    if not run.args.data and foreground is not None and not run.data.validation.cumulative_counts[-1, foreground]:
+        print(f"the strip shows no {run.data.classes[foreground]['name']}: its IoU says nothing of the next image")
+    elif best.get("val_copies_iou") is not None:
         print(f"the strip in another light, focus, size: IoU {best['val_copies_iou']:.4f}; expect that of the next "
               f"image, or less; of the strip as it is, {metrics.format_metric(best['val_iou'])}")
     print(f"best of {len(run.history)} epochs: number {best['epoch']}, validation loss {best['val_loss']:.4f}, "

@@ -71,7 +71,7 @@ class Parser(argparse.ArgumentParser):
             if word in inside_of:
                 self.error(f"{word[1:]} names itself; expected a file of arguments")
             try:
-                text = Path(word[1:]).read_text(encoding="utf-8-sig")
+                text = Path(word[1:]).read_text(encoding="utf-8-sig", errors="surrogateescape")       # as names have it
                 if "\0" in text:
                     raise ValueError("it is no text")            # and no file's name could hold that
                 inside = split_words(text)
@@ -181,7 +181,7 @@ def drop_unprinted() -> None:
 def run_script(function: Callable, args: Namespace, script: str, interrupted: str = "interrupted") -> Any:
     """Call function(args) for a script and return its result; mistakes end the process with one line.
 
-    A user's mistake (BadInput), whatever the system refuses (OSError) and a full GPU become `SCRIPT: what was
+    A user's mistake (BadInput), whatever the system refuses (OSError) and full memory become `SCRIPT: what was
     wrong` on stderr and exit status 1, Ctrl-C becomes the text `interrupted` and status 130. Where nobody
     reads what is printed any more, as with `| head`, the process ends without a word.
     """
@@ -196,12 +196,14 @@ def run_script(function: Callable, args: Namespace, script: str, interrupted: st
         if os.name == "nt" and isinstance(error, OSError) and error.errno == errno.EINVAL and error.filename is None:
             sys.exit(1)          # what Windows says to a broken pipe
         sys.exit(f"{name}: {error}")
-    except RuntimeError as error:
+    except (MemoryError, RuntimeError) as error:
+        remedy = "close what else uses it, or lower --budget, --batch, --patch or --memory of a training"
         # PyTorch's own, which not all scripts import, or CUDA's, where another program has taken all of it.
-        if type(error).__name__ != "OutOfMemoryError" and "CUDA error: out of memory" not in str(error):
-            raise
-        sys.exit(f"{name}: the GPU's memory is full; close what else uses it, lower --budget, --batch or --patch of a "
-                 "training, or add --device cpu")
+        if type(error).__name__ == "OutOfMemoryError" or "CUDA error: out of memory" in str(error):
+            sys.exit(f"{name}: the GPU's memory is full; {remedy}, or add --device cpu")
+        if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+            sys.exit(f"{name}: the memory is full; {remedy}")
+        raise
     except KeyboardInterrupt:
         print(f"{name}: {interrupted}", file=sys.stderr)
         sys.exit(130)

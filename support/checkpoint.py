@@ -1,7 +1,9 @@
 """The checkpoint: one file that rebuilds its own network."""
+import contextlib
 import io
 import warnings
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +35,23 @@ def save_checkpoint(path: Path | str, network: nn.Module, **metadata: Any) -> No
 def load_checkpoint(path: Path | str, networks: dict[str, Any]) -> tuple[nn.Module, dict]:
     """Return (network in eval mode, all metadata saved with it); `networks` are the classes by name.
 
-    A stranger's file can do no harm: `weights_only` lets no code run; archives that could unfold to more than
-    the file's own size are refused before they are read; and no memory is taken for a network before its
-    weights are known to be there. Raises BadInput for anything but a checkpoint of ours.
+    No memory is taken for a network before its weights are known to be there. Raises BadInput for anything but a
+    checkpoint of ours.
     """
-    try:
+    metadata = read_checkpoint(path)
+    with told(path):
+        network = with_weights(networks[metadata["network"]], metadata["arguments"], metadata["weights"])
+    metadata["arguments"] = network.arguments            # with those that were not yet known when it was written
+    return network.eval(), metadata
+
+
+def read_checkpoint(path: Path | str) -> dict[str, Any]:
+    """Return what a checkpoint holds, its weights among it, without making its network.
+
+    A stranger's file can do no harm: `weights_only` lets no code run, and archives that could unfold to more than
+    the file's own size are refused before they are read. Raises BadInput for anything but a checkpoint of ours.
+    """
+    with told(path):
         refuse_what_unfolds(path)
         metadata = torch.load(path, map_location="cpu", weights_only=True)
         if not isinstance(metadata, dict) or metadata.get("format") not in (FORMAT, FORMER_FORMAT):
@@ -49,15 +63,22 @@ def load_checkpoint(path: Path | str, networks: dict[str, Any]) -> tuple[nn.Modu
         resume = metadata.get("resume", {})              # of last.pt
         if not isinstance(resume, dict) or not isinstance(resume.get("history", []), list):
             raise ValueError("what it holds of a training is damaged")
-        network = with_weights(networks[metadata["network"]], metadata["arguments"], metadata["weights"])
-        metadata["arguments"] = network.arguments        # with those that were not yet known when it was written
         metadata["settings"] = with_former_settings(metadata["settings"])
+    return metadata
+
+
+@contextlib.contextmanager
+def told(path: Path | str) -> Iterator[None]:
+    """Turn whatever goes wrong with a checkpoint inside `with told(path):` into a BadInput."""
+    try:
+        yield
     except FileNotFoundError:
         raise BadInput(f"{path} does not exist; expected a checkpoint, as train.py writes it to model.pt") from None
+    except MemoryError:
+        raise BadInput(f"{path} does not fit into the memory that is left; close other programs") from None
     except Exception as error:   # unpickling a foreign file fails in many ways, all of which mean this:
         reason = " ".join(str(error).split())[:100] or type(error).__name__
         raise BadInput(f"{path} is no checkpoint of ours ({reason}); expected one that train.py wrote") from error
-    return network.eval(), metadata
 
 
 def refuse_what_unfolds(path: Path | str) -> None:

@@ -275,6 +275,14 @@ def rename(source: Path, target: Path | str) -> None:
     os.replace(source, target)
 
 
+def remove(path: Path) -> None:
+    """Remove a file, if it is there. Raises BadInput."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:                 # Windows: another program shows it
+        raise BadInput(f"{path} cannot be removed ({error.strerror}); close the program that has it open") from error
+
+
 def take(source: Path, target: Path, link: bool = True) -> None:
     """Link a file to another place where the system can, else copy it, unless the target exists.
 
@@ -293,7 +301,8 @@ def take(source: Path, target: Path, link: bool = True) -> None:
 def write_text(path: Path | str, text: str) -> None:
     """Write a text file with a STAMP in it, whole or not at all."""
     with write_whole(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+        # A file's name may be no UTF-8; its bytes are written as they are.
+        temporary.write_text(text, encoding="utf-8", errors="surrogateescape", newline="\n")
         seal(temporary)
 
 

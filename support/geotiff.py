@@ -14,7 +14,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from support.files import STAMP, TIFFS, BadInput, check_writable, is_ours, seal, write_image, write_text, write_whole
+from support.files import (
+    STAMP,
+    TIFFS,
+    BadInput,
+    check_writable,
+    is_ours,
+    remove,
+    seal,
+    write_image,
+    write_text,
+    write_whole,
+)
 from support.images import decoding, deep_colours, has_deep_colours, is_another_band, open_image, size_and_turn
 from support.notes import note
 from support.tiff import ALPHA, NODATA, ORIENTATION, Bands, Source, parse_nodata, starts_as_tiff, tag
@@ -177,7 +188,7 @@ def write_world(mask: Path, numbers: list[str] | None) -> None:
     if numbers:                                         # GDAL reads six lines; the seventh says whose it is
         write_text(path, "\n".join([*numbers, STAMP, ""]))
     elif os.path.isfile(path) and is_ours(path):
-        path.unlink()
+        remove(path)
 
 
 # ---------------------------------------------------------------------------------------------------

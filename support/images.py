@@ -112,6 +112,9 @@ def decoding(path: Source) -> Iterator[None]:
         raise BadInput(f"{path} is too large; expected at most {Image.MAX_IMAGE_PIXELS} pixels{LARGER}") from None
     except PermissionError as error:
         raise Unreadable(f"{path} cannot be read ({error.strerror}); expected an image file") from None
+    except MemoryError:
+        raise BadInput(f"{path} does not fit into the memory that is left; close other programs, or take a smaller "
+                       "image") from None
     except Exception as error:   # a decoder raises nearly anything on a damaged file: struct.error, zlib.error, …
         reason = " ".join(str(error).split()) or type(error).__name__
         raise Unreadable(f"{path} is no readable image ({reason}); expected a PNG, JPEG, TIFF, BMP or WebP") from error

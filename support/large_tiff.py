@@ -308,8 +308,12 @@ def open_part(path: Path, made_of: dict) -> Iterator[BinaryIO]:
     if not path.exists() or first_bytes(path, len(first_line)) != first_line:
         with write_whole(path) as temporary:             # or, killed now, it would not be known as ours
             temporary.write_bytes(first_line)
-    with open(path, "r+b") as file:
-        yield file
+    try:
+        with open(path, "r+b") as file:
+            yield file
+    except OSError as error:
+        raise BadInput(f"{path} cannot be written ({error.strerror or error}); make room for it: the same command goes "
+                       "on from there") from error
 
 
 def first_bytes(path: Path, count: int) -> bytes:

@@ -15,9 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 def from_torchrun(name: str, alone: int) -> int:
     """Return a number that torchrun put into the environment; `alone` where it did not start this process.
 
-    Job schedulers set some of these variables, too: a single process does not heed them.
+    Job schedulers set some of these variables, too: a single process does not heed them, nor one without a rank.
     """
-    several = int(os.environ.get("WORLD_SIZE", 1)) > 1
+    several = int(os.environ.get("WORLD_SIZE", 1)) > 1 and "RANK" in os.environ
     return int(os.environ.get(name, alone)) if several else alone
 
 

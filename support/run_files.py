@@ -119,7 +119,7 @@ def take_over(run: Any, last: dict) -> None:
     run.history, run.best, run.validation_seconds = resume["history"], resume["best"], resume["validating"]
     as_planned = all(last["settings"][name] == vars(run.args)[name] for name in ("epochs", "time_limit"))
     run.best_is_late = as_planned and resume.get("late", False)       # earlier versions chose among all epochs
-    if run.best and run.best.get("val_copies_iou") is None:
+    if run.best and "val_copies_iou" not in run.best:
         run.copies = {}                          # of an earlier version: epochs stay comparable
     run.progress = resume["done"] if last["settings"]["time_limit"] == run.args.time_limit else 0.0
     run.began -= run.history[-1]["seconds"] if run.history else 0

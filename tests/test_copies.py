@@ -178,7 +178,7 @@ def test_an_image_too_small_for_a_strip_is_copied_itself(tmp_path, monkeypatch):
     Image.fromarray(image).save("i.png")
     Image.fromarray(255 * mask).save("m.png")
     done = inside("train.py", "i.png", "m.png", *QUICK, "--patch", 16, cwd=tmp_path)
-    assert done.returncode == 0 and "too small to hold out a strip" in done.stdout, done.stderr
+    assert done.returncode == 0 and "no strip of it can be held out" in done.stdout, done.stderr
     assert 0 <= float(rows_of(tmp_path)[0]["val_copies_iou"]) <= 1
     copy, _ = prepared("i.png", "m.png", "--patch", 16, "--light", "keep", "--out", "other").copies["darker"]
     assert np.abs(copy - 0.75 * read_image("i.png")).max() <= 0.5
@@ -204,5 +204,12 @@ def test_a_class_that_the_strip_lacks_has_no_iou(tmp_path, monkeypatch):
             assert train.score_copies(run) == iou
     done = inside("train.py", "i.png", "m.png", *QUICK, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    assert (
+        "the strip shows no foreground: its IoU says nothing of the next image" in done.stdout and "expect" not in done.stdout
+    )
     for row in rows_of(tmp_path):
         assert row["val_copies_iou"] in ("", "0.0") or math.isfinite(float(row["val_copies_iou"]))
+    _, last = load_network("last.pt")
+    last["resume"]["best"]["val_copies_iou"] = None  # where no copy had an IoU: not what an earlier version left
+    take_over(run, last)
+    assert len(run.copies) == 7

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import TABLE, write_pair
-from PIL import Image
+from PIL import Image, ImageFile
 
 import data
 from data import hold_out, load, split, training_batches
@@ -590,12 +590,55 @@ def ten_columns(tenths):
     return np.tile(np.arange(200, dtype=np.uint8)[None, :, None], (10, 1, 3)), mask
 
 
+def test_of_an_image_of_which_little_is_known_both_parts_have_a_truth():
+    random, image = np.random.default_rng(0), np.zeros((512, 512, 3), np.uint8)
+    for _ in range(100):
+        mask = np.full((512, 512), IGNORE, np.uint8)
+        height, width = random.integers(20, 120, 2)
+        top, left = random.integers(512 - height), random.integers(512 - width)
+        mask[top : top + height, left : left + width] = 0
+        mask[top + height // 4 : top + height // 2, left + width // 4 : left + width // 2] = 1
+        for part in hold_out(image, mask, 64, 8, 0.2):
+            assert any((truth != IGNORE).any() for _, truth in part)
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_the_only_pair_is_not_learned_from_where_it_is_to_be_tested_on(tmp_path, damaged):
+    write_pair(tmp_path, "b", 1)
+    if damaged:
+        write_pair(tmp_path, "a", 0)
+        (tmp_path / "images" / "a.png").write_bytes(b"no image")
+    (tmp_path / "test.txt").write_text("b\n")
+    with pytest.raises(BadInput, match="test.txt names all images"):
+        load(str(tmp_path))
+    (tmp_path / "test.txt").write_text("c\n")
+    with pytest.raises(BadInput, match="test.txt"):
+        load(str(tmp_path))
+    (tmp_path / "test.txt").unlink()
+    with pytest.raises(BadInput, match="holds no list"):
+        load(str(tmp_path), lists=tmp_path / "nowhere")
+    assert len(load(str(tmp_path)).validation) == 1
+
+
+def test_an_image_that_memory_is_too_small_for_is_not_left_out_as_damaged(folder, monkeypatch):
+    real = ImageFile.ImageFile.load
+
+    def decode(self):
+        if str(self.filename).endswith("n3.png"):
+            raise MemoryError
+        return real(self)
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", decode)
+    with pytest.raises(BadInput, match="n3.png does not fit into the memory that is left"):
+        load(str(folder))
+
+
 def test_an_image_too_small_to_be_cut_is_learned_from_whole(tmp_path, capsys):
     for name, array in [("i.png", np.zeros((17, 19, 3), np.uint8)), ("m.png", np.eye(17, 19, dtype=np.uint8))]:
         Image.fromarray(array).save(tmp_path / name)
     found = load((tmp_path / "i.png", tmp_path / "m.png"))
     assert [image.shape for image, *_ in found.training.items + found.validation.items] == [(17, 19, 3)] * 2
-    said = "too small to hold out a strip: validating on the training pixels, which flatters"
+    said = "no strip of it can be held out: validating on the training pixels, which flatters"
     line = f"{tmp_path / 'i.png'}: 19x17 pixels; {tmp_path / 'm.png'}, {said}"
     assert capsys.readouterr().out.splitlines()[0] == line
 

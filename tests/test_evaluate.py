@@ -9,6 +9,7 @@ import threading
 import numpy as np
 import pytest
 import sklearn.metrics
+import tifffile
 from conftest import ROOT, command, fails_in_one_line, inside
 from PIL import Image
 
@@ -583,4 +584,17 @@ def test_a_true_mask_holds_the_values_of_its_table_as_in_training(tmp_path):
     fails_in_one_line(process, "a.png holds 255 at x=1, y=1", "0, 3")
     save(np.uint8([[0, 3], [3, 3]]), tmp_path / "masks" / "a.png")
     done = inside("evaluate.py", "pred", "masks", cwd=tmp_path)
+    assert done.returncode == 0 and "accuracy 1.0000" in done.stdout, done.stderr
+
+
+def test_a_number_for_no_data_that_no_coloured_pixel_can_have(tmp_path):
+    """GDAL's tag says 65535, the prediction is red, green and blue in bytes."""
+    mask = np.zeros((40, 40, 3), np.uint8)
+    mask[:20] = 255, 0, 0
+    for part in "predicted", "true":
+        (tmp_path / part).mkdir()
+    Image.fromarray(mask).save(tmp_path / "true" / "a.png")
+    tag = (42113, 2, 0, "65535", True)
+    tifffile.imwrite(tmp_path / "predicted" / "a.tif", mask, photometric="rgb", extratags=[tag])
+    done = inside("evaluate.py", "predicted", "true", cwd=tmp_path)
     assert done.returncode == 0 and "accuracy 1.0000" in done.stdout, done.stderr

@@ -17,7 +17,7 @@ from model import FCN, UNet, load_network
 from segmenter import Segmenter
 from support.checkpoint import save_checkpoint
 from support.files import MARK, BadInput, one_writer
-from support.images import read_image
+from support.images import SEVERAL_PAGES, read_image
 from support.masks import read_mask
 
 NAMES = ["photo.jpg", "upper.JPG", "c.jpeg", "d.png", "e.tif", "f.bmp", "g.webp", "deep/er/photo.jpg", "with.dots.png"]
@@ -295,13 +295,19 @@ def test_mistakes(images, tmp_path):
 @pytest.mark.slow
 def test_two_processes_share_the_work(images, tmp_path):
     checkpoint(tmp_path / "model.pt", network(), [0, 255])
-    assert command("infer.py", "images", "one", cwd=tmp_path).returncode == 0
+    names = [*NAMES, "z1.tif", "z2.tif"]
+    for name in names[-2:]:  # one for each process: both have a remark
+        page = Image.new("RGB", (30, 20), (90, 40, 10))
+        page.save(images / name, save_all=True, append_images=[page])
+    done = command("infer.py", "images", "one", cwd=tmp_path)
+    remark = f"z1.tif and 1 more: {SEVERAL_PAGES}"
+    assert done.returncode == 0 and remark in done.stdout
     (images / "broken.png").touch()
     done = torchrun("infer.py", "images", "two", cwd=tmp_path)
-    assert done.returncode != 0 and f"{len(NAMES)} masks in two" in done.stdout
+    assert done.returncode != 0 and f"{len(names)} masks in two" in done.stdout and remark in done.stdout
     assert done.stderr.count("broken.png is no readable image") == 1
-    assert files(tmp_path / "two") == sorted(NAMES)
-    for name in NAMES:
+    assert files(tmp_path / "two") == sorted(names)
+    for name in names:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 

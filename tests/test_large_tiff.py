@@ -1,5 +1,7 @@
 """TIFF files that are read by parts: the same bits as small ones, whatever happens on the way, in little memory."""
 
+import contextlib
+import errno
 import itertools
 import json
 import os
@@ -182,6 +184,24 @@ def test_a_unet_with_its_options_by_parts(tmp_path, monkeypatch, words):
 
 # ---------------------------------------------------------------------------------------------------
 # Interrupted
+
+
+def test_a_full_disk_is_told_and_the_other_images_go_on(tmp_path, monkeypatch):
+    real = large_tiff.open_part
+
+    @contextlib.contextmanager
+    def full(*words):
+        with real(*words):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    checkpoint(tmp_path / "model.pt")
+    (tmp_path / "in").mkdir()
+    WRITERS["tiles"](tmp_path / "in" / "a.tif")
+    Image.fromarray(picture(height=40)).save(tmp_path / "in" / "small.png")
+    monkeypatch.setattr(large_tiff, "open_part", full)
+    done = inside("infer.py", "in", "out", "--checkpoint", "model.pt", cwd=tmp_path)
+    fails_in_one_line(done, "a.tif.part cannot be written (No space left on device)")
+    assert (tmp_path / "out" / "small.png").exists() and "1 masks in out" in done.stdout
 
 
 class Killed(Exception):

@@ -521,7 +521,7 @@ def test_a_tiny_image_trains_and_says_what_it_cannot_do(tmp_path):
     Image.fromarray(random.integers(0, 256, (17, 19, 3), np.uint8)).save(tmp_path / "i.png")
     Image.fromarray(np.eye(17, 19, dtype=np.uint8) * 255).save(tmp_path / "m.png")
     done = inside("train.py", "i.png", "m.png", *QUICK, cwd=tmp_path)
-    assert done.returncode == 0 and "too small to hold out" in done.stdout
+    assert done.returncode == 0 and "no strip of it can be held out" in done.stdout
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -686,6 +686,9 @@ def test_a_full_gpu_is_told_with_what_to_lower(error):
 
     with pytest.raises(SystemExit, match="x.py: the GPU's memory is full; .* lower --budget, --batch"):
         run_script(fill, None, "x.py")
+    for error in MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to"):
+        with pytest.raises(SystemExit, match="x.py: the memory is full; .* lower --budget, --batch"):
+            run_script(fill, None, "x.py")
     error = RuntimeError("another")
     with pytest.raises(RuntimeError, match="another"):
         run_script(fill, None, "x.py")
@@ -756,6 +759,18 @@ def test_after_sixty_steps_the_averaged_weights_are_about_as_good_as_the_last_on
     assert ious[0.99] > max(0.8, ious[0] - 0.03), ious
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are text")
+def test_a_name_that_is_no_utf8_can_be_learned_from_resumed_and_repeated(pair):
+    folder, *paths = pair
+    image, mask = (path.rename(os.fsdecode(bytes(folder) + b"/\xe9_" + path.name.encode())) for path in paths)
+    words = [image, mask, *QUICK, "--epochs", 2, "--device", "cpu"]
+    assert inside("train.py", *words, "--out", "once", cwd=folder).returncode == 0
+    for words in ["--resume", "--epochs", 3, "--out", "once"], ["@once/settings.args", "--epochs", 3, "--out", "again"]:
+        done = inside("train.py", *words, cwd=folder)
+        assert done.returncode == 0, done.stderr
+    assert len(history(folder / "once")) == len(history(folder / "again")) == 3
+
+
 # ---------------------------------------------------------------------------------------------------
 # What must not go wrong quietly
 
@@ -799,6 +814,12 @@ def test_an_interrupted_training_is_not_begun_anew_by_mistake(pair):
     before = (folder / "run" / "last.pt").read_bytes()
     fails_in_one_line(inside("train.py", *words, cwd=folder), "last.pt", "of 400 epochs", "--resume")
     assert (folder / "run" / "last.pt").read_bytes() == before
+    content = torch.load(folder / "run" / "last.pt", weights_only=True)
+    torch.save(content | {"network": "one that is no longer there"}, folder / "run" / "last.pt")
+    fails_in_one_line(inside("train.py", *words, cwd=folder), "last.pt", "of 400 epochs", "--resume")
+    (folder / "run" / "last.pt").write_bytes(before[: len(before) // 2])
+    fails_in_one_line(inside("train.py", *words, cwd=folder), "last.pt", "it may hold an interrupted training", "--out")
+    (folder / "run" / "last.pt").write_bytes(before)
     done = load_network(folder / "run" / "last.pt")[1]["resume"]["history"][-1]["epoch"]
     assert inside("train.py", "--resume", "--out", "run", "--epochs", done + 1, cwd=folder).returncode == 0
     assert inside("train.py", *words[:2], *QUICK, "--out", "run", cwd=folder).returncode == 0  # that one was finished
