@@ -36,13 +36,12 @@ from support.masks import (
     to_indices,
 )
 from support.memory import NAME, Figures
-from support.names import evenly_spaced, first_few, hash_to_unit, images_by_name, read_names
+from support.names import PARTS, evenly_spaced, first_few, hash_to_unit, images_by_name, part_of, read_names
 from support.notes import print_notes
 from support.pairs import convert_line, find_affixes, find_folders
 from support.scan import PairFacts, Scan, known_figures, progress, remember_scan, scan_pairs
 from support.segments import Part
 
-LISTS = "train", "val", "test"   # NAME.txt beside images/ and masks/
 STATISTICS = 500                 # images that mean and standard deviation are taken from, at most
 
 
@@ -136,7 +135,7 @@ def read_lists(folder: Path | str, stems: Collection[str], images: Collection[st
     for a name that is not there or stands in two lists.
     """
     listed, where = {}, {}
-    for part in LISTS:
+    for part in PARTS:
         path = Path(folder) / f"{part}.txt"
         if not path.exists():
             continue
@@ -206,11 +205,9 @@ def hold_out(image: np.ndarray, mask: np.ndarray, least: int, gap: int, share: f
             held_out = start, start + strip
             training = [(first, stop) for first, stop in [(0, start - gap), (start + strip + gap, length)]
                         if stop - first >= least]
-            if training and strip:
-                learnt, held = (sum(before[:, stop] - before[:, first] for first, stop in bounds)
-                                for bounds in (training, [held_out]))
-                if not learnt.any() or not held.any():   # all is ignored
-                    continue
+            learnt, held = (sum((before[:, stop] - before[:, first] for first, stop in bounds), np.zeros(IGNORE, int))
+                            for bounds in (training, [held_out]))        # pixels of each class
+            if learnt.any() and held.any():
                 kept, shown, likeness = strip_quality(learnt, held, before[:, -1])
                 choices.append(((kept, shown, axis == longer, likeness), axis, training, held_out))
     if not choices:
@@ -400,13 +397,17 @@ def split_pairs(scan: Scan, lists: Path | str, share: float, folder: Path | str)
     for number, (name, *_) in enumerate(scan.pairs):
         numbers_of.setdefault(stem_of(name), []).append(number)
     learnt, held_out, how = split(list(numbers_of), lists, share, *other_names(scan, lists, folder))
+    parts = sorted({part for part in map(part_of, numbers_of) if part})
+    if parts and how.endswith("hash of the names"):
+        print(f"{folder}: its folders for {', '.join(parts)} are not heeded, as no list says so; "
+              f"{convert_line([Path(folder) / 'images'], [Path(folder) / 'masks'], ('', '', ''))} makes lists of them")
     numbers = [[number for name in names for number in numbers_of[name]] for names in (learnt, held_out)]
     return numbers[0], numbers[1], how
 
 
 def check_lists(scan: Scan, lists: Path | str | None, folder: Path | str) -> None:
     """Raise BadInput where the folder of `lists` has none, or the only pair of the data set is one to test on."""
-    if lists and not any((Path(lists) / f"{part}.txt").exists() for part in LISTS):
+    if lists and not any((Path(lists) / f"{part}.txt").exists() for part in PARTS):
         raise BadInput(f"{lists} holds no list; expected train.txt, val.txt or test.txt")
     stems, lists = {stem_of(name) for name, *_ in scan.pairs}, lists or folder
     if len(stems) == 1:

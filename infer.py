@@ -21,6 +21,7 @@ if __name__ == "__main__":
 import contextlib
 import csv
 import itertools
+import os
 import time
 from argparse import Namespace
 from collections import deque
@@ -271,6 +272,15 @@ def segment_all(args: Namespace, segment: Segmenter, images: list[Path],
     return results
 
 
+def check_no_truth(folder: Path) -> None:
+    """Raise BadInput for the masks of a data set that this program made: they carry its mark, and are the truth."""
+    whole = Path(os.path.realpath(folder))
+    for masks in (whole, *whole.parents):
+        if masks.name == "masks" and (masks.parent / "made_of.json").exists():
+            raise BadInput(f"{folder} holds the true masks of a data set, see {masks.parent / 'made_of.json'}; write "
+                           "elsewhere")
+
+
 def infer(args: Namespace) -> list[str]:
     """Segment the directory that `args` name; returns a line for each image that failed."""
     folders = {"masks": args.output, "overlays": args.overlay, "probabilities": args.probabilities}
@@ -279,6 +289,7 @@ def infer(args: Namespace) -> list[str]:
         keep_apart(folder, args.images)
         if Path(folder).is_file():
             raise BadInput(f"{folder} is a file; expected a folder, for the {what}")
+        check_no_truth(Path(folder))
     for inner, outer in itertools.permutations(folders.values(), 2):
         keep_apart(inner, outer)
     segment = open_segmenter(args)
@@ -319,7 +330,7 @@ def write_all(args: Namespace, segment: Segmenter, paths: dict[Path, dict[str, P
         note(path, remark)
     if RANK == 0 and rejecting:
         write_rejected(listed, args.score, rejected)
-    elif RANK == 0 and listed.exists() and is_ours(listed):
+    elif RANK == 0 and not args.only and listed.exists() and is_ours(listed):
         remove(listed)           # of an earlier run: no image is rejected any more
     seconds = time.perf_counter() - began
     there = len(paths) - done - len(failures) - len(rejected)

@@ -63,6 +63,7 @@ from support.run_files import (
     save_last,
     versions,
     write_history,
+    write_settings,
 )
 from support.sample import SAMPLE, ensure_sample
 
@@ -123,7 +124,7 @@ def train(args: Namespace, last: dict | None = None) -> dict:
 
 def take_epochs(run: Run) -> None:
     """Train and validate, epoch by epoch, until all are done or time or patience has run out."""
-    batches, args = open_batches(run), run.args
+    batches, args, before = open_batches(run), run.args, len(run.history)
     with tqdm(total=args.epochs * args.steps, initial=len(run.history) * args.steps, unit="step", mininterval=0.5,
               disable=RANK > 0) as run.bar:
         for epoch in range(len(run.history), args.epochs):
@@ -133,6 +134,10 @@ def take_epochs(run: Run) -> None:
             if train_loss is None:               # time was up before its first step
                 break
             finish_epoch(run, epoch, train_loss, validate(run))
+    if len(run.history) == before and RANK == 0:
+        limit = "--epochs" if before == args.epochs else "--time-limit" if run.progress >= 1 else "--patience"
+        print(f"no epoch is left: after {before}, the training has reached {limit} "
+              f"{vars(args)[limit[2:].replace('-', '_')]:g}; go on with more")
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -486,6 +491,8 @@ def finish_epoch(run: Run, epoch: int, train_loss: float, validation: Validation
         run.board(row, ious, validation.shown)
     save_last(run)
     if better:
+        if len(run.history) == 1:
+            write_settings(run)
         save_best(run)
 
 

@@ -222,6 +222,8 @@ def as_settings_file(args: Namespace, remarks: Iterable[str], leave_out: Iterabl
             continue
         values = [] if value is True else value if isinstance(value, list) else [value]
         words = [] if name in POSITIONAL else [f"--{name.replace('_', '-')}"]
+        if name in POSITIONAL:                   # or it would be taken for a knob, or another settings file
+            values = [f"./{item}" if str(item).startswith(("-", "@")) else item for item in values]
         lines.append(" ".join(words + [shlex.quote(str(item)) for item in values]))
     return "\n".join(lines) + "\n"
 
@@ -421,7 +423,7 @@ def check_train_arguments(parser: Parser, args: Namespace) -> Namespace:
     if args.lists and not args.data:
         parser.error("--lists: expected --data beside it")
     if args.data and args.image:
-        parser.error("IMAGE and --data: give one or the other")
+        parser.error("IMAGE and --data: give one or the other, and with --resume neither: it has its own")
     if args.scale[0] > args.scale[1]:
         parser.error(f"--scale {args.scale[0]:g} {args.scale[1]:g}: expected the smaller one first")
     if not args.data and args.image is None:

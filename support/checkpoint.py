@@ -74,6 +74,8 @@ def told(path: Path | str) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise BadInput(f"{path} does not exist; expected a checkpoint, as train.py writes it to model.pt") from None
+    except PermissionError as error:
+        raise BadInput(f"{path} cannot be read ({error.strerror}); expected a checkpoint") from None
     except MemoryError:
         raise BadInput(f"{path} does not fit into the memory that is left; close other programs") from None
     except Exception as error:   # unpickling a foreign file fails in many ways, all of which mean this:

@@ -194,6 +194,7 @@ def find_images(entries: list[dict], folder: Path) -> tuple[dict[int | str, dict
     An image is usable if its file can be part of a data set.
     """
     found, problems, taken = {}, [], set()
+    times = Counter(str(entry.get("file_name")).replace("\\", "/") for entry in entries)
     for entry in entries:
         name: Any = entry.get("file_name")
         try:
@@ -204,10 +205,10 @@ def find_images(entries: list[dict], folder: Path) -> tuple[dict[int | str, dict
             parts_hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
             if path.is_absolute() or parts_hidden or not listable(stem) or path.suffix.lower() not in READABLE:
                 problem = "images whose name no data set can have"
-            elif stem.casefold() in taken:
-                problem = "images whose name is there twice"
             elif not (folder / path).is_file():
                 problem = "images that are not there"
+            elif stem.casefold() in taken or times[name] > 1:       # each entry may have a part of the annotations
+                problem = "images whose name is there twice"
             else:
                 taken.add(stem.casefold())
                 found[entry["id"]] = entry

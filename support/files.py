@@ -40,8 +40,10 @@ def is_ours(path: Path | str, mark: str = MARK) -> bool:
         ends = file.read(NEAR)
         file.seek(max(len(ends), os.path.getsize(path) - NEAR))
         ends += file.read()
-        if mark.encode() not in ends or not STAMPED.search(ends):
-            return mark.encode() in ends
+        # Not as a folder in a path: the project's own may have that name.
+        marked = re.search(rb"(?<![/\\])" + re.escape(mark.encode()) + rb"(?![/\\])", ends) is not None
+        if not marked or not STAMPED.search(ends):
+            return marked
         stamp = find_stamp(file)
         if stamp is None:
             return False

@@ -406,7 +406,7 @@ def check_classes(classes: Any, ignore: Any) -> None:
             raise ValueError(f"the name {name!r} holds what cannot be printed")
     for value in values + ignore:
         if not (is_colour(value) or type(value) is int and 0 <= value <= 65535):
-            raise ValueError(f"{str(value)[:40]} is neither a grey value from 0 to 65535 nor a colour "
+            raise ValueError(f"{repr(value)[:40]} is neither a grey value from 0 to 65535 nor a colour "
                              "[red, green, blue]")
     if len({type(value) for value in values + ignore}) > 1:
         raise ValueError("it mixes grey values and colours")

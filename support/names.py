@@ -24,6 +24,8 @@ FOREIGN = (".heic", ".heif", ".dcm", ".jp2", ".j2k", ".avif", ".jxl", ".psd", ".
            ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2", ".svs", ".ndpi", ".czi", ".lif", ".lsm",
            ".nd2", ".nii", ".gz", ".nrrd", ".mha", ".fits", ".npy", ".npz", ".mat", ".h5", ".hdf5", ".mp4", ".avi",
            ".mov")               # pictures that are not read, as far as they are not among those
+PARTS = "train", "val", "test"   # of a data set: NAME.txt beside images/ and masks/
+PART_FOLDERS = {**dict(zip(PARTS, PARTS)), "training": "train", "valid": "val", "validation": "val", "testing": "test"}
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -68,6 +70,11 @@ def leads_back(path: Path, folder: Path | str) -> bool:
 def name_of(path: Path | str, folder: Path | str) -> str:
     """Return the path below a folder without extension, with /, and in one of Unicode's ways to write an umlaut."""
     return unicodedata.normalize("NFC", Path(path).relative_to(folder).with_suffix("").as_posix())
+
+
+def part_of(name: str) -> str | None:
+    """Return "train", "val" or "test" where a folder in a name, as in train/one, says so, else None."""
+    return next((PART_FOLDERS[word.lower()] for word in name.split("/")[:-1] if word.lower() in PART_FOLDERS), None)
 
 
 def images_by_name(folder: Path | str) -> dict[str, Path]:

@@ -46,19 +46,25 @@ def versions(device: torch.device) -> dict[str, Any]:
 
 def begin_files(run: Any) -> None:
     """Write what is known before the first step, so that even a run killed in its first epoch can be resumed."""
-    args, out = run.args, Path(run.args.out)
     if RANK > 0:
         return
     save_last(run)
+    if run.history:
+        write_settings(run)
+    if run.args.tensorboard:
+        from support.tensorboard import open_board
+
+        run.board = open_board(run.args.tensorboard, run.data.classes, len(run.history))
+
+
+def write_settings(run: Any) -> None:
+    """Write settings.args and val.txt. They belong to model.pt, so not before the first one of this training."""
+    args, out = run.args, Path(run.args.out)
     machine = ", ".join(f"{name} {value}" for name, value in run.metadata["versions"].items())
     remarks = [f'{STAMP}: python train.py "@settings.args" --out DIR repeats this training', machine]
     write_text(out / "settings.args", as_settings_file(args, remarks, (*NOT_SETTINGS, "device", "tensorboard")))
     if run.data.held_out:
         write_names(out / "val.txt", list(dict.fromkeys(run.data.held_out)), "the images to validate on")
-    if args.tensorboard:
-        from support.tensorboard import open_board
-
-        run.board = open_board(args.tensorboard, run.data.classes, len(run.history))
 
 
 def write_history(run: Any) -> None:

@@ -187,7 +187,8 @@ def test_every_odd_case_is_counted_named_and_leaves_no_wrong_file(tmp_path, caps
     Image.new("RGB", (WIDTH, HEIGHT + 1)).save(tmp_path / "photos" / "n10.jpg")
     table["images"][10]["file_name"] = "../n11.jpg"
     table["images"][11]["file_name"] = str(tmp_path / "photos" / "n12.jpg")
-    table["images"][12]["file_name"] = "n1.jpg"
+    (tmp_path / "photos" / "n13.jpg").rename(tmp_path / "photos" / "N1.jpg")
+    table["images"][12]["file_name"] = "N1.jpg"
     (tmp_path / "n11.jpg").write_bytes((tmp_path / "photos" / "n11.jpg").read_bytes())
     (tmp_path / "instances.json").write_text(json.dumps(table))
     out = made(tmp_path)
@@ -195,7 +196,7 @@ def test_every_odd_case_is_counted_named_and_leaves_no_wrong_file(tmp_path, caps
     for line in [
         "1 images that are not there: n7.jpg",
         "2 images whose name no data set can have: ../n11.jpg, ",
-        "1 images whose name is there twice: n1.jpg",
+        "1 images whose name is there twice: N1.jpg",
         "1 images that their EXIF turns, so that the annotations may not fit: n14.jpg",
         "2 images that cannot be read: n15.jpg, n8.jpg",
         "1 images of another size than the annotations say: n10.jpg",

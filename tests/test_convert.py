@@ -7,6 +7,7 @@ import base64
 import io
 import json
 import shlex
+import shutil
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ import data
 from infer import write_mask
 from support.files import BadInput
 from support.masks import read_classes
+from tools.annotations import read_yolo_names
 
 HEIGHT, WIDTH = 60, 80
 SQUARE = [10, 10, 40, 10, 40, 40, 10, 40]
@@ -497,6 +499,20 @@ def test_yolo(tmp_path, image, label, names):
     assert data.load(tmp_path / "data").held_out == ["valid/two"]
 
 
+@pytest.mark.parametrize(
+    "line, expected",
+    [
+        ("names: ['truck, large', car]", ["truck, large", "car"]),
+        ('names: [driver\'s cab, "a: b, c" , d]', ["driver's cab", "a: b, c", "d"]),
+        ("names: {0: 'truck, large', 1: car}", ["truck, large", "car"]),
+        ("names: {\n  0: a,\n  1: 'b, c',\n}", ["a", "b, c"]),
+    ],
+)
+def test_a_name_in_yolo_s_table_may_hold_a_comma(tmp_path, line, expected):
+    (tmp_path / "data.yaml").write_text(f"nc: 2\n{line}\n")
+    assert read_yolo_names(tmp_path / "data.yaml") == expected
+
+
 # ---------------------------------------------------------------------------------------------------
 # COCO, there and back
 
@@ -519,10 +535,23 @@ def test_coco(tmp_path):
     (tmp_path / "coco.json").write_text(json.dumps(table))
     told = converted(tmp_path, "coco", "coco.json", "--images", "photos")
     assert "3 images with masks" in told and "1 images with a box but no outline: boxed.jpg" in told
+    assert (
+        "1 annotations of a category that the file does not name: nobody knows what their pixels are, 255: 99" in told
+    )
     assert names_of(tmp_path) == ["background", "dog", "cat"]
     assert (mask_of(tmp_path, "one") == drawn((TRIANGLE, 1), (SQUARE, 2))).all()
     assert (mask_of(tmp_path, "two") == drawn((SQUARE, 2), (TRIANGLE, 255))).all()
     assert not mask_of(tmp_path, "empty").any()
+
+    table["images"].append({"id": "again", "file_name": "two.jpg", **sizes})  # each has a part of what is in it
+    (tmp_path / "coco.json").write_text(json.dumps(table))
+    shutil.rmtree(tmp_path / "data")
+    told = converted(tmp_path, "coco", "coco.json", "--images", "photos")
+    assert "2 images with masks" in told and "2 images whose name is there twice: two.jpg, two.jpg" in told
+    table["categories"].append({"id": 7, "name": "wolf"})
+    (tmp_path / "coco.json").write_text(json.dumps(table))
+    done = convert(tmp_path, "coco", "coco.json", "--images", "photos", "--out", "other")
+    fails_in_one_line(done, "coco.json: 2 categories have no id, or another's")
 
 
 @pytest.fixture

@@ -83,6 +83,15 @@ def test_interrupted_it_goes_on_and_does_not_mix_settings(folder, tmp_path, monk
     fails_in_one_line(inside("-m", "tools.crossvalidate", *same, cwd=tmp_path), "another set of files")
 
 
+def test_folds_of_another_class_table_are_not_mixed(folder, tmp_path):
+    words = ["-m", "tools.crossvalidate", "--folds", 2, "--out", "cv", "--data", folder, *TINY]
+    assert inside(*words, "--first", 1, cwd=tmp_path).returncode == 0
+    table = json.loads((folder / "classes.json").read_text())
+    table["classes"].append({"name": "another", "value": 200})
+    (folder / "classes.json").write_text(json.dumps(table))
+    fails_in_one_line(inside(*words, cwd=tmp_path), "cv was begun with another class table")
+
+
 def test_classes_and_threshold_are_those_of_the_training(folder, tmp_path):
     (folder / "classes.json").rename(tmp_path / "table.json")
     validated("--folds", 2, "--out", tmp_path / "cv", "--data", folder, "--classes", tmp_path / "table.json", *TINY)

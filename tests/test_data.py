@@ -56,6 +56,18 @@ def test_what_was_found_is_told_in_one_line(folder, capsys):
     assert "8 pairs of 90x70 pixels, held" in capsys.readouterr().out
 
 
+def test_folders_that_look_like_lists_are_told(tmp_path, capsys):
+    for name in "train/a", "train/b", "valid/c", "test/d":
+        write_pair(tmp_path, name, len(name))
+    load(str(tmp_path))
+    told = capsys.readouterr().out
+    assert "its folders for test, train, val are not heeded" in told
+    assert f"python -m tools.convert pairs --images {tmp_path / 'images'} --masks" in told
+    (tmp_path / "val.txt").write_text("valid/c\n")
+    load(str(tmp_path))
+    assert "heeded" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("memory", [0, 1])
 def test_a_threshold_is_one_for_all_masks(folder, memory):
     (folder / "classes.json").unlink()
@@ -522,7 +534,7 @@ def test_lists_that_leave_nothing_to_train_or_to_validate_on_are_refused(folder,
         ('{"classes": [{"name": "a", "value": 1}]}', "1 classes"),
         ('{"classes": [{"name": "a", "value": 1}, {"name": "b"}]}', 'a "name" and a "value"'),
         ('{"classes": [{"name": "a", "value": 1}, {"name": 2, "value": 2}]}', 'a "name" and a "value"'),
-        ('{"classes": [{"name": "a", "value": 1}, {"name": "b", "value": "2"}]}', "2 is neither"),
+        ('{"classes": [{"name": "a", "value": 1}, {"name": "b", "value": "2"}]}', "'2' is neither"),
         ('{"classes": [{"name": "a", "value": 1}, {"name": "b", "value": 1.5}]}', "1.5 is neither"),
         ('{"classes": [{"name": "a", "value": 1}, {"name": "b", "value": true}]}', "True is neither"),
         ('{"classes": [{"name": "a", "value": 1}, {"name": "b", "value": 70000}]}', "70000 is neither"),

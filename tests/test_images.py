@@ -418,6 +418,12 @@ def test_a_text_that_somebody_changed_is_no_longer_ours(tmp_path):
         assert is_ours(path)  # as earlier versions wrote it
 
 
+def test_a_file_that_names_our_folder_is_not_ours(tmp_path):
+    for folder in "/home/me/segmentation-from-scratch/a.png", "C:\\\\segmentation-from-scratch\\\\a.png":
+        (tmp_path / "mine.json").write_text(f'{{"image": "{folder}", "note": "three days of work"}}')
+        assert not is_ours(tmp_path / "mine.json")
+
+
 def test_what_killed_processes_left_is_removed_when_it_is_old(tmp_path):
     old, new, users = (tmp_path / name for name in (f".{MARK}-00.part", f".{MARK}-11.part", ".list.txt.part"))
     for path in (old, new, users):

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -318,6 +319,21 @@ def test_no_process_writes_into_a_folder_that_another_run_has(images, tmp_path):
         done = torchrun("infer.py", "images", "two", cwd=tmp_path)
     assert done.returncode != 0 and "two is being written to by another process" in done.stderr
     assert files(tmp_path / "two") == []
+
+
+@pytest.mark.parametrize("out", ["data/masks", "data/masks/deep", "link"])
+def test_the_true_masks_that_we_made_are_not_overwritten(images, tmp_path, out):
+    """They carry our mark, as predictions do."""
+    checkpoint(tmp_path / "model.pt", network(), [0, 255])
+    (tmp_path / "data" / "masks").mkdir(parents=True)
+    (tmp_path / "data" / "made_of.json").write_text("{}")
+    if out == "link" and sys.platform != "win32":
+        (tmp_path / "link").symlink_to(tmp_path / "data" / "masks")
+    elif out == "link":
+        pytest.skip("Windows asks for rights to link")
+    for words in ["images", out], ["images", "new", "--probabilities", out]:
+        fails_in_one_line(inside("infer.py", *words, cwd=tmp_path), "holds the true masks of a data set")
+    assert inside("infer.py", "images", "data/predicted", cwd=tmp_path).returncode == 0
 
 
 def test_names_of_masks():

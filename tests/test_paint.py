@@ -1404,5 +1404,9 @@ def test_images_of_one_name_are_refused(tmp_path):
     write_image(tmp_path / "b" / "x.png", np.ones((9, 9, 3), np.uint8))
     place_images(find_sources([str(tmp_path / "a")]), tmp_path / "out" / "images")
     place_images(find_sources([str(tmp_path / "a")]), tmp_path / "out" / "images")  # the same again
+    Image.new("RGB", (9, 9)).save(tmp_path / "x.jpg")
+    with pytest.raises(BadInput, match="x.jpg differ in nothing but the extension"):
+        place_images(find_sources([str(tmp_path / "x.jpg")]), tmp_path / "out" / "images")
+    assert not (tmp_path / "out" / "images" / "x.jpg").exists()  # or the same command could not go on
     with pytest.raises(BadInput, match="is another image"):
         place_images(find_sources([str(tmp_path / "b")]), tmp_path / "out" / "images")

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from types import SimpleNamespace
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -679,16 +680,24 @@ def test_a_loss_that_is_no_number_stops_the_run(pair):
     )
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError(), RuntimeError("CUDA error: out of memory\nCompile with")])
-def test_a_full_gpu_is_told_with_what_to_lower(error):
+@pytest.mark.parametrize(
+    "error, what",
+    [
+        (torch.OutOfMemoryError(), "GPU's memory"),
+        (RuntimeError("CUDA error: out of memory\nCompile with"), "GPU's memory"),
+        (MemoryError(), "memory"),
+        (
+            RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried"),
+            "memory",
+        ),
+    ],
+)
+def test_full_memory_is_told_with_what_to_lower(error, what):
     def fill(_):
         raise error
 
-    with pytest.raises(SystemExit, match="x.py: the GPU's memory is full; .* lower --budget, --batch"):
+    with pytest.raises(SystemExit, match=f"x.py: the {what} is full; .* lower --budget, --batch"):
         run_script(fill, None, "x.py")
-    for error in MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to"):
-        with pytest.raises(SystemExit, match="x.py: the memory is full; .* lower --budget, --batch"):
-            run_script(fill, None, "x.py")
     error = RuntimeError("another")
     with pytest.raises(RuntimeError, match="another"):
         run_script(fill, None, "x.py")
@@ -757,6 +766,37 @@ def test_after_sixty_steps_the_averaged_weights_are_about_as_good_as_the_last_on
         assert done.returncode == 0, done.stderr
         ious[decay] = float(history(folder / f"ema{decay}")[-1]["val_iou"])
     assert ious[0.99] > max(0.8, ious[0] - 0.03), ious
+
+
+def test_a_training_that_ends_before_its_first_epoch_leaves_the_former_network_with_its_settings(
+    folder, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    for name in "first", "second":
+        (tmp_path / name).mkdir()
+    (tmp_path / "first" / "val.txt").write_text("n0\nn1\n")
+    (tmp_path / "second" / "val.txt").write_text("n4\nn5\n")
+    words = ["--data", folder, *QUICK, "--device", "cpu", "--out", "run", "--lists"]
+    assert inside("train.py", *words, "first", cwd=tmp_path).returncode == 0
+    kept = {name: (tmp_path / "run" / name).read_bytes() for name in ("model.pt", "val.txt", "settings.args")}
+    with mock.patch.object(train, "train_epoch", side_effect=KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt):
+            train.train(train_arguments([*map(str, words), "second"]))
+    assert {name: (tmp_path / "run" / name).read_bytes() for name in kept} == kept
+    assert inside("train.py", "--resume", "--out", "run", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "run" / "val.txt").read_text().splitlines()[1:] == ["n4", "n5"]
+    assert "--lists second" in (tmp_path / "run" / "settings.args").read_text()
+
+
+def test_going_on_without_an_epoch_left_says_what_was_reached(pair):
+    folder, image, mask = pair
+    words = [image, mask, *QUICK, "--device", "cpu", "--patience", 1, "--lr", 1e-9]
+    assert inside("train.py", *words, cwd=folder).returncode == 0
+    done = len(history(folder))
+    told = inside("train.py", "--resume", "--epochs", 9, cwd=folder).stdout
+    assert len(history(folder)) == done < 3 and f"no epoch is left: after {done}, " in told and "--patience 1" in told
+    told = inside("train.py", "--resume", "--epochs", 9, "--patience", 5, "--time-limit", 0.01, cwd=folder).stdout
+    assert f"no epoch is left: after {done}, the training has reached --time-limit 0.01; go on with more" in told
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are text")

@@ -21,11 +21,11 @@ from support.files import BadInput
 from support.images import open_image
 from support.machine import in_threads
 from support.masks import IGNORE, check_classes, to_indices
-from support.names import find_images, images_by_name, name_of, read_names
+from support.names import PARTS, find_images, images_by_name, name_of, part_of, read_names
 from support.pairs import bare_name
 
-PARTS = "train", "val", "test"
-FOLDERS = {**dict(zip(PARTS, PARTS)), "training": "train", "valid": "val", "validation": "val", "testing": "test"}
+# A name in a YAML list: in quotation marks, or up to the next comma.
+QUOTED = r"""\s*('[^']*'|"[^"]*"|[^,]*)\s*(?:,|$)"""
 
 
 class Item(NamedTuple):
@@ -63,11 +63,6 @@ def number_classes(labels):
 def names_of(values):
     """Return the names by value of what number_classes returned."""
     return [label for label in values if label != "_background_"]
-
-
-def part_of(name):
-    """Return "train", "val" or "test" where a folder in a name, as in train/one, says so, else None."""
-    return next((FOLDERS[word.lower()] for word in name.split("/")[:-1] if word.lower() in FOLDERS), None)
 
 
 def draw_polygon(mask, polygon, value):
@@ -468,10 +463,10 @@ def read_yolo_names(path):
     table = re.search(r"^names:\s*\{(.*?)\}", lines, re.MULTILINE | re.DOTALL)
     listed = re.search(r"^names:\s*((?:\n(?:-|\d+:).*)+)", lines, re.MULTILINE)
     if row:
-        return [unquote(name) for name in row.group(1).split(",") if name.strip()]
+        return [unquote(name) for name in re.findall(QUOTED, row.group(1)) if name.strip()]
     if listed or table:
         entries = listed.group(1).strip().splitlines() if listed else \
-            [entry.strip() for entry in table.group(1).split(",") if entry.strip()]
+            [entry.group().strip(" ,") for entry in re.finditer(r"\d+\s*:" + QUOTED, table.group(1))]
         numbers = [entry.partition(":")[0] for entry in entries]
         if all(entry.startswith("-") for entry in entries):
             return [unquote(entry[1:]) for entry in entries]
@@ -512,7 +507,9 @@ def find_coco(args):
     folder, table = Path(args.images), coco.read(args.file)
     if not folder.is_dir():
         raise BadInput(f"{folder} is no folder; expected the one that the images are in")
-    categories, _ = coco.sound(table["categories"], ["id"])
+    categories, doubled = coco.sound(table["categories"], ["id"])
+    if doubled:
+        raise BadInput(f"{args.file}: {doubled} categories have no id, or another's; expected one for each")
     entries, odd = coco.sound(table["images"], ["id", "height", "width"])
     annotations, lost = coco.sound(table["annotations"], ["image_id", "category_id"], once=False)
     if lost:
@@ -528,6 +525,8 @@ def find_coco(args):
     known = {entry["id"] for entry in entries}
     problems += [("annotations of images that the file does not name", one["image_id"]) for one in annotations
                  if one["image_id"] not in known]
+    problems += [("annotations of a category that the file does not name: nobody knows what their pixels are, 255",
+                  one["category_id"]) for one in annotations if one["category_id"] not in of_category]
     items = [Item(name_of(folder / image["file_name"], folder), folder / image["file_name"], Path(args.file),
                   functools.partial(draw_coco, folder, image, of_image[number], of_category))
              for number, image in images.items()]

@@ -40,8 +40,8 @@ from support.files import (
 from support.images import image_size
 from support.machine import in_threads
 from support.masks import IGNORE, check_classes, same_size
-from support.names import first_few, print_left_out, write_names
-from tools.annotations import FIND, PARTS, CannotDraw, part_of
+from support.names import PARTS, first_few, part_of, print_left_out, write_names
+from tools.annotations import FIND, CannotDraw
 
 
 def make(out, item):

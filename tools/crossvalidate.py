@@ -15,6 +15,7 @@ from tools.arguments import crossvalidate_arguments
 if __name__ == "__main__":
     ARGS = crossvalidate_arguments(description=__doc__)     # before the imports that take seconds
 
+import hashlib
 import json
 import statistics
 from pathlib import Path
@@ -91,11 +92,12 @@ def crossvalidate(args, words):
             raise BadInput(f"{args.test_data} lacks {min(missing)}; expected all pairs of {args.data}")
     settings = train_arguments([*words, "--data", args.data])        # a wrong one is reported now
     out = Path(args.out)
-    files = [path for _, *both in pairs for path in both]
+    files, table = [path for _, *both in pairs for path in both], find_table(settings.data, settings.classes)
+    said = read_rendering(table)                 # raises BadInput for a table that cannot be read
     made_of = {"arguments": " ".join(words), "data": args.data, "folds": args.folds, "tested": args.test_data,
-               "set of files": set_of_files(files)}
+               "set of files": set_of_files(files),
+               "class table": table and hashlib.sha256(Path(table).read_bytes()).hexdigest()[:16]}
     with begin_folder(out, made_of, anew=not any(out.glob("fold*/last.pt"))):        # until something was trained
-        said = read_rendering(find_table(settings.data, settings.classes))
         pairs = scan_pairs(pairs, settings.threshold, said=said).pairs         # without those that cannot be read
         damaged = scan_pairs(tested, settings.threshold, said=said).damaged if tested else set()
         names = [name for name, *_ in pairs if name not in damaged]

@@ -54,8 +54,11 @@ def find_sources(words: list[str]) -> dict[str, Path]:
 
 def place_images(sources: dict[str, Path], folder: Path) -> None:
     """Link or copy images into the data set; a user's own are never changed. Raises BadInput."""
+    there = images_by_name(folder) if folder.is_dir() else {}
     for name, path in sources.items():
         target = folder / f"{name}{path.suffix}"
+        if there.get(name, target) != target:
+            raise BadInput(f"{there[name]} and {path} differ in nothing but the extension; expected one of them")
         if target.exists() and not target.samefile(path) and head_and_length(target) != head_and_length(path):
             raise BadInput(f"{target} is another image than {path}; expected another --out")
         take(path, target)
