@@ -21,7 +21,6 @@ if __name__ == "__main__":
 import contextlib
 import csv
 import itertools
-import os
 import time
 from argparse import Namespace
 from collections import deque
@@ -37,6 +36,7 @@ from segmenter import Segmenter
 from support.files import (
     STAMP,
     BadInput,
+    check_no_truth,
     check_writable,
     is_jpeg,
     is_ours,
@@ -272,15 +272,6 @@ def segment_all(args: Namespace, segment: Segmenter, images: list[Path],
     return results
 
 
-def check_no_truth(folder: Path) -> None:
-    """Raise BadInput for the masks of a data set that this program made: they carry its mark, and are the truth."""
-    whole = Path(os.path.realpath(folder))
-    for masks in (whole, *whole.parents):
-        if masks.name == "masks" and (masks.parent / "made_of.json").exists():
-            raise BadInput(f"{folder} holds the true masks of a data set, see {masks.parent / 'made_of.json'}; write "
-                           "elsewhere")
-
-
 def infer(args: Namespace) -> list[str]:
     """Segment the directory that `args` name; returns a line for each image that failed."""
     folders = {"masks": args.output, "overlays": args.overlay, "probabilities": args.probabilities}
@@ -289,7 +280,7 @@ def infer(args: Namespace) -> list[str]:
         keep_apart(folder, args.images)
         if Path(folder).is_file():
             raise BadInput(f"{folder} is a file; expected a folder, for the {what}")
-        check_no_truth(Path(folder))
+        check_no_truth(folder)
     for inner, outer in itertools.permutations(folders.values(), 2):
         keep_apart(inner, outer)
     segment = open_segmenter(args)

@@ -17,7 +17,7 @@ import numpy as np
 
 import metrics
 from segmenter import Segmenter
-from support.files import PICTURES, TIFFS, BadInput, check_writable, is_jpeg, write_image
+from support.files import PICTURES, TIFFS, BadInput, check_no_truth, check_writable, is_jpeg, write_image
 from support.geotiff import check_world, free_value, read_kept, write_placed
 from support.large_tiff import LargeTiff, made_of, open_large, write_large
 from support.masks import foreground_index, look_black, to_picture, to_values
@@ -114,6 +114,7 @@ def choose_outputs(args: Namespace, checkpoint: Path | str,
     Raises BadInput.
     """
     inputs = [path for path in (args.image, args.mask, checkpoint) if path]
+    check_no_truth(args.out)
     out = check_writable(args.out, *inputs, endings=PICTURES + TIFFS)
     lossless = check_writable(out.with_suffix(".png"), *inputs) if is_jpeg(out) else out
     check_world(args.image, out, lossless)

@@ -50,7 +50,7 @@ from support.devices import (
     pick_device,
     pick_precision,
 )
-from support.files import BadInput, one_writer
+from support.files import BadInput, is_ours, one_writer
 from support.machine import RANK, WORLD, cores, keep_freed_memory
 from support.metadata import rendering_metadata
 from support.names import evenly_spaced, first_few
@@ -264,7 +264,7 @@ def micro_batch_size(args: Namespace) -> int:
 def check_unfinished(args: Namespace) -> None:
     """Raise BadInput where the folder for the results holds a training that was interrupted: it would be lost."""
     out = Path(args.out)
-    if RANK > 0 or not (out / "last.pt").exists():
+    if RANK > 0 or not (out / "last.pt").is_file() or not is_ours(out / "last.pt"):      # of others, see check_outputs
         return
     with one_writer(out):                        # or it goes on at this moment
         try:

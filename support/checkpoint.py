@@ -39,7 +39,7 @@ def load_checkpoint(path: Path | str, networks: dict[str, Any]) -> tuple[nn.Modu
     checkpoint of ours.
     """
     metadata = read_checkpoint(path)
-    with told(path):
+    with opening(path):
         network = with_weights(networks[metadata["network"]], metadata["arguments"], metadata["weights"])
     metadata["arguments"] = network.arguments            # with those that were not yet known when it was written
     return network.eval(), metadata
@@ -51,7 +51,7 @@ def read_checkpoint(path: Path | str) -> dict[str, Any]:
     A stranger's file can do no harm: `weights_only` lets no code run, and archives that could unfold to more than
     the file's own size are refused before they are read. Raises BadInput for anything but a checkpoint of ours.
     """
-    with told(path):
+    with opening(path):
         refuse_what_unfolds(path)
         metadata = torch.load(path, map_location="cpu", weights_only=True)
         if not isinstance(metadata, dict) or metadata.get("format") not in (FORMAT, FORMER_FORMAT):
@@ -68,8 +68,8 @@ def read_checkpoint(path: Path | str) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def told(path: Path | str) -> Iterator[None]:
-    """Turn whatever goes wrong with a checkpoint inside `with told(path):` into a BadInput."""
+def opening(path: Path | str) -> Iterator[None]:
+    """Turn whatever goes wrong with a checkpoint inside `with opening(path):` into a BadInput."""
     try:
         yield
     except FileNotFoundError:

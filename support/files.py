@@ -131,6 +131,18 @@ def keeps_changes(path: Path) -> bool:
     return True
 
 
+def check_no_truth(path: Path | str) -> None:
+    """Raise BadInput for a prediction among the masks of a data set that this program made: these are the truth.
+
+    They carry its mark, as predictions do, and would be overwritten.
+    """
+    whole = Path(os.path.realpath(path))
+    for masks in (whole, *whole.parents):
+        if masks.name == "masks" and (masks.parent / "made_of.json").exists():
+            raise BadInput(f"{path} is among the true masks of a data set, see {masks.parent / 'made_of.json'}; write "
+                           "elsewhere")
+
+
 @contextlib.contextmanager
 def begin_folder(folder: Path, metadata: dict, anew: bool = False) -> Iterator[None]:
     """Make a folder for results that depend on these metadata, or go on in one that was begun with the same.

@@ -332,7 +332,9 @@ def test_the_true_masks_that_we_made_are_not_overwritten(images, tmp_path, out):
     elif out == "link":
         pytest.skip("Windows asks for rights to link")
     for words in ["images", out], ["images", "new", "--probabilities", out]:
-        fails_in_one_line(inside("infer.py", *words, cwd=tmp_path), "holds the true masks of a data set")
+        fails_in_one_line(inside("infer.py", *words, cwd=tmp_path), "is among the true masks of a data set")
+    one = inside("predict.py", "images/d.png", "--out", f"{out}/d.png", cwd=tmp_path)
+    fails_in_one_line(one, "is among the true masks of a data set")
     assert inside("infer.py", "images", "data/predicted", cwd=tmp_path).returncode == 0
 
 

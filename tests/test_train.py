@@ -304,7 +304,8 @@ def test_patience_ends_a_training_that_no_longer_improves(pair):
 
 def test_sixteen_bits_learn_as_well(pair):
     folder, image, mask = pair
-    done = inside("train.py", image, mask, "--amp", "on", "--epochs", 2, "--steps", 20, "--device", "cpu", cwd=folder)
+    words = ["--amp", "on", "--epochs", 2, "--steps", 20, "--patch", 32, "--device", "cpu"]
+    done = inside("train.py", image, mask, *words, cwd=folder)
     assert done.returncode == 0, done.stderr
     assert max(float(row["val_iou"]) for row in history(folder)) > 0.85
 
@@ -419,7 +420,7 @@ def wait_until(condition, process):
 @pytest.mark.slow
 def test_killed_in_mid_epoch_and_resumed_it_ends_with_the_same_weights(pair):
     folder, image, mask = pair
-    settings = [image, mask, "--epochs", 6, "--steps", 60, "--batch", 4, "--dropout", 0.1, "--batchnorm"]
+    settings = [image, mask, "--epochs", 6, "--steps", 40, "--batch", 4, "--dropout", 0.1, "--batchnorm"]
     assert command("train.py", *settings, "--out", "whole", "--device", "cpu", cwd=folder).returncode == 0
     rows, last = [], folder / "killed" / "last.pt"
     for number in range(3):  # kill it in its first epoch and, twice, a little after another
