@@ -135,9 +135,8 @@ def take_epochs(run: Run) -> None:
                 break
             finish_epoch(run, epoch, train_loss, validate(run))
     if len(run.history) == before and RANK == 0:
-        limit = "--epochs" if before == args.epochs else "--time-limit" if run.progress >= 1 else "--patience"
-        print(f"no epoch is left: after {before}, the training has reached {limit} "
-              f"{vars(args)[limit[2:].replace('-', '_')]:g}; go on with more")
+        print(f"no epoch is left after {before}: expected more --epochs, or more of what else ended the training, "
+              "--time-limit or --patience")
 
 
 # ---------------------------------------------------------------------------------------------------
