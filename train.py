@@ -400,7 +400,10 @@ def average_decay(step: int, decay: float) -> float:
 
 
 def averaged_tensors(network: torch.nn.Module) -> list[torch.Tensor]:
-    """Return, not as copies, what a moving average is kept of: weights and BatchNorm's statistics, not its counts."""
+    """Return, not as copies, what a moving average is kept of: weights and BatchNorm's means and variances.
+
+    Not its counts of batches, which nothing reads: those of the average stay 0.
+    """
     return [tensor for tensor in network.state_dict().values() if tensor.is_floating_point()]
 
 
