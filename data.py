@@ -42,6 +42,7 @@ from support.pairs import convert_line, find_affixes, find_folders
 from support.scan import PairFacts, Scan, known_figures, progress, remember_scan, scan_pairs
 from support.segments import Part
 
+BY_HASH = "by a hash of the names"           # how a folder without lists is split
 STATISTICS = 500                 # images that mean and standard deviation are taken from, at most
 
 
@@ -166,7 +167,7 @@ def split(stems: Sequence[str], folder: Path | str, share: float,
         if not (training or rest):
             raise BadInput(f"{Path(folder) / 'test.txt'} names all images; expected some to train on")
         training, validation = split_off(training or rest, share)
-        how = "by a hash of the names"
+        how = BY_HASH
     else:
         how = "by " + " and ".join(f"{part}.txt" for part in listed)
         if training is not None and validation is not None and rest:
@@ -398,7 +399,7 @@ def split_pairs(scan: Scan, lists: Path | str, share: float, folder: Path | str)
         numbers_of.setdefault(stem_of(name), []).append(number)
     learnt, held_out, how = split(list(numbers_of), lists, share, *other_names(scan, lists, folder))
     parts = sorted({part for part in map(part_of, numbers_of) if part})
-    if parts and how.endswith("hash of the names"):
+    if parts and how == BY_HASH:
         print(f"{folder}: its folders for {', '.join(parts)} are not heeded, as no list says so; "
               f"{convert_line([Path(folder) / 'images'], [Path(folder) / 'masks'], ('', '', ''))} makes lists of them")
     numbers = [[number for name in names for number in numbers_of[name]] for names in (learnt, held_out)]

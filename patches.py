@@ -132,8 +132,8 @@ def region_limits(height: int, width: int, halo: int, stride: int, side: int) ->
     (2048, 1152)
     """
     def pixels(limits):
-        window_height, window_width, cover = tiles(height, width, halo, stride, limit=limits)
-        return window_height * window_width * len(cover)
+        both = [spans(length, halo, stride, limit=limit) for length, limit in zip((height, width), limits)]
+        return math.prod(window * len(starts) for window, starts in both)
 
     grid, limits = math.lcm(stride, 4), [(side, side)]
     for count in range(1, math.ceil(4 * height / side) + 1):          # of regions, one below the other
