@@ -1,7 +1,8 @@
 """One confusion matrix → accuracy, IoU, Dice, precision and recall of each class; counts along boundaries → F-score.
 
-A metric that does not exist, because the class occurs neither in the truth nor in the prediction, is None
-and prints as "n/a"; it is left out of means, where a 0 or a NaN would spoil them.
+A ratio of nothing to nothing is None and prints as "n/a": the IoU and Dice of a class that occurs neither in the truth
+nor in the prediction, the precision of one that is never predicted, the recall of one that never occurs. Means leave it
+out, as a 0 or a NaN would spoil them.
 """
 from collections.abc import Iterable
 

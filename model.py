@@ -92,7 +92,7 @@ def convolve_doubled(x: Tensor, conv: Any) -> Tensor:
     value, they can be added up before: each pixel of a 2×2 cell then sees 3×3 values of the small map, an even
     one and an odd one in other sums. So four 3×3 kernels do on the small map what one 5×5 does on the large
     one, with 36 multiplications for a cell instead of 100, and pixel_shuffle lays the cells out. Parameters,
-    result and gradients are the same, but for the rounding.
+    result and gradients are the same, but for the rounding. `conv` has no stride and no dilation.
     """
     def sums(kernel, dim):       # of 5 taps to 3 for an even pixel, then 3 for an odd one
         a, b, c, d, e = kernel.unbind(dim)
@@ -119,11 +119,12 @@ class UNet(nn.Module):
     """The U-Net (Ronneberger, Fischer & Brox, 2015): (N, 3, H, W) → logits (N, classes, H, W), any H and W.
 
         image ─ down[0] ──────────────── skip ──────────────── merge[0] ─ classify ─ logits
-                   pool ─ down[1] ────── skip ────── merge[1] ─ up[0]             width channels at full size,
-                             pool ─ down[2] ─ skip ─ merge[2] ─ up[1]             2 · width at half,
-                                       pool ─ down[3] ─ up[2]                     4 · width at a quarter, …
+                   pool ─ down[1] ────── skip ────── merge[1] ─ up[0]
+                             pool ─ down[2] ─ skip ─ merge[2] ─ up[1]
+                                       pool ─ down[3] ─ up[2]
 
-    On the way down, `depth` times: two convolutions, then half the resolution at twice the channels. On
+    In the first row maps have the image's size and `width` channels, in each further one half the sides and twice the
+    channels. On the way down, `depth` times: two convolutions, then half the resolution at twice the channels. On
     the way up, the reverse: twice the resolution, beside it what the way down had there (the skip), two
     convolutions. So it sees far and stays sharp. `width` 64 and `depth` 4 are the paper's, 31.0 million
     parameters. What differs from the paper: convolutions are padded, so that the output has the input's

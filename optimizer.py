@@ -7,14 +7,14 @@ from torch import Tensor
 
 
 class AdamW:
-    """AdamW (Loshchilov & Hutter, "Decoupled Weight Decay Regularization", 2019, algorithm 2), to the bit PyTorch's.
+    """AdamW (Loshchilov & Hutter, "Decoupled Weight Decay Regularization", 2019, algorithm 2), to the bit as PyTorch's.
 
     A weight moves by the learning rate, against the mean of its last gradients over the root of the mean of their
     squares: about the same way whether gradients are large or small, and less where they contradict each other.
-    Both means are moving averages. So that they can begin at 0, they are divided by the share of the gradients so
-    far in them. Besides, a weight shrinks towards 0 by the share `lr` · `weight_decay`. `betas` are the shares of both
-    means that a step keeps: 0.99 of the squares' goes back a hundred steps, PyTorch's default a thousand, which is all
-    that a training on one image takes.
+    Both means are moving averages that begin at 0, too small at first: so the step number k divides each by 1 − betaᵏ,
+    the weight that gradients have in it by then. Besides, a weight shrinks towards 0 by the share `lr` ·
+    `weight_decay`. `betas` are the shares of both means that a step keeps: 0.99 of the squares' goes back a hundred
+    steps, PyTorch's default a thousand, which is all that a training on one image takes.
 
     To make PyTorch's own takes 1.6 s and 150 MB, as it imports a compiler.
     """
@@ -38,10 +38,14 @@ class AdamW:
 
     @torch.no_grad()
     def step(self) -> None:
-        """Take one step against the gradients.
+        """Take one step against the gradients. For a single weight, mean and square, it is:
 
-        The functions `_foreach_…`, of which PyTorch's own is made, do to each tensor of a list what the one of that
-        name does to a single tensor: `lerp_` moves it towards another by a share, `addcmul_` adds a product to it.
+            mean.lerp_(gradient, 1 - remembered)                                     # towards it, by that share
+            square.mul_(remembered_squares).add_(gradient**2, alpha=1 - remembered_squares)
+            weight.mul_(1 - lr * weight_decay)
+            weight.sub_(lr * (mean / share) / ((square / share_of_squares).sqrt() + 1e-8))      # never by 0
+
+        The functions `_foreach_…`, of which PyTorch's own is made, do it for all of them in each line, which is faster.
         """
         gradients = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in self.weights]
         remembered, remembered_squares = self.betas
@@ -52,7 +56,7 @@ class AdamW:
         torch._foreach_addcmul_(self.squares, gradients, gradients, 1 - remembered_squares)
         roots = torch._foreach_sqrt(self.squares)
         torch._foreach_div_(roots, share_of_squares**0.5)
-        torch._foreach_add_(roots, 1e-8)                              # never 0
+        torch._foreach_add_(roots, 1e-8)
         torch._foreach_mul_(self.weights, 1 - self.lr * self.weight_decay)
         torch._foreach_addcdiv_(self.weights, self.means, roots, -self.lr / share)
 

@@ -22,7 +22,7 @@ Pieces = Iterable[tuple[slice, slice, np.ndarray]]       # rows, columns and log
 
 
 def within_budget(batch: Any, budget: int = 1) -> Any:
-    """Return the batch (N, 3, H, W) unchanged, or raise BadInput if the memory it stands for is not there.
+    """Return the batch (N, 3, H, W) unchanged, or raise BadInput where it is over the budget.
 
     The rule: one 256×256×3 input is all that fits. So no side is above 256, and all images of a batch
     together hold at most `budget`·256·256 pixels. Every batch passes here before it enters the network; what
@@ -438,13 +438,13 @@ def cut_patch(image: np.ndarray, mask: np.ndarray, rows: np.ndarray, label: int 
     It may lie anywhere in the patch, the patch only inside the image; where the image is smaller than a
     patch, its last rows and columns are repeated, without a truth.
     """
-    up, left, upside_down, mirrored, transposed, zoom, below, right = random_numbers
+    above, before, upside_down, mirrored, transposed, scaled, below, right = random_numbers
     y, x = find_pixel(mask, rows, label, place)
     smallest, largest = sampling.scale
-    side = max(1, round(sampling.size / (smallest * (largest / smallest) ** zoom)))
+    side = max(1, round(sampling.size / (smallest * (largest / smallest) ** scaled)))
     height, width = mask.shape
-    top = min(max(y - int(up * side), 0), max(height - side, 0))
-    left = min(max(x - int(left * side), 0), max(width - side, 0))
+    top = min(max(y - int(above * side), 0), max(height - side, 0))
+    left = min(max(x - int(before * side), 0), max(width - side, 0))
     image, mask = image[top:top + side, left:left + side], mask[top:top + side, left:left + side]
     if mask.shape != (side, side):
         missing = [(0, side - length) for length in mask.shape]

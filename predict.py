@@ -103,7 +103,7 @@ def predict_large(args: Namespace, segment: Segmenter, image: LargeTiff, checkpo
 def segment_large(segment: Segmenter, source: Path | str, image: LargeTiff, out: Path, checkpoint: Path | str) -> None:
     """Segment an image that is read by parts and write its mask; after an interruption, it goes on."""
     segment.note_light(source, image)
-    made = made_of(source, checkpoint, (*segment.looks.values(), segment.in_16_bits))
+    made = made_of(source, checkpoint, (*segment.options.values(), segment.in_16_bits))
     write_large(out, image, segment.by_rows, segment.classes, made)
 
 

@@ -77,7 +77,7 @@ class Segmenter:
         self.lights: dict[int, Light | None] = {}                     # of images that are still there, by their id
         scaling = metadata["mean"], metadata["std"]
         self.in_16_bits = self.uncompared = False
-        self.looks: dict[str, Any] = {"halo": halo, "tta": tta, "adapt": adapt, "opening": opening}
+        self.options: dict[str, Any] = {"halo": halo, "tta": tta, "adapt": adapt, "opening": opening}
         if isinstance(network, OnnxNetwork):
             if adapt:
                 raise BadInput("--adapt: only PyTorch can change BatchNorm's statistics; expected a .pt file")
@@ -184,14 +184,10 @@ class Segmenter:
         light = self.light(image)
         return image if light is None else relight(image, light)
 
-    def opened(self, image: Any) -> Any:
-        """Return an image, or LargeTiff, in the light that the network knows, and without bright lines if asked for."""
-        image = self.relit(image)
-        return open_across(image, self.opening) if self.opening else image
-
     def seen(self, image: Any) -> Any:
-        """Return an image, or LargeTiff, as the network sees it, at its zoom."""
-        return zoom_image(self.opened(image), self.zoom)
+        """Return an image, or LargeTiff, as the network sees it: relit, without bright lines if asked for, zoomed."""
+        image = self.relit(image)
+        return zoom_image(open_across(image, self.opening) if self.opening else image, self.zoom)
 
     def note_light(self, path: Path | str, image: Any) -> None:
         """Note where an image, or LargeTiff, is in another light."""
@@ -230,7 +226,7 @@ class Segmenter:
         self.uncompared = False
         top, left = (max(0, (side - COMPARED) // 2) for side in image.shape[:2])
         middle = image[top:top + COMPARED, left:left + COMPARED]
-        different = self(middle) != Segmenter(self.network, self.metadata, self.device, **self.looks)(middle)
+        different = self(middle) != Segmenter(self.network, self.metadata, self.device, **self.options)(middle)
         print(f"--amp auto: 16 bits change the class of {different.mean():.2%} of the pixels, in the middle of the "
               "first image")
 
@@ -291,12 +287,12 @@ def staged_forward(network: Any, mean: list[float], std: list[float], device: An
     """
     import torch
 
-    at_once = ON_GPU if torch.device(device).type == "cuda" else 1
+    together = ON_GPU if torch.device(device).type == "cuda" else 1
     if network.stage_halo is None:
-        windows = in_windows(network.halo, network.stride, at_once)
+        windows = in_windows(network.halo, network.stride, together)
         run = lambda images: windows(lambda _, window: network(window), 0, images)
     else:
-        run = functools.partial(network, run=in_windows(network.stage_halo, at_once=at_once))
+        run = functools.partial(network, run=in_windows(network.stage_halo, together=together))
     return torch_forward(network, mean, std, device, precision, run)
 
 
@@ -309,13 +305,13 @@ def in_host_memory(logits: Any) -> np.ndarray:
     return torch.empty(logits.shape, pin_memory=True).copy_(logits).numpy()      # pragma: no cover
 
 
-def in_windows(halo: int, stride: int = 1, at_once: int = 1) -> Callable:
-    """Return a function that runs a stage, (level, *maps) → map (1, C, H, W), over whole maps, in windows.
+def in_windows(halo: int, stride: int = 1, together: int = 1) -> Callable:
+    """Return a function, (stage, level, *maps) → map (1, C, H, W), that runs a stage over whole maps, in windows.
 
     The stage is at 1/2^level of the image's resolution and sees `halo` pixels there. On the way down it takes a
     map of twice its resolution (at level 0, the image); on the way up, one of half of it, and the skip. No
     window holds more values than an input of 256×256×3 gives the first stage, see patches.stage_side. Windows begin
-    on multiples of the stride, and so many enter a stage at once.
+    on multiples of the stride, and so many enter a stage together.
     """
     import torch
 
@@ -328,11 +324,11 @@ def in_windows(halo: int, stride: int = 1, at_once: int = 1) -> Callable:
         *window, cover = tiles(height, width, halo, grid, limit=stage_side(level))
         within_stage_budget(level, *window)
         result = None
-        for first in range(0, len(cover), at_once):
-            group = cover[first:first + at_once]
+        for first in range(0, len(cover), together):
+            group = cover[first:first + together]
             cuts = ([cut_map(each, each.shape[2] / height, tile, *window) for tile in group] for each in maps)
             # One window is not copied.
-            parts = stage(level, *(cut[0] if at_once == 1 else torch.cat(cut) for cut in cuts))      # (N, C, h, w)
+            parts = stage(level, *(cut[0] if together == 1 else torch.cat(cut) for cut in cuts))      # (N, C, h, w)
             if result is None:
                 result = parts.new_empty((1, height, width, parts.shape[1])).permute(0, 3, 1, 2)
             for tile, part in zip(group, parts):

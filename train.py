@@ -35,7 +35,17 @@ import metrics
 from losses import class_weights, loss_function, loss_of_pieces
 from model import build, load_network, normalize, reach, start_from, unused_settings
 from optimizer import AdamW
-from patches import MAX_SIDE, Pieces, Sampling, choose_halo, inexact, noise, photometric_jitter, within_budget
+from patches import (
+    MAX_SIDE,
+    Pieces,
+    Sampling,
+    choose_halo,
+    inexact,
+    likeliest,
+    noise,
+    photometric_jitter,
+    within_budget,
+)
 from segmenter import Segmenter
 from support.checkpoint import read_checkpoint
 from support.copies import changed_copies
@@ -409,7 +419,7 @@ def averaged_tensors(network: torch.nn.Module) -> list[torch.Tensor]:
 
 @torch.no_grad()
 def update_average(average: list[torch.Tensor], latest: list[torch.Tensor], decay: float) -> None:
-    """Move each average towards the latest tensor by the share 1 − decay (Polyak & Juditsky, 1992)."""
+    """Move each average towards the latest tensor by the share 1 − decay (after Polyak & Juditsky, 1992)."""
     torch._foreach_lerp_(average, latest, 1 - decay)                  # see optimizer.py
 
 
@@ -453,7 +463,7 @@ def score_pieces(run: Run, pieces: Pieces, mask: np.ndarray,
     All logits of a large image at once would take gigabytes.
     """
     for rows, columns, logits in pieces:                              # (classes, y, x)
-        prediction[rows, columns] = logits.argmax(axis=0)
+        prediction[rows, columns] = likeliest(logits)
         truth = np.ascontiguousarray(mask[rows, columns])
         yield torch.from_numpy(logits)[None].to(run.device), torch.from_numpy(truth)[None].to(run.device)
 

@@ -6,10 +6,11 @@
 #
 # **Question.** How large is that square, and how much better is it than a single pixel?
 #
-# Our network, the FCN in `model.py`, is a chain of *layers*. A *convolution* 3×3 replaces each pixel by weighted sums
-# of the 3×3 pixels around it; the weights are what is learned. *Pooling* keeps the highest of each 2×2 pixels, which
-# halves the image; *upsampling* doubles it again. In order: convolution 3×3, convolution 3×3, pooling 2×2, convolution
-# 3×3, upsampling, convolution 5×5.
+# Our network, the FCN in `model.py`, is a chain of *layers*. A *convolution* 3×3 replaces each pixel by weighted sums,
+# its *channels*, of the 3×3 pixels around it; the weights of one sum, a *kernel*, are what is learned. *Pooling* keeps
+# the highest of each 2×2 pixels, which halves the image; *upsampling* doubles it again. In order: convolution 3×3,
+# convolution 3×3, pooling 2×2, convolution 3×3, upsampling, convolution 5×5. After each of the first three
+# convolutions, *ReLU* replaces what is negative by 0: without it, convolutions in a row would do no more than one can.
 #
 # **Predict first.** How many pixels wide is the square? And if a network may see the colour of one pixel only, how well
 # can it do: right for half of the pixels, for three quarters, for nine tenths? Write both down.
@@ -17,7 +18,7 @@
 # %%
 import sys
 
-sys.path.extend(["..", "."])     # the project's folder, wherever this is opened
+sys.path.extend(["..", "."])     # the project's folder, as this is opened in it or in lessons/
 
 import numpy as np
 import torch
@@ -31,8 +32,8 @@ from support.sample import sample
 # %% [markdown]
 # **Experiment.** The *gradient* of an output says how it changes when an input changes a little. It is 0 for a pixel
 # that does not matter. So we ask for the gradient of a single output pixel, and count the columns where it is not 0.
-# Pooling passes on only the highest of four values; therefore we ask with 200 random images and take all columns that
-# ever matter.
+# Pooling passes on only the highest of four values, and ReLU none that is negative; therefore we ask with 200 random
+# images and take all columns that ever matter.
 
 
 # %%
@@ -105,11 +106,13 @@ show(figure, "1")
 # ## Exercises
 #
 # Change the project's files, then run the cell below the task. It looks at the files as they are at that moment. If you
-# know Git, `git checkout model.py` takes a change back; else keep a copy.
+# know Git, `git checkout model.py` takes a change back; else keep a copy. Take it back before the next chapter, whose
+# numbers are those of the files as they were.
 #
 # **1.1** Let the network see 18 columns without a single weight more. (`model.py`, class `FCN`. A convolution can leave
-# gaps between the pixels it adds up: look up `dilation` in PyTorch's `Conv2d`. The output must keep the image's size.
-# And the halo must again be the smallest even number that is at least as far as a pixel sees.)
+# gaps between the pixels it adds up: look up `dilation` in PyTorch's `Conv2d`. Leave the last one as it is: chapter 3
+# shows what else is made of its weights. The output must keep the image's size. And the halo must again be the smallest
+# even number that is at least as far as a pixel sees.)
 
 # %%
 check("1.1")

@@ -13,7 +13,7 @@
 # %%
 import sys
 
-sys.path.extend(["..", "."])     # the project's folder, wherever this is opened
+sys.path.extend(["..", "."])     # the project's folder, as this is opened in it or in lessons/
 
 import numpy as np
 import torch
@@ -27,8 +27,9 @@ from support.sample import sample
 # %% [markdown]
 # **Experiment.** First, a referee: the network's result for the whole photograph at once, in memory that we pretend not
 # to have. Computers round sums, and round them differently for images of different sizes. To leave no excuse, the
-# trained network that comes with the project gets weights that are whole multiples of 1/64. With 64-bit numbers, all of
-# its sums are then exact, and two results are either the same to the last bit or really different.
+# trained network that comes with the project gets weights that are whole multiples of 1/64, and colours that are
+# multiples of 1/8 (not those that it learned from, which does not matter here). With 64-bit numbers, all of its sums
+# are then exact, and two results are either the same to the last bit or really different.
 
 # %%
 image, _ = sample()                                      # uint8 (512, 512, 3)
@@ -76,8 +77,8 @@ figure.supxlabel("orange: another value than in the whole photograph", color=ORA
 show(figure, "2")
 
 # %% [markdown]
-# **What to see.** On the left, the seams: along the edge of a tile, the network sees black nothing where the photograph
-# goes on. On the right there is nothing to see, and that is the point.
+# **What to see.** On the left, the seams: along the edge of a tile, the network sees zeros, here a grey, where the
+# photograph goes on. On the right there is nothing to see, and that is the point.
 #
 # **Answer.** Yes: with a halo of **8** pixels the stitched result is the whole one, **to the last bit**. Plain tiles
 # change **30 %** of the values, a halo of 4 still 10 %.

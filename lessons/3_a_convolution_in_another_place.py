@@ -12,7 +12,7 @@
 # %%
 import sys
 
-sys.path.extend(["..", "."])     # the project's folder, wherever this is opened
+sys.path.extend(["..", "."])     # the project's folder, as this is opened in it or in lessons/
 
 import time
 
@@ -108,9 +108,10 @@ show(figure, "3")
 
 # %% [markdown]
 # **What to see.** If FLOPs were time, each blue bar would stand to its orange one in the same way. On the machine of
-# the picture that comes with this chapter, it does for the first three. But the 5×5 convolution has only 2 channels
-# out, one for each class, and most of the processor's arithmetic units have nothing to do: it takes longer than all
-# others, for a ninth of the FLOPs. "Four 3×3" has 8 channels out, a smaller image, and takes a sixth of the time.
+# the picture that comes with this chapter, it roughly does for the first three. But the 5×5 convolution has only 2
+# channels out, one for each class, and most of the processor's arithmetic units have nothing to do: it takes longer
+# than those three together, for an eighth of their FLOPs. "Four 3×3" has 8 channels out, a smaller image, and takes a
+# fifth of the time.
 #
 # The *layout* matters as well: whether a pixel's channels lie beside each other in memory (channels last) or each
 # channel is a plane of its own. The FLOPs are the same:
@@ -128,8 +129,8 @@ print(f"on this machine: channels last {milliseconds(network, image):.1f} ms, pl
 # ## Exercises
 #
 # **3.1** Let `convolve_doubled` (in `model.py`) also rearrange a 3×3 convolution, and keep the 5×5. Which weights fall
-# on copies now? Two of an even pixel's three sums, and two of an odd one's, will use only two values of the small
-# image.
+# on copies now? A 3×3 kernel reaches only two values of the small image in each direction: of an even pixel's three
+# sums one becomes 0, of an odd one's another. Does it save any work?
 
 # %%
 check("3.1")

@@ -6,14 +6,14 @@
 #
 # **Question.** How do you notice that it learns its patches by heart, when there is only one image?
 #
-# **Predict first.** A network of half a million weights learns from a scrap of 160×160 pixels. How low does the loss
-# become there, and how low on the part of the scrap that was held back? And if all colours are changed a little at
+# **Predict first.** A network of half a million weights learns from a scrap of 160×160 pixels, but for a part that is
+# held back. How low does the loss become, and how low on that part? And if all colours are changed a little at
 # random during training, is it better or worse on a photograph that is a little brighter?
 
 # %%
 import sys
 
-sys.path.extend(["..", "."])     # the project's folder, wherever this is opened
+sys.path.extend(["..", "."])     # the project's folder, as this is opened in it or in lessons/
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ image, mask = sample()                                   # uint8 (512, 512, 3), 
 
 # %% [markdown]
 # **A strip is held out.** `train.py` cuts a strip out of the image, to *validate* on: it does not learn from it. Nor
-# from the 8 rows beside it, the network's halo: neighbours are alike, and what is easy there would flatter. (Here the
+# from the 8 rows beside it, the halo of the FCN: neighbours are alike, and what is easy there would flatter. (Here the
 # strip lies at the lower edge.)
 
 # %%
@@ -52,7 +52,8 @@ fact("how far a weight goes whose gradient is 0.001", 1 - weights[1].item(), sta
 
 # %% [markdown]
 # **Experiment.** A U-Net, a larger network (chapter 6), learns from a scrap of the photograph, from its patches as they
-# are, without any change of light or direction. After each epoch of 25 steps, its loss on the strip is taken.
+# are, without any change of light or direction. Its halo is 48: of the scrap's 160 rows it learns from 64, and 32 are
+# held out. After each *epoch*, here 25 steps, its loss on the strip is taken.
 
 # %%
 scrap = np.s_[150:310, 0:160]

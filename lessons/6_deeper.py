@@ -16,7 +16,7 @@
 # %%
 import sys
 
-sys.path.extend(["..", "."])     # the project's folder, wherever this is opened
+sys.path.extend(["..", "."])     # the project's folder, as this is opened in it or in lessons/
 
 import numpy as np
 
@@ -100,15 +100,16 @@ measured("IoU, no skip at all", ablated["no skip"], stated=0.90, within=0.1)
 
 # %%
 figure, panels = canvas(columns=4, height=3.0)
-part = np.s_[60:140, 150:230]
+part = np.s_[80:136, 160:216]
 for axes, name in zip(panels, (None, "FCN", "no skip", "U-Net")):
     picture = image[part].copy()
     if name:
         found, there = shown[name][part] == 1, truth[part] == 1
-        picture[found & there], picture[found & ~there], picture[there & ~found] = (86, 180, 233), (213, 94, 0), 0
+        picture[found & there], picture[found & ~there] = (86, 180, 233), (213, 94, 0)
+        picture[there & ~found] = 120, 0, 90
     axes.imshow(picture)
     axes.set(title=name or "the rings", xticks=[], yticks=[])
-figure.supxlabel("light blue: right; orange: invented; black: missed", fontsize=14)
+figure.supxlabel("light blue: right; orange: invented; violet: missed", fontsize=14)
 show(figure, "6")
 
 # %% [markdown]

@@ -12,7 +12,7 @@
 # %%
 import sys
 
-sys.path.extend(["..", "."])     # the project's folder, wherever this is opened
+sys.path.extend(["..", "."])     # the project's folder, as this is opened in it or in lessons/
 
 import numpy as np
 
@@ -95,12 +95,14 @@ for weather in ("fog", "rain"):
 measured("AUROC of energy, rain", notice["rain", "energy"], stated=0.97, within=0.08)
 measured("AUROC of energy, fog", notice["fog", "energy"], stated=0.35, within=0.25)
 measured("AUROC of softmax, fog", notice["fog", "softmax"], stated=1.0, within=0.1)
+measured("AUROC of softmax, rain", notice["rain", "softmax"], stated=0.1, within=0.25)
 
 # %% [markdown]
-# Energy notices the rain and finds fog *more* familiar than the clear day; softmax notices the fog. No score notices
-# everything: choose it, and its threshold, on images of the kind that you fear (`python -m tools.thresholds`).
+# Energy notices the rain and finds fog *more* familiar than the clear day; with softmax it is the other way round. No
+# score notices everything: choose it, and its threshold, on images of the kind that you fear
+# (`python -m tools.thresholds`).
 #
-# **Training for weather pulls both apart.** The hardened network learned with noise and much changed light:
+# **Robust is not the same as aware.** The hardened network learned with noise and much changed light:
 
 # %%
 blunted = noticed(hardened, "rain", "energy")
@@ -109,11 +111,11 @@ measured("IoU in fog, hardened", score["fog", "hardened"], stated=0.05, within=0
 measured("AUROC of energy in rain, hardened", blunted, stated=0.61, within=0.28)
 
 # %% [markdown]
-# In rain it sees more than the usual network, and notices rain less: what it was taught to overlook, it overlooks. In
-# fog, which is no noise, the training did not help at all.
+# In rain it sees more than the usual network, and notices rain less: what it was taught to overlook, it overlooks. Fog
+# is neither noise nor a mere change of light: there the training has even harmed.
 #
-# **Answer.** As trained, **0.4** of the IoU is left in fog, and **0.53** in rain. Adapted to each image it is **0.94**
-# and **0.95**, for **0.02** less on a clear day. And it notices rain by its energy, but not fog.
+# **Answer.** As trained, the IoU falls from **0.97** to **0.4** in fog and to **0.53** in rain. Adapted to each image,
+# it is **0.94** and **0.95**, for **0.02** less on a clear day. And it notices rain by its energy, but not fog.
 #
 # ## Exercises
 #

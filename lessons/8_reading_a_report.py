@@ -12,7 +12,7 @@
 # %%
 import sys
 
-sys.path.extend(["..", "."])     # the project's folder, wherever this is opened
+sys.path.extend(["..", "."])     # the project's folder, as this is opened in it or in lessons/
 
 import numpy as np
 import torch
@@ -83,8 +83,9 @@ measured("mean IoU", np.mean(ious), stated=0.965, within=0.01)
 measured("from the worst to the best seed", max(ious) - min(ious), stated=0.005, within=0.005)
 
 # %% [markdown]
-# A gain that is smaller than what another seed makes is no gain. Nor is one that was *chosen* on the test images. Take
-# 20 settings that are all equally good, IoU 0.80, each measured with a chance error of 0.02. Report the best:
+# One run cannot show a gain that is smaller than what another seed makes. Nor can one that was *chosen* on the test
+# images. Take 20 settings that are all equally good, IoU 0.80, each measured with a chance error of 0.02. Report the
+# best:
 
 # %%
 random = np.random.default_rng(0)

@@ -72,10 +72,10 @@ def page():
     parameters = sum(parameter.numel() for parameter in network.parameters())
     learn = [
         ("image, mask", f"{image}, 3)", ["bytes; and a mask,", f"{image}): classes"], "data.py, support/"),
-        ("patches", f"({batch}, {side}, {side}, 3)", ["cut at random places,", "flipped, turned, relit"],
+        ("patches", f"({batch}, {side}, {side}, 3)", ["cut at random places,", "flipped and turned"],
          "patches.py: cut_batches"),
-        ("input", f"({batch}, 3, {side}, {side})", ["(colour − mean) / std;", f"never over {MAX_SIDE}×{MAX_SIDE}"],
-         "model.py: normalize"),
+        ("input", f"({batch}, 3, {side}, {side})",
+         ["relit; (colour − mean)", "divided by std;", f"never over {MAX_SIDE}×{MAX_SIDE}"], "model.py: normalize"),
         ("logits", f"({batch}, 2, {side}, {side})", ["a score for each class", "and pixel"], "model.py: FCN, UNet"),
         ("loss", "one number", ["−log p(true class),", "and 1 − soft Dice"], "losses.py"),
         ("weights", f"{parameters:,}",
@@ -83,7 +83,7 @@ def page():
     use = [
         ("image", f"{image}, 3)", ["of any size,", "any kind of file"], "support/images.py"),
         ("windows", f"{len(cover)} of ({rows_in}, {columns_in}, 3)",
-         ["overlap by twice the", f"halo, {network.halo} pixels"],
+         ["overlap by two halos", f"of {network.halo} pixels each"],
          "patches.py: tiles"),
         ("logits", f"{len(cover)} of (2, {rows_in}, {columns_in})",
          ["one window at a time", "through the network"], "segmenter.py"),

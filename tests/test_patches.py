@@ -195,8 +195,8 @@ def test_stage_by_stage_is_the_whole_image_pass(height, width, depth, upsample):
     image = torch.rand(1, 3, height, width, dtype=torch.double)
     with torch.inference_mode():
         whole = model(image)
-        for at_once in 1, 3:  # three, as on a GPU, where the last are fewer
-            stitched = model(image, run=in_windows(model.stage_halo, at_once=at_once))
+        for together in 1, 3:  # three, as on a GPU, where the last are fewer
+            stitched = model(image, run=in_windows(model.stage_halo, together=together))
             torch.testing.assert_close(stitched, whole, rtol=1e-9, atol=1e-9)
         narrow = model(image, run=in_windows(model.stage_halo - 2))
     assert (narrow - whole).abs().max() > 1e-6 * whole.abs().max()  # so that the test can fail
