@@ -20,7 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 import metrics
-from support.files import PICTURES, BadInput, check_writable, is_jpeg, write_json
+from support.files import PICTURES, BadInput, check_writable, is_jpeg, is_ours, write_json
 from support.images import find_rendering, is_lossy, read_image
 from support.machine import in_threads
 from support.masks import (
@@ -60,6 +60,11 @@ def find_pairs(args: Namespace) -> tuple[list[tuple[str, Path, Path]], list[str]
         messages.append(f"{len(missing)} of {len(names)} true masks have no prediction: {first_few(missing)}")
     if surplus:
         messages.append(f"{len(surplus)} predictions have no true mask: {first_few(surplus)}")
+    beside = Path(args.predictions).resolve().with_name("val.txt")
+    if not args.only and beside.is_file() and is_ours(beside):
+        held_out = set(beside.read_text(encoding="utf-8", errors="surrogateescape").splitlines())
+        if not held_out.isdisjoint(names) and not held_out.issuperset(names):
+            print(f"some of these images were learned from, most likely: --only {beside} scores those that were not")
     if missing and args.missing == "stop":
         raise BadInput("; ".join(messages) + "; expected a prediction for each mask, or --only FILE, or --missing skip")
     for line in messages:
@@ -80,7 +85,7 @@ def black_or_white(path: Path, threshold: int | None) -> tuple | None:
 
 def table_of_masks(args: Namespace) -> Path | str | None:
     """Return the path of the class table: the one given, else classes.json among the true masks or beside them."""
-    beside = [Path(args.masks, "classes.json"), Path(args.masks, "..", "classes.json")]
+    beside = [Path(args.masks, "classes.json"), Path(args.masks, "..", "classes.json").resolve()]
     return args.classes or next((path for path in beside if path.exists()), None)
 
 
@@ -91,8 +96,9 @@ def decide_classes(args: Namespace, truths: list[Path]) -> tuple[list[dict], lis
     """
     table = table_of_masks(args)
     if table and not args.threshold:
+        found = table_classes(table, truths)
         print(f"classes as in {table}")
-        return *table_classes(table, truths), False
+        return *found, False
     by_colour = not args.threshold and palettes_differ(truths)
     shares = [None] if by_colour else list(in_threads(lambda path: black_or_white(path, args.threshold), truths))
     if None in shares:
@@ -201,10 +207,15 @@ def print_report(total: np.ndarray, figures: dict, classes: list[dict]) -> None:
     boundaries = [entry["boundary_f"] for entry in figures["classes"]]
     print(f"{metrics.table(total, names, boundaries)}\nall {len(figures['images'])} masks as one: accuracy {accuracy}, "
           f"mean IoU {mean_iou}, mean F1 (that is Dice) {mean_f1}\nmean over the masks of {of_what}: {image_iou}")
-    empty = figures["empty"]
-    if empty:
-        lacking = "no pixel with a truth" if index is None else f"no {names[index]}, neither true nor predicted"
-        print(f"  without {len(empty)} that have {lacking}: {first_few(empty)}; with these counted as 1: {empty_as_1}")
+    if figures["empty"]:
+        print(f"  without {without_truth(figures['empty'], classes)}; with these counted as 1: {empty_as_1}")
+
+
+def without_truth(empty: list[str], classes: list[dict]) -> str:
+    """Return how many masks have no IoU, why, and their names."""
+    index = foreground_index(classes)
+    lacking = "pixel with a truth" if index is None else f"{classes[index]['name']}, neither true nor predicted"
+    return f"{len(empty)} that have no {lacking}: {first_few(empty)}"
 
 
 def draw(args: Namespace, ordered: list, load: Callable, images: dict[str, Path], classes: list[dict],

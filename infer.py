@@ -129,10 +129,10 @@ def write_mask(path: Path, indices: np.ndarray, classes: list[dict], image: Path
 def draw_overlay(image: np.ndarray, indices: np.ndarray, classes: list[dict]) -> np.ndarray:
     """Return an image (H, W, 3) with its classes, indices (H, W), in their colours below their outline.
 
-    The background keeps its own colours, and so do two classes that are black and white.
+    The background and black classes keep the image's colours, and so do two classes that are black and white.
     """
     tinted, colours = image, class_colours(classes)
-    background = np.array([entry["name"] == "background" for entry in classes])
+    background = np.array([entry["name"] == "background" for entry in classes]) | ~colours[:len(classes)].any(axis=1)
     if len(classes) > 2 or isinstance(classes[0].get("colour", classes[0]["value"]), list):
         mixed = ((image.astype(np.uint16) + colours[indices]) // 2).astype(np.uint8)
         tinted = np.where(background[indices][:, :, None], image, mixed)
@@ -329,7 +329,7 @@ def write_all(args: Namespace, segment: Segmenter, paths: dict[Path, dict[str, P
           (f" with probabilities in {args.probabilities}" if args.probabilities else "") +
           (f", {there} were there" if args.resume else "") +
           (f", {len(rejected)} images rejected" if rejecting else "") +
-          f"; {seconds:.1f} s on {'ONNX Runtime' if args.onnx else segment.device}, "
+          f"; by {args.onnx or args.checkpoint}, {seconds:.1f} s on {'ONNX Runtime' if args.onnx else segment.device}, "
           f"{seconds / max(done + len(rejected), 1):.2f} s an image")
     if done and look_black(segment.classes) and not args.overlay:
         print(f"{output}: {look_black(segment.classes)}; --overlay DIR shows where they are")

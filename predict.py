@@ -38,6 +38,9 @@ def predict(args: Namespace) -> np.ndarray | None:
     if args.image == SAMPLE[0] and not any(Path(path).exists() for path in SAMPLE):
         check_writable(args.out, endings=PICTURES + TIFFS)
         write_sample()
+    if checkpoint == SHIPPED:
+        print("there is no model.pt here: these are the weights that ship, which know only tissue as in the bundled "
+              "photograph; python train.py learns from an image of yours")
     if segment.inexact:
         print(segment.inexact)
     large = open_large(args.image, segment.rendering, needs_whole(args, segment, Path(args.out)))

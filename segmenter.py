@@ -41,7 +41,7 @@ from support import ood
 from support.arguments import SCORES, with_former_settings
 from support.files import BadInput
 from support.images import note_other_range, read_image
-from support.light import NOTED, Light, other_light, relight
+from support.light import GREY, NOTED, Light, lacks_colour, other_light, relight
 from support.machine import keep_freed_memory
 from support.masks import read_pair
 from support.metadata import rendering_in
@@ -190,8 +190,10 @@ class Segmenter:
         return zoom_image(open_across(image, self.opening) if self.opening else image, self.zoom)
 
     def note_light(self, path: Path | str, image: Any) -> None:
-        """Note where an image, or LargeTiff, is in another light."""
-        if self.light(image):
+        """Note where an image, or LargeTiff, is in another light, or grey where colours were learned from."""
+        if lacks_colour(image, self.usual_light):
+            note(path, GREY)
+        elif self.light(image):
             note(path, NOTED)
 
     def core_logits(self, image: Any, begin: int = 0) -> Pieces:

@@ -287,6 +287,9 @@ def check_unfinished(args: Namespace) -> None:
     if done and not resume.get("finished", done == epochs or drawn):
         raise BadInput(f"{out / 'last.pt'} holds a training that was interrupted after {done} of {epochs} epochs; go "
                        "on with --resume, or write elsewhere with --out, or remove that file")
+    if done:
+        print(f"{out / 'model.pt'} is of a former training, of {done} epochs, and is replaced after the first epoch of "
+              "this one")
 
 
 def check_former_knobs(args: Namespace, settings: dict) -> None:
@@ -394,11 +397,12 @@ def to_network_input(run: Run, batch: np.ndarray, truth: np.ndarray, epoch: int,
 
 
 def learning_rate(step: int, progress: float, peak: float, warmup: int) -> float:
-    """Return the rate after a linear warm-up, times a cosine from 1 down to 0 as `progress` goes from 0 to 1.
+    """Return the rate: `peak`, times a linear warm-up, times a cosine from 1 down to 0 as `progress` goes from 0 to 1.
 
-    See Loshchilov & Hutter, "SGDR", 2017.
+    The warm-up takes `warmup` steps, or a tenth of the training, if that is less (Loshchilov & Hutter, "SGDR", 2017).
     """
-    return peak * min((step + 1) / warmup, 1) * 0.5 * (1 + math.cos(math.pi * progress))
+    warm = min(max((step + 1) / warmup, 10 * progress), 1)
+    return peak * warm * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 def average_decay(step: int, decay: float) -> float:

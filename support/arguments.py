@@ -389,7 +389,8 @@ def train_arguments(argv: list[str] | None = None, description: str | None = Non
     add("--lr", type=number(float, 1e-9), metavar="RATE",
         help="peak learning rate (0.02 for the FCN: high, as it is tiny; 0.003 for the U-Net)")
     add("--warmup", type=number(int, 1), default=100, metavar="STEPS",
-        help="steps of a ramp from 0 to 1, times a cosine from the peak down to 0 over all steps (100)")
+        help="steps of a ramp from 0 to 1, or a tenth of all if that is less, times a cosine from the peak down to 0 "
+             "(100)")
     add("--weight-decay", type=number(float, 0, 1), default=0.01, metavar="D", help="AdamW's (0.01)")
     add("--clip", type=number(float, 0), metavar="NORM",
         help="scale gradients down to this norm (1 for the FCN, which a single step can ruin at its high rate; 0, off, "

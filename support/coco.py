@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags
 
 from support.files import BadInput
 from support.images import SMALLEST, decoding, read_image
 from support.names import READABLE, listable, name_of
+from support.tiff import open_known
 
 EXPECTED = 'a COCO file: {"images": [...], "annotations": [...], "categories": [{"id": 1, "name": "person"}, ...]}'
 
@@ -225,7 +226,7 @@ def check_image(path: Path, size: tuple[int, int]) -> str | None:
     The size is (height, width).
     """
     try:
-        with decoding(path), Image.open(path) as image:
+        with decoding(path), open_known(path) as image:
             if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
                 return "images that their EXIF turns, so that the annotations may not fit"
         found = read_image(path).shape[:2]   # reads all: a truncated file has a whole header

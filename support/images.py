@@ -37,6 +37,7 @@ from support.tiff import (
     list_bands,
     note_bands,
     open_header,
+    open_known,
     parse_nodata,
     read_bands,
     tiff_compression,
@@ -206,7 +207,7 @@ def has_more_pages(path: Source, image: Image.Image) -> bool:
         return image.format in ("GIF", "PNG", "WEBP") and getattr(image, "is_animated", False)
     again: Any
     try:
-        with Image.open(path) as again:          # or what is wrong with the second page would spoil the first
+        with open_known(path) as again:          # or what is wrong with the second page would spoil the first
             again.seek(1)
             large = again.width >= image.width and again.height >= image.height
             return large and not again.tag_v2.get(SUBFILE, 0) & NO_PAGE
@@ -254,7 +255,7 @@ def png_exif(path: Path | str) -> Image.Exif:
                 as_text |= file.read(22).startswith(EXIF_AS_TEXT)
     if ExifTags.Base.Orientation in exif or not as_text:
         return exif
-    with Image.open(path) as image:              # other ways to write an orientation, which Pillow reads
+    with open_known(path) as image:              # other ways to write an orientation, which Pillow reads
         return image.getexif()
 
 

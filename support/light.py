@@ -14,7 +14,9 @@ from PIL import Image
 EVIDENCE = 0.15                  # nats a value by which another light must at least be likelier, to be taken for one
 SURPRISES = 0.02                 # share of the values that are none of the classes' colours
 CAUTION = 0.1                    # nats that a gain of e costs, or a shift by a quarter of the full scale
-NOTED = "is in another light than the images that the network learned from, and is predicted as it would be in theirs"
+NOTED = ("is in another light than the images that the network learned from, or shows something else, and is predicted "
+         "as it would be in theirs")
+GREY = "is grey, but the network learned from colours: expect little of it"
 SMOOTH = np.array([1, 6, 15, 20, 15, 6, 1]) / 64     # over neighbouring values, as a camera's noise
 SQUARES, SIDE = 8, 64            # an image is known by 8x8 squares of 64x64 pixels, evenly spaced
 SEARCHES = [                     # factors of the gain, and by how much the mean is shifted: first far, then near
@@ -79,6 +81,12 @@ def other_light(image: Any, usual: dict | None) -> Light | None:
         return None
     light = find_light(count_values(image), np.array(usual["colours"]))
     return light if light.evidence > usual["evidence"] else None
+
+
+def lacks_colour(image: Any, usual: dict | None) -> bool:
+    """Return whether an image is grey, but those that were learned from, see data.usual_light, were not."""
+    grey = lambda channels: (channels == channels[0]).all()           # of counts (3, 256)
+    return bool(usual) and grey(count_values(image)) and not grey(np.array(usual["colours"]).sum(axis=0))
 
 
 def likelihood(density: np.ndarray, gains: np.ndarray, offsets: np.ndarray) -> np.ndarray:

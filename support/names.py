@@ -44,8 +44,8 @@ def find_images(folder: Path | str) -> list[Path]:
         raise BadInput(f"{folder} is no folder; expected one of images")
     found, others = [], Counter()
     for place, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX", "@eaDir")) and
-                      not leads_back(Path(place, name), folder)]
+        folders[:] = [name for name in folders
+                      if not is_passed_over(name) and not leads_back(Path(place, name), folder)]
         names = [name for name in names if not name.startswith(".")]
         found += [Path(place, name) for name in names if name.lower().endswith(READABLE)]
         others.update(Path(name).suffix.lower() for name in names if not name.lower().endswith(READABLE))
@@ -58,6 +58,11 @@ def find_images(folder: Path | str) -> list[Path]:
         note(folder, unread)
     usual = {path.with_suffix("") for path in found if path.suffix.lower() in WRITABLE}
     return sorted(path for path in found if path.suffix.lower() in WRITABLE or path.with_suffix("") not in usual)
+
+
+def is_passed_over(name: str) -> bool:
+    """Return whether a name below a folder, with /, is hidden, or in a folder of thumbnails or of a Mac's remarks."""
+    return any(part.startswith((".", "__MACOSX", "@eaDir")) for part in name.split("/"))
 
 
 def leads_back(path: Path, folder: Path | str) -> bool:

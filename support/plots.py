@@ -17,7 +17,8 @@ from support.masks import IGNORE, class_colours, foreground_index
 
 BLUE, ORANGE, SKY = "#0072b2", "#d55e00", "#56b4e9"    # from the palette of Okabe & Ito (2008)
 LOSS_LABELS = {"ce": "cross-entropy (nats per pixel)", "bce": "cross-entropy (nats per pixel)", "focal": "focal loss",
-               "dice": "1 - soft Dice", "ce+dice": "cross-entropy (nats per pixel) + 1 - soft Dice"}
+               "dice": "1 - soft Dice", "ce+dice": "cross-entropy (nats per pixel) + 1 - soft Dice",
+               "bce+dice": "cross-entropy (nats per pixel) + 1 - soft Dice", "focal+dice": "focal loss + 1 - soft Dice"}
 
 warnings.filterwarnings("ignore", "Glyph .* missing from")       # a file's name may hold what no font here can draw
 
@@ -56,7 +57,8 @@ def draw_curves(history: list[dict], best: dict, loss: str, path: Path | str, wi
         axes.legend(edgecolor="none")
     axes = figure.axes[0]
     axes.set(ylabel=LOSS_LABELS.get(loss, f"loss ({loss})"), yscale="log", title="Loss against epochs")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    least, most = axes.get_ylim()
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if most > 3 * least else MaxNLocator(5))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("")
     if len(panels) == 2:

@@ -14,7 +14,7 @@ import torch
 
 from support.arguments import as_settings_file
 from support.checkpoint import save_checkpoint
-from support.files import MARK, STAMP, BadInput, check_writable, keep_apart, write_text, write_whole
+from support.files import MARK, STAMP, BadInput, check_writable, keep_apart, remove, write_text, write_whole
 from support.machine import RANK, WORLD
 from support.names import write_names
 
@@ -60,6 +60,7 @@ def begin_files(run: Any) -> None:
 def write_settings(run: Any) -> None:
     """Write settings.args and val.txt. They belong to model.pt, so not before the first one of this training."""
     args, out = run.args, Path(run.args.out)
+    remove(out / "loss_vs_epochs.png")           # of a former training, as this one draws its own at its end
     machine = ", ".join(f"{name} {value}" for name, value in run.metadata["versions"].items())
     remarks = [f'{STAMP}: python train.py "@settings.args" --out DIR repeats this training', machine]
     write_text(out / "settings.args", as_settings_file(args, remarks, (*NOT_SETTINGS, "device", "tensorboard")))

@@ -8,6 +8,7 @@ import logging
 import math
 from collections.abc import Iterator
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,9 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from support.mistakes import BadInput
 from support.notes import note
 
+# What Pillow is asked for, TGA last, as it has no first bytes to be known by; AVIF came with Pillow 11.3.
+FORMATS = ["PNG", "JPEG", "BMP", "DIB", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000",
+           *(["AVIF"] if find_spec("PIL.AvifImagePlugin") else []), "TGA"]
 MAGIC = b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"     # the last two: BigTIFF
 ORIENTATION, SAMPLE_FORMAT, PLANAR, NODATA = 274, 339, 284, 42113
 PHOTOMETRIC, SAMPLES, COMPRESSION, EXTRA = 262, 277, 259, 338
@@ -64,10 +68,18 @@ def starts_as_tiff(path: Source) -> bool:
         return file.read(4) in MAGIC
 
 
+def open_known(source: Any) -> Any:
+    """Return a PIL image, of a class for each format, of those that are read here, or raise what Pillow raises.
+
+    Of others Pillow would start a program, Ghostscript, on a stranger's file.
+    """
+    return Image.open(source, formats=FORMATS)
+
+
 def open_header(path: Source) -> Any:
     """Return a PIL image whose pixels are not read yet, or None for a TIFF file that is tifffile's to read."""
     try:
-        image: Any = Image.open(path)            # of a class, with attributes, for each format
+        image = open_known(path)
     except UnidentifiedImageError:
         if not starts_as_tiff(path):
             raise
@@ -214,7 +226,7 @@ def decode(path: Source, page: Any) -> np.ndarray:
         if not by_pillow:
             raise BadInput(f"{path} is compressed as {page.compression.name}, which tifffile alone cannot unpack; pip "
                            "install imagecodecs") from None
-        with Image.open(path) as image:
+        with open_known(path) as image:
             image.filename = ""                  # as in open_header
             pixels = np.asarray(ImageOps.exif_transpose(image))
         return pixels.astype(page.dtype, copy=False)[:, :, None]

@@ -17,6 +17,7 @@ from conftest import contents, fails_in_one_line, inside
 from matplotlib.patches import Ellipse
 from matplotlib.path import Path as Outline
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 from pycocotools import coco
 from pycocotools import mask as codes
 from rasterio.features import rasterize
@@ -284,6 +285,18 @@ def test_labelme(tmp_path):
     assert len(data.find_pairs(tmp_path / "data")) == 4
 
 
+def test_a_labelme_mask_larger_than_its_box_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
+    file = io.BytesIO()
+    Image.new("RGBA", (3000, 3000)).save(file, "PNG")
+    code = {"mask": base64.b64encode(file.getvalue()).decode()}
+    labelme(tmp_path / "source", "one", [("cat", "rectangle", [[10, 10], [40, 40]], {})])
+    labelme(tmp_path / "source", "huge", [("cat", "mask", [[50, 20], [56, 28]], code)])
+    decoded, load = [], PngImageFile.load
+    monkeypatch.setattr(PngImageFile, "load", lambda self: decoded.append(self.size) or load(self))
+    assert "1 images with a damaged shape: huge.jpg" in converted(tmp_path, "labelme", "source")
+    assert (3000, 3000) not in decoded
+
+
 # ---------------------------------------------------------------------------------------------------
 # CVAT
 
@@ -374,6 +387,41 @@ def test_cvats_parts_and_folders(tmp_path):
     assert names_of(tmp_path) == ["background", "cat"]
 
 
+def test_two_of_cvats_subsets_may_have_images_of_one_name(tmp_path):
+    told, size = "", f'width="{WIDTH}" height="{HEIGHT}"'
+    for part, shape in ("Train", SQUARE), ("Validation", TRIANGLE):
+        photo(tmp_path / "images" / part / "frame.png", len(part))
+        polygon = f'<polygon label="cat" points="{as_points(shape)}"/>'
+        told += f'<image name="frame.png" subset="{part}" {size}>{polygon}</image>'
+    photo(tmp_path / "images" / "frame.png", 99)  # of neither
+    photo(tmp_path / "images" / "twice.png")
+    told += 2 * f'<image name="twice.png" {size}/>' + f'<image name="x.png" subset="../.." {size}/>'
+    (tmp_path / "x.xml").write_text(f"<annotations>{told}</annotations>")
+    photo(tmp_path.parent / "x.png")
+    told = converted(tmp_path, "cvat", "x.xml")
+    assert "2 images with masks, 1 in train.txt, 1 in val.txt" in told
+    assert "2 images that stand there twice: twice.png, twice.png" in told
+    assert "1 images that are not there: x.png" in told
+    for part, shape in ("Train", SQUARE), ("Validation", TRIANGLE):
+        assert (mask_of(tmp_path, f"{part}/frame") == drawn((shape, 1))).all()
+        image = tmp_path / "data" / "images" / part / "frame.png"
+        assert image.read_bytes() == (tmp_path / "images" / part / "frame.png").read_bytes()
+
+
+def test_an_image_that_no_data_set_can_hold_is_named(tmp_path):
+    names = ["one.jpg", ".hidden/two.jpg", "no_ending", "raw.heic"]
+    cvat(tmp_path, {name if name.endswith(".jpg") else f"{name}.jpg": "" for name in names})
+    text = (tmp_path / "annotations.xml").read_text()
+    for name in names[2:]:
+        (tmp_path / "images" / f"{name}.jpg").rename(tmp_path / "images" / name)
+        text = text.replace(f"{name}.jpg", name)
+    (tmp_path / "annotations.xml").write_text(text)
+    told = converted(tmp_path, "cvat", "annotations.xml")
+    assert "1 images with masks" in told
+    assert "3 images whose name no data set can have: two.jpg, no_ending, raw.heic" in told
+    assert len(data.find_pairs(tmp_path / "data")) == 1
+
+
 def test_what_is_no_file_of_cvats(tmp_path):
     bomb = '<!DOCTYPE a [<!ENTITY b "bb"><!ENTITY c "&b;&b;">]><annotations><image name="&c;"/></annotations>'
     for text, words in [
@@ -418,6 +466,19 @@ def test_voc_by_values(tmp_path):
     assert names_of(tmp_path) == ["background", "class 1", "class 2"]
     assert all((mask_of(tmp_path, name) == mask).all() for name, mask in masks.items())
     assert len(data.load(tmp_path / "data").held_out) == 1
+
+
+def test_a_voc_mask_that_is_neither_grey_nor_of_a_palette_invents_no_classes(tmp_path):
+    masks = voc(tmp_path / "voc")
+    kind, size = tmp_path / "voc" / "SegmentationClass", (HEIGHT, WIDTH)
+    for name in "float", "rgb":
+        photo(tmp_path / "voc" / "JPEGImages" / f"{name}.jpg")
+    tifffile.imwrite(kind / "float.tif", np.zeros(size, np.float32))
+    Image.fromarray(np.full((*size, 3), 200, np.uint8)).save(kind / "rgb.png")
+    told = converted(tmp_path, "voc", "voc")
+    assert told.count("1 images whose mask is neither grey nor of a palette") == 2, told
+    assert names_of(tmp_path) == ["background", "class 1", "class 2"]
+    assert all((mask_of(tmp_path, name) == mask).all() for name, mask in masks.items())
 
 
 def test_voc_with_the_names_that_labelme_writes(tmp_path):
@@ -506,6 +567,7 @@ def test_yolo(tmp_path, image, label, names):
         ('names: [driver\'s cab, "a: b, c" , d]', ["driver's cab", "a: b, c", "d"]),
         ("names: {0: 'truck, large', 1: car}", ["truck, large", "car"]),
         ("names: {\n  0: a,\n  1: 'b, c',\n}", ["a", "b, c"]),
+        ("names:  # of animals\n  0: a\n  # outdoors\n  1: b  # and more\n", ["a", "b"]),
     ],
 )
 def test_a_name_in_yolo_s_table_may_hold_a_comma(tmp_path, line, expected):
@@ -518,11 +580,12 @@ def test_a_name_in_yolo_s_table_may_hold_a_comma(tmp_path, line, expected):
 
 
 def test_coco(tmp_path):
-    for name in ("one", "two", "empty", "boxed"):
+    every = ("one", "two", "empty", "boxed", "thin")
+    for name in every:
         photo(tmp_path / "photos" / f"{name}.jpg", len(name))
     sizes = {"height": HEIGHT, "width": WIDTH}
     table = {
-        "images": [{"id": f"i{n}", "file_name": f"{n}.jpg", **sizes} for n in ("one", "two", "empty", "boxed")],
+        "images": [{"id": f"i{n}", "file_name": f"{n}.jpg", **sizes} for n in every],
         "categories": [{"id": 7, "name": "dog"}, {"id": 3, "name": "cat"}],
         "annotations": [
             {"id": 1, "image_id": "ione", "category_id": 7, "segmentation": [TRIANGLE]},
@@ -530,11 +593,13 @@ def test_coco(tmp_path):
             {"id": 1, "image_id": "itwo", "category_id": 3, "segmentation": SQUARE},
             {"id": 2, "image_id": "itwo", "category_id": 99, "segmentation": [TRIANGLE]},
             {"id": 1, "image_id": "iboxed", "category_id": 3, "bbox": [1, 1, 9, 9]},
+            {"id": 3, "image_id": "ithin", "category_id": 3, "segmentation": [SQUARE, [1, 1, 2, 2]]},
         ],
     }
     (tmp_path / "coco.json").write_text(json.dumps(table))
     told = converted(tmp_path, "coco", "coco.json", "--images", "photos")
     assert "3 images with masks" in told and "1 images with a box but no outline: boxed.jpg" in told
+    assert "1 images with a polygon of less than three corners: thin.jpg" in told
     assert (
         "1 annotations of a category that the file does not name: nobody knows what their pixels are, 255: 99" in told
     )
@@ -726,6 +791,7 @@ def test_mistakes_are_told_in_one_line(tmp_path):
     for words, told in [
         ("labelme nowhere", "nowhere is no folder"),
         ("yolo photos --names nowhere", "nowhere cannot be read"),
+        ("yolo photos", "data.yaml does not exist"),
         ("yolo photos --names classes", "photos holds no image with its labels"),
         ("coco nowhere --images photos", "nowhere cannot be read"),
         ("pairs --images empty --masks photos", "empty holds no image"),

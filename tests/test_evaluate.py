@@ -281,6 +281,19 @@ def test_only_those_that_are_named_are_scored(tmp_path):
     assert score(tmp_path, "--only", only, "--missing", "skip")["without_prediction"] == ["c"]
 
 
+def test_images_that_were_learned_from_are_not_scored_without_a_word(folder, tmp_path):
+    words = ["--batch", 4, "--patch", 32, "--steps", 2, "--epochs", 1, "--out", "run"]
+    assert inside("train.py", "--data", folder, *words, cwd=tmp_path).returncode == 0
+    words = [folder / "images", "run/masks", "--checkpoint", "run/model.pt"]
+    done = inside("infer.py", *words, cwd=tmp_path)
+    assert done.returncode == 0 and "8 masks in run/masks; by run/model.pt, " in done.stdout
+    scored = lambda *words: inside("evaluate.py", "run/masks", folder / "masks", *words, cwd=tmp_path).stdout
+    told = f"learned from, most likely: --only {tmp_path / 'run' / 'val.txt'} scores those that were not"
+    assert told in scored() and "learned from" not in scored("--only", "run/val.txt")
+    (tmp_path / "run" / "val.txt").write_text("n0\n")  # a list of somebody's own
+    assert "learned from" not in scored()
+
+
 def test_many_names_are_counted_rather_than_listed(tmp_path):
     for number in range(12):
         save(np.uint8(blob()), tmp_path / f"data/masks/{number:02}.png")

@@ -1,5 +1,6 @@
 """Files in every kind that users have, written by the test itself, and outputs whole or not at all."""
 
+import contextlib
 import json
 import os
 import re
@@ -176,11 +177,32 @@ def test_files_that_are_no_images(tmp_path):
         assert path.name in message and "expected" in message and "\n" not in message
 
 
+@pytest.mark.skipif(os.name == "nt", reason="a script stands for Ghostscript")
+def test_no_program_is_started_for_a_file_whatever_it_is_called(tmp_path, monkeypatch):
+    """Pillow would run Ghostscript on PostScript, here a script that leaves a trace."""
+    script = tmp_path / "bin" / "gs"
+    script.parent.mkdir()
+    script.write_text(f"#!/bin/sh\ntouch '{tmp_path / 'started'}'\n")
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", str(script.parent), prepend=os.pathsep)
+    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", None)  # not looked for yet
+    text = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n"
+    (tmp_path / "a.jpg").write_bytes(text)
+    with contextlib.suppress(OSError):
+        Image.open(tmp_path / "a.jpg").load()
+    assert (tmp_path / "started").exists()  # so this is what Pillow does
+    (tmp_path / "started").unlink()
+    for read in read_image, read_mask, image_size:
+        with pytest.raises(BadInput, match="a.jpg is no readable image"):
+            read(tmp_path / "a.jpg")
+    assert not (tmp_path / "started").exists()
+
+
 def test_what_the_system_does_not_let_us_read_is_told_in_a_line(tmp_path, monkeypatch):
     """As root may read everything, the system is played."""
     save(tmp_path / "a.png", COLOURS)
 
-    def refuse(path, *_):
+    def refuse(path, *_, **__):
         raise PermissionError(13, "Permission denied", str(path))
 
     with monkeypatch.context() as patched, pytest.raises(BadInput, match="a.png cannot be read .Permission denied"):

@@ -212,8 +212,9 @@ def outlined(indices):
 
 
 def test_overlays_show_the_image_the_colours_of_its_classes_and_their_outline(images, tmp_path):
-    for classes, values in [(2, [0, 255]), (3, [[0, 0, 0], [200, 0, 0], [0, 0, 200]])]:
-        table = [{"name": name, "value": value} for name, value in zip(["background", "a", "b"], values)]
+    coloured = [[0, 0, 0], [200, 0, 0], [0, 0, 200]]
+    for classes, values, dark in [(2, [0, 255], "background"), (3, coloured, "background"), (3, coloured, "unnamed")]:
+        table = [{"name": name, "value": value} for name, value in zip([dark, "a", "b"], values)]
         torch.manual_seed(0)
         model = tmp_path / "model.pt"
         metadata = {"ignore": [], "mean": [0.5] * 3, "std": [0.2] * 3, "settings": {"flips": "all"}}

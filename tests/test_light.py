@@ -328,6 +328,17 @@ def test_by_parts_it_is_the_same_and_noted_once(photos):
     assert np.array_equal(tifffile.imread(photos / "out.tif"), segment(whole))
 
 
+def test_a_grey_picture_is_told_where_colours_were_learned_from(photos):
+    image = read_image(photos / "in" / "c.png")
+    grey = np.repeat(image.mean(axis=2, keepdims=True).astype(np.uint8), 3, axis=2)
+    Image.fromarray(grey).save(photos / "grey.png")
+    told = lambda name: inside("predict.py", name, "--checkpoint", "model.pt", cwd=photos).stdout
+    assert f"grey.png: {light.GREY}" in told("grey.png") and light.GREY not in told("in/a.png")
+    learned_from_grey = segmenter(learned((grey, picture((310, 330), seed=3)[1])))
+    save_checkpoint(photos / "model.pt", learned_from_grey.network, **learned_from_grey.metadata)
+    assert light.GREY not in told("grey.png")
+
+
 def test_it_is_found_once_an_image(monkeypatch):
     searched, segment = [], segmenter({})
     monkeypatch.setattr("segmenter.other_light", lambda image, usual: searched.append(image.sum()))

@@ -1,6 +1,7 @@
 """The server, the session and the learner of tools.paint, without a browser."""
 
 import contextlib
+import errno
 import http.client
 import io
 import json
@@ -9,15 +10,18 @@ import os
 import queue
 import random
 import re
+import shutil
 import signal
 import socket
 import threading
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, command, fails_in_one_line
+from conftest import ROOT, command, fails_in_one_line, inside
 from PIL import Image
 from scipy import ndimage
 
@@ -32,9 +36,10 @@ from support.files import BadInput, write_image
 from support.images import Rendering, read_image
 from support.masks import IGNORE, read_mask
 from support.sample import BLACK_AND_WHITE, sample
+from tools.arguments import paint_arguments
 from tools.paint import server as serving
 from tools.paint.pictures import CORRECTION, LEARNT, PUT_ASIDE, covered, sees
-from tools.paint.process import setup_of
+from tools.paint.process import no_interrupt, setup_of
 from tools.paint.session import Session, read_journal
 
 CLASSES = [
@@ -226,6 +231,84 @@ def test_on_a_full_disk_nothing_is_painted_and_what_was_is_whole(opened, out):
     session.journal.file = usual
     session.post("stroke", stroke(points=[(70, 70)]))
     assert len(read_journal(out / "strokes.jsonl")) == 3
+
+
+def test_where_the_disk_has_no_room_for_a_picture_s_maps_no_stroke_of_it_is_in_the_journal(opened, out, monkeypatch):
+    session = opened()
+    session.post("stroke", stroke(1))
+    before, usual = (out / "strokes.jsonl").read_bytes(), Path.open
+
+    def refuse(path, *words, **more):
+        if path.name == "0.roles":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return usual(path, *words, **more)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(BadInput, match="0.roles cannot be written .*; make room"):
+        session.post("stroke", stroke())
+    assert (out / "strokes.jsonl").read_bytes() == before
+    monkeypatch.undo()
+    session.post("stroke", stroke())
+    assert [picture.strokes_version for picture in session.pictures] == [1, 1, 0]
+
+
+def test_images_have_other_numbers_in_a_later_run_but_keep_their_names(opened, out):
+    session = opened()
+    assert [(one["id"], one["name"]) for one in session.state()["images"]][:2] == [(0, "a.png"), (1, "b.png")]
+    session.post("stroke", stroke("b.png"))
+    former = session.run
+    session.end()
+    Image.new("RGB", (120, 90)).save(out / "images" / "Z.png")  # before all others
+    paths = {name: out / "images" / f"{name}.png" for name in ("Z", *SIZES)}
+    session = Session(out, paths, Rendering(), CLASSES, 255)
+    try:
+        assert session.run != former  # which the page's addresses of tiles hold
+        session.post("stroke", stroke("b.png", label=0, points=[(3, 3)]))  # as a page that was left open sends it
+        assert [one["strokes"] for one in session.state()["images"]] == [0, 0, 2, 0]
+        assert read_journal(out / "strokes.jsonl")[-1]["stroke"]["image"] == "b"
+        for name in "b", "Z", "nowhere.png", None, True, 4, -1:
+            with pytest.raises(BadInput, match="an image that is there"):
+                session.post("stroke", stroke(name))
+    finally:
+        session.end()
+
+
+def test_what_was_undone_while_an_image_was_away_stays_so(out):
+    def session(*names):
+        return Session(out, {name: out / "images" / f"{name}.png" for name in names}, Rendering(), CLASSES, 255)
+
+    painted = lambda session: {one["name"]: bool(one["strokes"]) for one in session.state()["images"]}
+    first = session("a", "b")
+    first.post("stroke", stroke(0))
+    first.post("stroke", stroke(1))
+    first.end()
+    alone = session("a")
+    alone.post("undo", {})
+    alone.end()
+    both = session("a", "b")
+    assert painted(both) == {"a.png": False, "b.png": True}
+    both.post("undo", {})
+    both.end()
+    alone = session("a")
+    alone.post("redo", {})  # of the one that is there; that of the other one is not offered
+    assert painted(alone) == {"a.png": True} and not alone.state()["redo"]
+    alone.end()
+    both = session("a", "b")
+    assert painted(both) == {"a.png": True, "b.png": False}
+    both.end()
+
+
+def test_a_journal_of_an_earlier_version_undoes_the_last_stroke(opened, out):
+    session = opened()
+    for x in 20, 60:
+        session.post("stroke", stroke(points=[(x, 20)]))
+    session.post("undo", {})
+    expected = maps(session)
+    session.end()
+    text = (out / "strokes.jsonl").read_text()
+    assert '{"undo":2}' in text
+    (out / "strokes.jsonl").write_text(text.replace('{"undo":2}', '{"undo":true}'))
+    assert same(maps(opened()), expected)
 
 
 def test_every_fifth_stroke_of_a_class_is_put_aside_and_corrections_never_are(opened):
@@ -1289,6 +1372,46 @@ def test_an_image_that_cannot_be_read_is_told_and_the_others_go_on(rig, out):
 
 def paint_command(*words, cwd):
     return command("-m", "tools.paint", "--no-browser", *words, cwd=cwd)
+
+
+def blocked_signals(answer):
+    answer.put(signal.pthread_sigmask(signal.SIG_BLOCK, []))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such masks")
+def test_ctrl_c_never_reaches_the_learner_not_even_while_it_is_starting():
+    context = multiprocessing.get_context("spawn")
+    answer = context.Queue()
+    with no_interrupt():
+        process = context.Process(target=blocked_signals, args=(answer,))
+        process.start()
+    assert signal.SIGINT in answer.get(timeout=60)
+    process.join()
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_an_image_that_is_refused_does_not_spoil_the_folder(tmp_path):
+    Image.fromarray(np.random.default_rng(0).integers(0, 65535, (300, 300), np.uint16)).save(tmp_path / "whole.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:9000])
+    shutil.copy(tmp_path / "whole.png", tmp_path / ".hidden.png")
+    fails_in_one_line(inside("-m", "tools.paint", "cut.png", cwd=tmp_path), "cut.png is no readable image")
+    fails_in_one_line(inside("-m", "tools.paint", ".hidden.png", cwd=tmp_path), ".hidden.png is hidden")
+    (tmp_path / "painted").rmdir()  # nothing is in it
+
+
+def test_a_checkpoint_beside_a_network_of_the_folder_is_told(tmp_path, checkpoint, monkeypatch, capsys):
+    from tools.paint import __main__ as main
+
+    served = []
+    monkeypatch.setattr(main, "serve", lambda server, browser: served.append(server.server_close()))
+    monkeypatch.setattr(main, "Process", lambda session, checkpoint: SimpleNamespace(end=lambda: None))
+    monkeypatch.chdir(tmp_path)
+    args = paint_arguments(["--no-browser", "--checkpoint", str(checkpoint[0])])
+    main.paint(args)
+    assert "goes on with" not in capsys.readouterr().out
+    shutil.copy(checkpoint[0], "painted/model.pt")
+    main.paint(args)
+    assert "goes on with painted/model.pt; with a checkpoint begins" in capsys.readouterr().out and len(served) == 2
 
 
 @pytest.mark.slow

@@ -47,7 +47,7 @@ def test_a_new_image_of_any_size_in_windows_equals_the_whole_pass(tmp_path):
         image = random.integers(0, 256, (height, width, 3), np.uint8)
         Image.fromarray(image).save(tmp_path / "new.png")
         done = command("predict.py", "new.png", cwd=tmp_path)
-        assert done.returncode == 0 and "model.pt" in done.stdout, done.stderr
+        assert done.returncode == 0 and "by model.pt" in done.stdout and "there is no" not in done.stdout, done.stderr
         expected = oracle(tmp_path / "model.pt", image) * 255
         assert np.array_equal(read_mask(tmp_path / "predictions.png"), expected)
         assert np.array_equal(read_mask(tmp_path / "predictions.jpg", threshold=128), expected)
@@ -58,6 +58,7 @@ def test_right_after_cloning_the_shipped_checkpoint_segments_the_sample(tmp_path
     done = command("predict.py", "rgb.png", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "wrote the bundled sample" in done.stdout and "fcn.pt" in done.stdout
+    assert "there is no model.pt here" in done.stdout
     scored = command("predict.py", "--mask", "gt.png", "--overlay", "outline.jpg", cwd=tmp_path)
     figures = dict(
         zip(

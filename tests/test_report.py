@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -78,6 +79,21 @@ def test_of_a_folder_its_figures_are_evaluates(folder, tmp_path):
     assert metrics.table(np.array(figures["confusion"]), names) in other and "val.txt names" in " ".join(other.split())
 
 
+def test_images_without_the_foreground_are_counted(pair, capsys):
+    folder, image, mask = pair
+    trained(image, mask, "--epochs", 1, "--steps", 20, "--out", folder / "run")
+    for number, (pixels, truth) in enumerate([(image, mask), (Image.new("RGB", (60, 60), (120, 100, 90)), None)]):
+        for part, what in ("images", pixels), ("masks", truth):
+            (folder / "set" / part).mkdir(parents=True, exist_ok=True)
+            picture = Image.open(what) if isinstance(what, Path) else what or Image.new("L", (60, 60))
+            picture.save(folder / "set" / part / f"{number}.png")
+    image.unlink()
+    reported(folder / "run", "--images", folder / "set" / "images", "--masks", folder / "set" / "masks")
+    text = " ".join((folder / "run" / "report.md").read_text(encoding="utf-8").split())
+    assert "without 1 that have no foreground, neither true nor predicted: 1." in text, text
+    assert "without the figures of what it was trained on" in capsys.readouterr().out
+
+
 def test_of_a_run_without_history_on_one_image_without_one_class(folder, tmp_path):
     out = tmp_path / "run"
     trained("--data", folder, "--batch", 4, "--patch", 32, "--steps", 3, "--epochs", 1, "--out", out)
@@ -94,6 +110,7 @@ def test_of_a_run_without_history_on_one_image_without_one_class(folder, tmp_pat
     reported(out, "--images", tmp_path / "one" / "images", "--masks", tmp_path / "one" / "masks")
     text = " ".join((out / "report.md").read_text(encoding="utf-8").split())
     assert "No true pixel is of bar." in text and "1 images of" in text and "report_curves" not in text
+    assert " out=" not in text  # the folder of the run is no setting
     assert pages(out / "report.pdf") >= 2
 
 

@@ -739,6 +739,13 @@ def test_the_learning_rate_rises_and_falls():
     assert rates[550] == pytest.approx(0.01 * 0.5 * (1 + math.cos(math.pi * 0.55))) and rates[-1] < 1e-6
 
 
+def test_a_short_training_warms_up_for_a_tenth_of_it():
+    rates = [train.learning_rate(step, step / 50, 0.01, 100) for step in range(50)]
+    assert rates[0] == pytest.approx(0.0001) and rates[1] < 0.003 and 0.0095 < max(rates) == rates[5]
+    limited = train.learning_rate(7, 0.1, 0.01, 100)  # by the clock, a tenth of the time is over
+    assert limited == pytest.approx(0.01 * 0.5 * (1 + math.cos(0.1 * math.pi)))
+
+
 def test_the_moving_average_is_the_closed_form():
     torch.manual_seed(0)
     average, first, second = FCN(), FCN(), FCN()
@@ -861,7 +868,14 @@ def test_an_interrupted_training_is_not_begun_anew_by_mistake(pair):
     (folder / "run" / "last.pt").write_bytes(before)
     done = load_network(folder / "run" / "last.pt")[1]["resume"]["history"][-1]["epoch"]
     assert inside("train.py", "--resume", "--out", "run", "--epochs", done + 1, cwd=folder).returncode == 0
-    assert inside("train.py", *words[:2], *QUICK, "--out", "run", cwd=folder).returncode == 0  # that one was finished
+    (folder / "run" / "history.csv").unlink()
+    assert (folder / "run" / "loss_vs_epochs.png").exists()
+    process = start(folder, *words, stdout=subprocess.PIPE)  # that one was finished, so another may follow
+    wait_until(lambda: len(history(folder / "run")) > 1, process)
+    process.kill()
+    told, _ = process.communicate()
+    assert f"model.pt is of a former training, of {done + 1} epochs, and is replaced after the first epoch" in told
+    assert not (folder / "run" / "loss_vs_epochs.png").exists()  # which would show that one beside the new model.pt
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import xml.etree.ElementTree as ElementTree
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +24,7 @@ from support.machine import in_threads
 from support.masks import IGNORE, check_classes, to_indices
 from support.names import PARTS, find_images, images_by_name, name_of, part_of, read_names
 from support.pairs import bare_name
+from support.tiff import open_known
 
 # A name in a YAML list: in quotation marks, or up to the next comma.
 QUOTED = r"""\s*('[^']*'|"[^"]*"|[^,]*)\s*(?:,|$)"""
@@ -218,11 +220,12 @@ def draw_shapes(table, values, size):
 def paste_mask(mask, code, corner, value):
     """Lay a labelme mask, a picture as text, into a mask (H, W), its corner (x, y) given. Raises CannotDraw."""
     try:
-        inside = np.asarray(Image.open(io.BytesIO(base64.b64decode(code))).convert("L")) > 0
         left, top = (int(side) for side in corner)
-        part = mask[top:top + inside.shape[0], left:left + inside.shape[1]]
-        if min(left, top) < 0 or part.shape != inside.shape:
-            raise ValueError
+        with open_known(io.BytesIO(base64.b64decode(code))) as picture:
+            part = mask[top:top + picture.height, left:left + picture.width]
+            if min(left, top) < 0 or part.shape != picture.size[::-1]:
+                raise ValueError                 # before it is decoded, as it may be of any size
+            inside = np.asarray(picture.convert("L")) > 0
     except Exception:            # a decoder raises nearly anything on damaged text
         raise CannotDraw("images with a damaged shape") from None
     part[inside] = value
@@ -244,16 +247,24 @@ def find_cvat(args):
     labels += sorted({shape.get("label", "") for image in images for shape in image if shape.tag != "tag"})
     labels = [label for label in labels if label]
     values, items, problems, empty = number_classes(labels), [], [], 0
-    for image in images:
-        name, part = image.get("name", "").replace("\\", "/"), image.get("subset") or ""
-        places = [base / name for base in (folder, folder / "images", folder / part, folder / "images" / part)]
+    named = [(image.get("subset") or "", image.get("name", "").replace("\\", "/")) for image in images]
+    times, subsets = Counter(named), Counter(name for _, name in set(named))
+    for image, (part, name) in zip(images, named):
+        places = [base / part / name for base in (folder, folder / "images")]
+        if subsets[name] == 1:
+            places += [folder / name, folder / "images" / name]
         found = next(filter(os.path.isfile, places), None)
-        if found is None or Path(name).anchor or ".." in Path(name).parts:
+        if found is None or any(Path(each).anchor or ".." in Path(each).parts for each in (part, name)):
             problems.append(("images that are not there", name))
+            continue
+        if times[part, name] > 1:
+            problems.append(("images that stand there twice", name))
             continue
         empty += not len(image)
         stem = Path(name).with_suffix("").as_posix()
-        items.append(Item(stem, found, path, functools.partial(draw_cvat, image, values), part_of(f"{part}/{stem}")))
+        whole = f"{part}/{stem}" if part else stem
+        draw = functools.partial(draw_cvat, image, values)
+        items.append(Item(stem if subsets[name] == 1 else whole, found, path, draw, part_of(whole)))
     if not items:
         raise BadInput(f"{path} names {len(images)} images, but {problems[0][1]} is not in {folder}; expected them "
                        "there or in images/, or their folder after --images")
@@ -371,9 +382,12 @@ def read_voc_names(folder, file, masks):
 def highest_class(path):
     """Return the largest value of a mask but for 255, at least 1; of one that cannot be read, 1."""
     try:
-        mask = np.asarray(open_image(path))
+        picture = open_image(path)
     except BadInput:
         return 1
+    if not isinstance(picture, Image.Image) or picture.mode not in ("P", "L"):        # as read_voc_mask has it
+        return 1
+    mask = np.asarray(picture)
     return int(mask[mask < IGNORE].max(initial=1))
 
 
@@ -458,7 +472,11 @@ def read_yolo_names(path):
     if path.suffix.lower() not in (".yaml", ".yml"):
         return read_lines(path)
     unquote = lambda text: text.strip().strip("'\"")
-    lines = "\n".join(re.sub(r"(^|\s)#.*", "", line) for line in read_lines(path)) if path.is_file() else ""
+    if not path.is_file():
+        raise BadInput(f"{path} does not exist; expected the names of the classes there, or a file with a name a line "
+                       "after --names")
+    without_remarks = (re.sub(r"(^|\s)#.*", "", line).rstrip() for line in read_lines(path))
+    lines = "\n".join(line for line in without_remarks if line)
     row = re.search(r"^names:\s*\[(.*?)\]", lines, re.MULTILINE | re.DOTALL)
     table = re.search(r"^names:\s*\{(.*?)\}", lines, re.MULTILINE | re.DOTALL)
     listed = re.search(r"^names:\s*((?:\n(?:-|\d+:).*)+)", lines, re.MULTILINE)
@@ -544,7 +562,9 @@ def draw_coco(folder, image, annotations, values, size):
         raise CannotDraw(problem)
     mask = blank(size)
     for one in annotations:
-        shape = coco.outline(one)
+        shape, given = coco.outline(one), one.get("segmentation")
+        if isinstance(shape, list) and isinstance(given[0], list) and len(shape) < len(given):
+            raise CannotDraw("images with a polygon of less than three corners")
         if shape is None:
             raise CannotDraw("images with a box but no outline" if coco.box(one) else
                              "images with an annotation without an outline")

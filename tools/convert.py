@@ -40,12 +40,14 @@ from support.files import (
 from support.images import image_size
 from support.machine import in_threads
 from support.masks import IGNORE, check_classes, same_size
-from support.names import PARTS, first_few, part_of, print_left_out, write_names
+from support.names import PARTS, READABLE, first_few, is_passed_over, part_of, print_left_out, write_names
 from tools.annotations import FIND, CannotDraw
 
 
 def make(out, item):
     """Write an image and its mask; returns what is wrong, (problem, which), or None."""
+    if item.image.suffix.lower() not in READABLE or is_passed_over(item.name):
+        return "images whose name no data set can have", item.image.name
     image = out / "images" / f"{item.name}{item.image.suffix.lower()}"
     mask = out / "masks" / f"{item.name}{'.png' if item.draw else item.source.suffix.lower()}"
     try:

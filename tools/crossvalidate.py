@@ -57,6 +57,8 @@ def run_fold(args, words, out, names):
     if (out / "last.pt").exists():           # interrupted before: the same training goes on
         _, last = load_network(out / "last.pt")
     settings = train_arguments([*words, "--data", args.data, "--lists", str(listed.parent), "--out", str(out)])
+    if settings.tensorboard:
+        settings.tensorboard = str(Path(settings.tensorboard, out.name))
     train.train(settings, last)
     segment, tested = Segmenter.load(out / "model.pt", settings.device), Path(args.test_data or args.data)
     classes = segment.classes

@@ -29,13 +29,14 @@ from PIL import Image, ImageFont
 
 import metrics
 import train
+from evaluate import without_truth
 from patches import MAX_SIDE, tiles, zoomed_size
 from segmenter import Segmenter
 from support.files import MARK, STAMP, BadInput, check_writable, one_writer, seal, write_text, write_whole
 from support.machine import WORLD
 from support.masks import foreground_index
 from support.plots import best_median_worst, draw_curves, draw_gallery, gallery_title
-from support.run_files import FORMER_HISTORY, HISTORY
+from support.run_files import FORMER_HISTORY, HISTORY, NOT_SETTINGS
 from tools.scoring import Examples, find_examples, score
 from tools.show import summary
 
@@ -126,7 +127,8 @@ def about_training(metadata, history, rows):
                                f"patches of {settings['patch']}x{settings['patch']} pixels, in "
                                f"{history[-1]['seconds'] / 60:.1f} minutes: at most {flops / 1e12:.3g} TFLOPs, where "
                                "the backward pass counts twice."))
-    shown = " ".join(f"{name}={value}" for name, value in settings.items() if value is not None and value is not False)
+    shown = " ".join(f"{name}={value}" for name, value in settings.items()
+                     if value is not None and value is not False and name not in NOT_SETTINGS)
     return [*blocks, ("text", f"The machine: {machine}."), ("text", "All settings:"),
             ("table", textwrap.fill(shown, 95, break_long_words=False, break_on_hyphens=False))]
 
@@ -143,6 +145,9 @@ def about_results(examples, scores, classes, tta):
              f"All pixels together: accuracy {metrics.format_metric(overall['accuracy'])}, mean IoU "
              f"{metrics.format_metric(overall['mean_iou'])}, mean Dice {metrics.format_metric(overall['mean_f1'])}.",
              f"Mean over the images of their {of_what}: {metrics.format_metric(overall['image_iou'])}{spread}."]
+    empty = [name for name, iou in zip(examples.names, scores.ious) if iou is None]
+    if empty:
+        lines.append(f"This mean is without {without_truth(empty, classes)}.")
     if absent:
         lines.append(f"No true pixel is of {', '.join(absent)}.")
     return [("heading", "Results"), ("text", " ".join(lines)), ("table", metrics.table(scores.confusion, names))]
@@ -286,6 +291,7 @@ def make_report(args, segment):
         if not examples:
             raise BadInput(f"what the network was trained on cannot be read any more ({error}); expected it there, or "
                            "--images and --masks to test on") from None
+        print(f"without the figures of what it was trained on: {error}")
     rows = summary(segment.network)
     scores = score(examples, segment, classes)
     blocks = [("text", f"Made on {date.today()} by tools.report."), *about_data(metadata, data),

@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 from segmenter import Segmenter
-from support.files import BadInput, check_writable, write_image, write_json
+from support.files import BadInput, check_writable, keep_apart, write_image, write_json
 from support.machine import cores
 from support.names import named_images
 
@@ -49,6 +49,8 @@ def measure(args):
     report = check_writable(args.json, args.network, endings=[".json"]) if args.json else None
     if args.indices and Path(args.indices).exists():
         raise BadInput(f"{args.indices} is there already; expected the name of a new folder")
+    if args.indices:
+        keep_apart(args.indices, args.images)
     threads = args.threads or cores()
     segment = open_segmenter(args.network, args.halo, args.amp, threads)
     paths, seconds = named_images(args.images, args.only), []

@@ -36,6 +36,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
@@ -324,15 +325,21 @@ def draw_efficiency(figures, baseline, path):
     axes, points = figure.subplots(), {name: (one["image_gflops"], one["dice"]) for name, one in figures.items()}
     best = [point for point in sorted(points.values())
             if not any(other[0] <= point[0] and other[1] > point[1] for other in points.values())]
-    axes.plot(*zip(*best), color=BLUE, linewidth=1, label="none is both cheaper and better")
-    colours = [BLUE if point in best else ORANGE for point in points.values()]
-    axes.scatter(*zip(*points.values()), color=colours, zorder=3)
+    axes.plot(*zip(*best), color=BLUE, linewidth=1, marker="o", label="none is both cheaper and better")
+    others = [point for point in points.values() if point not in best]
+    if others:
+        axes.scatter(*zip(*others), color=ORANGE, zorder=3, label="another one is both")
     axes.axhline(LEAST * points[baseline][1], color="0.5", linestyle="--", linewidth=1,
                  label=f"{LEAST} of the baseline's Dice")
     axes.set(xscale="log", xlabel="GFLOPs for one image, a multiply-add is 2", ylabel="mean Dice")
     axes.margins(x=0.12, y=0.15)
+    left, right = axes.get_xlim()
+    axes.set_xlim(left / 1.1, 1.6 * right)               # room for the last one's name
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("")
     axes.grid(alpha=0.3)
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, edgecolor="none")
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, edgecolor="none")
     label_points(figure, axes, points)
     save(figure, path)
 

@@ -38,6 +38,8 @@ def find_sources(words: list[str]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for word in words:
         path = Path(word)
+        if path.name.startswith("."):
+            raise BadInput(f"{path} is hidden; expected another name, as a data set's images have")
         if path.is_dir():
             images = images_by_name(path)
         elif path.suffix.lower() in READABLE:
@@ -95,12 +97,15 @@ def paint(args: Namespace) -> None:
     sources = find_sources(args.images)
     classes, ignore, said = begin_classes(args.checkpoint)
     with begin_folder(out, {"made by": "tools.paint"}):
+        there = images_by_name(out / "images") if (out / "images").is_dir() else {}
+        with contextlib.redirect_stdout(io.StringIO()) as remarks:
+            said, by = (read_rendering(table), table) if table.exists() else (said, args.checkpoint)
+            rendering = find_rendering({**sources, **there}.values(), said, by)       # refused before it is placed
         place_images(sources, out / "images")
         check_writable(out / "model.pt")
         paths = images_by_name(out / "images")
-        with contextlib.redirect_stdout(io.StringIO()) as remarks:
-            said, by = (read_rendering(table), table) if table.exists() else (said, args.checkpoint)
-            rendering = find_rendering(paths.values(), said, by)
+        if args.checkpoint and (out / "model.pt").exists():
+            print(f"goes on with {out / 'model.pt'}; with a checkpoint begins a folder that has none yet")
         session = Session(out, paths, rendering, classes, ignore, begun=args.checkpoint is None)
         learner = Process(session, args.checkpoint)
         server = open_server(session, args.port)

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from patches import zoomed_size
+from support.files import BadInput
 from support.images import Rendering, image_size, read_image
 from support.masks import IGNORE
 
@@ -37,7 +38,7 @@ def covered(points: np.ndarray, width: float, height: int, length: int) -> tuple
     right, bottom = (int(min(most, math.ceil(edge))) for edge, most in zip(high, (length, height)))
     if right <= left or bottom <= top:
         return 0, 0, np.zeros((0, 0), bool)
-    edges = np.zeros((bottom - top, right - left + 1), np.int32)      # +1 where an interval begins, −1 behind its end
+    edges = np.zeros((bottom - top, right - left + 1), np.int16)      # +1 where an interval begins, −1 behind its end
     following = points[1:] if len(points) > 1 else points             # a single point: a piece without length
     pieces = np.concatenate([points[:len(following)], following], axis=1)             # (N − 1, 4)
     first = np.floor(np.minimum(pieces[:, 1], pieces[:, 3]) - radius).clip(top, bottom).astype(int)
@@ -53,7 +54,7 @@ def covered(points: np.ndarray, width: float, height: int, length: int) -> tuple
         cut = begin < end                                             # not where the row misses the shape, NaN
         np.add.at(edges, (y[cut] - top, begin[cut].astype(int)), 1)
         np.add.at(edges, (y[cut] - top, end[cut].astype(int)), -1)
-    inside = edges.cumsum(axis=1)[:, :-1] > 0
+    inside = np.cumsum(edges, axis=1, dtype=np.int16, out=edges)[:, :-1] > 0          # of at most 20,000 pieces
     own = np.floor(points).astype(int) - (left, top)
     own = own[((own >= 0) & (own < (right - left, bottom - top))).all(axis=1)]
     inside[own[:, 1], own[:, 0]] = True
@@ -171,13 +172,18 @@ class Picture:
         self.accepted_version: int | None = None
 
     def map(self, kind: str) -> np.ndarray:
-        """Return a map of the picture, made empty where it is not there."""
+        """Return a map of the picture, made empty where it is not there. Raises BadInput where there is no room."""
         with self.lock:
             if kind not in self.arrays:
                 path = map_path(self.maps, self.number, kind)
-                array = np.memmap(path, np.uint8, "w+", shape=(self.height, self.width))
-                array[:] = IGNORE if kind in ("strokes", "prediction") else 0
-                self.arrays[kind] = array
+                row = bytes([IGNORE if kind in ("strokes", "prediction") else 0]) * self.width
+                try:
+                    with path.open("wb") as file:        # now: a disk that is full later would end the process
+                        for _ in range(self.height):
+                            file.write(row)
+                except OSError as error:
+                    raise BadInput(f"{path} cannot be written ({error.strerror}); make room for it") from error
+                self.arrays[kind] = np.memmap(path, np.uint8, "r+", shape=(self.height, self.width))
             return self.arrays[kind]
 
     def open_maps(self) -> None:

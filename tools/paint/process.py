@@ -1,6 +1,9 @@
 """The learner's process, as the session has it: started at once, fed, listened to, and started again if it dies."""
+import contextlib
 import multiprocessing
+import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from queue import Empty
 from typing import Any
@@ -25,6 +28,19 @@ def begin(setup: dict, inbox: Any, outbox: Any) -> None:
     work(setup, inbox, outbox)
 
 
+@contextlib.contextmanager
+def no_interrupt() -> Iterator[None]:
+    """Inside `with no_interrupt():` no Ctrl-C comes, and a process begun there never sees one, this one later."""
+    if not hasattr(signal, "pthread_sigmask"):           # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class Process:
     """The process that learns for a session, from a checkpoint if there is one and no network in the folder yet."""
 
@@ -46,7 +62,8 @@ class Process:
             self.inbox, self.outbox = self.context.Queue(), self.context.Queue()
             self.inbox.cancel_join_thread()      # or what a dead process has not read would keep this one from ending
             self.process = self.context.Process(target=begin, args=(setup, self.inbox, self.outbox), daemon=True)
-            self.process.start()
+            with no_interrupt():
+                self.process.start()
             self.started += 1
             for picture in session.pictures:
                 if picture.strokes_version:

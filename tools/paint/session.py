@@ -109,6 +109,11 @@ def read_journal(path: Path) -> list[dict]:
     return events
 
 
+def place_of(number: Any, strokes: list[dict]) -> int:
+    """Return where the stroke of this number stands, the last place if there is none: older journals say True."""
+    return next((place for place, event in enumerate(strokes) if event["number"] == number and number is not True), -1)
+
+
 class Journal:
     """A file to which lines are added, each on the disk before it counts, and whole or not at all."""
 
@@ -149,10 +154,12 @@ class Session:
         self.maps.mkdir(exist_ok=True)               # Windows may hold it for a moment longer
         self.pictures = [Picture(number, name, path, self.maps) for number, (name, path) in enumerate(paths.items())]
         self.by_name = {picture.name: picture for picture in self.pictures}
+        self.by_file = {picture.path.relative_to(out / "images").as_posix(): picture for picture in self.pictures}
         self.pyramids = Pyramids(rendering)
         self.classes, self.ignore = classes, ignore
         self.done: deque = deque(maxlen=STEPS_BACK)      # what undo takes back: (event, what was there before)
         self.undone: list[dict] = []                     # what redo does again
+        self.strokes = 0                                 # in the journal, whether undone or not
         self.counts: dict = {}                           # strokes of each class so far
         self.painted = np.zeros(IGNORE + 1, int)         # pixels of each class, over all pictures
         self.requests: OrderedDict[str, None] = OrderedDict()
@@ -194,17 +201,18 @@ class Session:
         accepted = {}
         for event in events:
             if "stroke" in event:
-                done.append(event)
+                done.append(self.numbered(event))
                 self.undone.clear()
             elif "undo" in event and done:
-                self.undone.append(done.pop())
+                self.undone.append(done.pop(place_of(event["undo"], done)))
             elif "redo" in event and self.undone:
-                done.append(self.undone.pop())
+                done.append(self.undone.pop(place_of(event["redo"], self.undone)))
             elif "classes" in event:
                 self.classes = event["classes"]
             elif "accept" in event:
                 accepted[event["accept"]] = event["accepted"]
             self.remember(event.get("request"))
+        self.undone = [event for event in self.undone if event["stroke"]["image"] in self.by_name]
         gone = sum(event["stroke"]["image"] not in self.by_name for event in done)
         if gone:
             print(f"{gone} strokes are left out: their images are no longer in {self.out / 'images'}")
@@ -217,15 +225,20 @@ class Session:
             picture.accepted_version = 0
             self.unsaved.add(picture.number)
 
+    def numbered(self, event: dict) -> dict:
+        """Return a stroke's event with its number, counted from the journal's beginning."""
+        self.strokes += 1
+        return {**event, "number": self.strokes}
+
     # What the page asks for
 
     def state(self) -> dict:
         """Return all that the page shows beside the pictures."""
         with self.lock:
-            images = [{"id": picture.number, "name": picture.path.relative_to(self.out / "images").as_posix(),
-                       "width": picture.width, "height": picture.height, "strokes": picture.strokes_version,
-                       "prediction": picture.prediction_version, "whole": picture.whole,
-                       "accepted": picture.accepted_version} for picture in self.pictures]
+            images = [{"id": picture.number, "name": name, "width": picture.width, "height": picture.height,
+                       "strokes": picture.strokes_version, "prediction": picture.prediction_version,
+                       "whole": picture.whole, "accepted": picture.accepted_version}
+                      for name, picture in self.by_file.items()]
             return {"images": images, "classes": self.classes, **self.learner, "models": available_models(),
                     "loss": list(self.loss), "agreement": list(self.agreement),
                     "painted": self.painted[:len(self.classes)].tolist(), "undo": bool(self.done),
@@ -254,10 +267,12 @@ class Session:
             found.append(f"python train.py --data {out} --out RUN_DIR")
         return found
 
-    def picture(self, number: Any) -> Picture:
-        """Return a picture by its number. Raises BadInput."""
-        check(type(number) is int and 0 <= number < len(self.pictures), "an image that is there")
-        return self.pictures[number]
+    def picture(self, which: Any) -> Picture:
+        """Return a picture by the name that the state gives it, or its id, which is of this run. Raises BadInput."""
+        if isinstance(which, str) and which in self.by_file:
+            return self.by_file[which]
+        check(type(which) is int and 0 <= which < len(self.pictures), "an image that is there")
+        return self.pictures[which]
 
     def tile(self, number: int, kind: str, level: int, column: int, row: int) -> tuple[bytes, str]:
         """Return (content, type) of a tile's file. Raises KeyError where there is none."""
@@ -363,6 +378,7 @@ class Session:
         """Paint, erase or fill, once that is on the disk."""
         picture = self.picture(body.get("image"))
         stroke = check_stroke(body, len(self.classes))
+        picture.open_maps()                      # what they have no room for must not stand in the journal
         top, left, area = self.area(picture, stroke)
         if not area.any():
             return
@@ -370,7 +386,7 @@ class Session:
                  **request}
         self.journal.add(event)
         self.undone.clear()
-        self.paint(event, (top, left, area))
+        self.paint(self.numbered(event), (top, left, area))
         self.raise_revision()
 
     def area(self, picture: Picture, stroke: dict) -> tuple[int, int, np.ndarray]:
@@ -425,7 +441,7 @@ class Session:
         """Take the last stroke back, if there is one."""
         if not self.done:
             return
-        self.journal.add({"undo": True, **request})
+        self.journal.add({"undo": self.done[-1][0]["number"], **request})
         event, place, *before = self.done.pop()
         self.undone.append(event)
         stroke = event["stroke"]
@@ -444,7 +460,7 @@ class Session:
         """Paint the last stroke that was taken back again, if there is one."""
         if not self.undone:
             return
-        self.journal.add({"redo": True, **request})
+        self.journal.add({"redo": self.undone[-1]["number"], **request})
         self.paint(self.undone.pop())
         self.raise_revision()
 

@@ -60,7 +60,7 @@ const rounded = (point) => point.map(
 
 function begin(x, y) {
   if (!scene.image) return;
-  current = { image: scene.image.id, tool: scene.tool, kind, width: scene.brush, points: [rounded([x, y])] };
+  current = { image: scene.image.name, tool: scene.tool, kind, width: scene.brush, points: [rounded([x, y])] };
   scene.strokes.push(current);
   scene.cursor.down = true;
   view.redraw();
@@ -107,13 +107,13 @@ async function save(stroke) {
   const answer = await server.send("stroke", { image, tool, class: stroke.kind, width, points });
   if (answer) {
     stroke.run = answer.run;
-    stroke.version = answer.images.find(({ id }) => id === image).strokes;
+    stroke.version = answer.images.find(({ name }) => name === image).strokes;
   } else scene.strokes = scene.strokes.filter((each) => each !== stroke);
   view.redraw();
 }
 
 function press(x, y) {
-  const { width, height, id } = scene.image;
+  const { width, height, name } = scene.image;
   if (x < 0 || y < 0 || x >= width || y >= height) return;
   if (scene.tool === "inspect") {
     if (phone.matches) {
@@ -124,7 +124,7 @@ function press(x, y) {
     }
     return inspect(Math.floor(x), Math.floor(y));
   }
-  const stroke = { image: id, tool: "fill", kind, width: 1, points: [[x, y]] };
+  const stroke = { image: name, tool: "fill", kind, width: 1, points: [[x, y]] };
   scene.strokes.push(stroke);
   save(stroke);
 }
@@ -144,9 +144,9 @@ function redo() {
 
 /** Undo or redo; where that was in another image, say so. */
 async function again(what, word) {
-  const before = new Map(scene.state.images.map(({ id, strokes }) => [id, strokes]));
+  const before = new Map(scene.state.images.map(({ name, strokes }) => [name, strokes]));
   const answer = await server.send(what, {});
-  const other = answer?.images.find(({ id, strokes }) => before.get(id) !== strokes && id !== scene.image.id);
+  const other = answer?.images.find(({ name, strokes }) => before.get(name) !== strokes && name !== scene.image.name);
   if (other) toast(`${word} in ${other.name}`);
   view.redraw();
 }
@@ -170,10 +170,10 @@ function show(state) {
   const before = scene.state;
   const predictionBefore = scene.image?.prediction;
   scene.state = state;
-  scene.image = state.images.find(({ id }) => id === scene.image?.id) ?? null;
+  scene.image = state.images.find(({ name }) => name === scene.image?.name) ?? null;
   scene.palette = JSON.stringify(state.classes.map(({ colour }) => colour));
   if (kind >= state.classes.length) kind = 0;
-  if (!scene.image) openImage(state.images[0].id);
+  if (!scene.image) openImage(state.images[0].name);
   $("undo").disabled = !state.undo;
   $("redo").disabled = !state.redo;
   const changed = (part) => JSON.stringify(before?.[part]) !== JSON.stringify(state[part]);
@@ -299,9 +299,9 @@ function editClass(index) {
 
 // --- images -------------------------------------------------------------------------------------------------------
 
-function openImage(id) {
-  const image = scene.state.images.find((each) => each.id === id);
-  if (!image || scene.image?.id === id) return;
+function openImage(name) {
+  const image = scene.state.images.find((each) => each.name === name);
+  if (!image || scene.image?.name === name) return;
   cancel();
   scene.image = image;
   scene.seen = null;
@@ -321,8 +321,8 @@ function openImage(id) {
 
 function openNext(by) {
   const { images } = scene.state;
-  const at = images.findIndex(({ id }) => id === scene.image.id);
-  openImage(images[(at + by + images.length) % images.length].id);
+  const at = images.findIndex(({ name }) => name === scene.image.name);
+  openImage(images[(at + by + images.length) % images.length].name);
 }
 
 function showImages() {
@@ -330,10 +330,10 @@ function showImages() {
   $("images").hidden = images.length < 2;
   if (images.length < 2) return;
   const strip = $("images");
-  const known = new Map([...strip.children].map((child) => [child.dataset.id, child]));
+  const known = new Map([...strip.children].map((child) => [child.dataset.src, child]));
   strip.replaceChildren(...images.map((image) => {
-    const button = known.get(String(image.id)) ?? thumbnail(image);
-    button.setAttribute("aria-current", image.id === scene.image?.id);
+    const button = known.get(thumbnailOf(image)) ?? thumbnail(image);
+    button.setAttribute("aria-current", image.name === scene.image?.name);
     button.classList.toggle("accepted", image.accepted != null);
     button.title = image.accepted != null ? `${image.name}: mask saved` : image.name;
     return button;
@@ -341,13 +341,17 @@ function showImages() {
   strip.querySelector("[aria-current=true]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
 }
 
-function thumbnail({ id, name, width, height }) {
+function thumbnailOf({ id, width, height }) {
   const level = Math.max(0, Math.ceil(Math.log2(Math.max(width, height) / 128)));
-  const src = `tile/${id}/image/${level}/0/0.png`;
+  return `tile/${id}/image/${level}/0/0.png?v=${scene.state.run}.image`;    // a later run may number images otherwise
+}
+
+function thumbnail(image) {
+  const { name } = image, src = thumbnailOf(image);
   const picture = element("img", { loading: "lazy", src, alt: "", draggable: false });
   const button = element("button", {}, picture, element("span", { textContent: name }), icon("check"));
-  button.dataset.id = id;
-  button.addEventListener("click", () => openImage(id));
+  button.dataset.src = src;
+  button.addEventListener("click", () => openImage(name));
   return button;
 }
 
@@ -356,7 +360,7 @@ function moved() {
   $("zoom-text").textContent = `${Number((100 * view.scale).toPrecision(view.scale < 0.1 ? 2 : 3))} %`;
   showWhere();
   clearTimeout(viewTimer);
-  viewTimer = setTimeout(() => server.tell("view", { image: scene.image.id, box: view.box() }), 250);
+  viewTimer = setTimeout(() => server.tell("view", { image: scene.image.name, box: view.box() }), 250);
 }
 
 // --- learning -----------------------------------------------------------------------------------------------------
@@ -414,8 +418,8 @@ function showAccept() {
 
 function accept(accepted) {
   if (accepted && $("accept").disabled) return;
-  const { name, id } = scene.image;
-  server.send("accept", { image: id, accepted }).then((answer) => {
+  const { name } = scene.image;
+  server.send("accept", { image: name, accepted }).then((answer) => {
     if (answer) toast(accepted ? `The prediction of ${name} is saved as its mask` : `The mask of ${name} is withdrawn`);
   });
 }

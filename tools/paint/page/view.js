@@ -51,7 +51,7 @@ export function makeView(canvas, scene, onMove) {
     const keep = 40;
     left = Math.min(Math.max(newLeft, keep - scene.image.width * scale), width - keep);
     top = Math.min(Math.max(newTop, keep - scene.image.height * scale), height - keep);
-    remembered.set(scene.image.id, { scale, left, top });
+    remembered.set(scene.image.name, { scale, left, top });
     onMove();
     redraw();
   }
@@ -108,7 +108,7 @@ export function makeView(canvas, scene, onMove) {
   /** Another image: as it was seen last. */
   function open() {
     moving++;
-    const last = remembered.get(scene.image.id);
+    const last = remembered.get(scene.image.name);
     if (last) set(last.scale, last.left, last.top);
     else if (width) fit();
   }
@@ -125,8 +125,7 @@ export function makeView(canvas, scene, onMove) {
 
   const versionOf = (layer) => {
     const { image, state } = scene;
-    if (layer === "image") return "image";
-    return `${state.run ?? ""}.${layer === "strokes" ? image.strokes : image.prediction}`;
+    return `${state.run ?? ""}.${{ image: "image", strokes: image.strokes }[layer] ?? image.prediction}`;
   };
   const coarsest = () => Math.max(0, Math.ceil(Math.log2(Math.max(scene.image.width, scene.image.height) / SIDE)));
   // Half as many pixels in each direction, as long as a pixel of the tile covers at least one of the screen.
@@ -142,7 +141,7 @@ export function makeView(canvas, scene, onMove) {
 
   const keyOf = (layer, level, column, row) => {
     const colours = layer === "image" || layer === "uncertainty" ? "" : scene.palette;
-    return `${scene.image.id}/${layer}/${level}/${column}/${row}/${colours}`;
+    return `${scene.image.name}/${layer}/${level}/${column}/${row}/${colours}`;
   };
 
   function request(layer, level, column, row) {
@@ -279,7 +278,7 @@ export function makeView(canvas, scene, onMove) {
     layer.imageSmoothingEnabled = false;
     drawTiles(layer, "strokes");
     scene.strokes = scene.strokes.filter((stroke) => !(stroke.version && isInTiles(stroke)));
-    const pending = scene.strokes.filter((stroke) => stroke.image === scene.image.id && !stroke.undone);
+    const pending = scene.strokes.filter((stroke) => stroke.image === scene.image.name && !stroke.undone);
     layer.setTransform(scale * ratio, 0, 0, scale * ratio, left * ratio, top * ratio);
     for (const stroke of pending) drawStroke(layer, stroke);
     layer.globalCompositeOperation = "source-over";
@@ -292,7 +291,7 @@ export function makeView(canvas, scene, onMove) {
 
   // The answer named the version of the strokes in which this one is; later versions hold it, too.
   function isInTiles(stroke) {
-    if (stroke.image !== scene.image.id || stroke.run !== scene.state.run) return true;
+    if (stroke.image !== scene.image.name || stroke.run !== scene.state.run) return true;
     return scene.image.strokes >= stroke.version && strokesAreCurrent(versionOf("strokes"));
   }
 
