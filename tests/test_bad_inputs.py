@@ -436,7 +436,7 @@ CASES = [
     case("scores of another kind", f"{EVALUATE} --json x.txt", "x.txt ends in .txt; expected .json"),
     case("no list to score", f"{EVALUATE} --only nowhere.txt", "nowhere.txt cannot be read"),
     case("no table of classes", f"{EVALUATE} --classes nowhere.json", "nowhere.json does not exist"),
-    case("a damaged table", EVALUATE, "data/masks/../classes.json: it cannot be read", cut("data/classes.json")),
+    case("a damaged table", EVALUATE, "data/classes.json: it cannot be read", cut("data/classes.json")),
     case("no images to show", f"{EVALUATE} --worst 1 --images nowhere", "nowhere is no folder"),
     case(
         "a damaged image to show", f"{EVALUATE} --worst 4 --images photos", "photos/n2.png is no", cut("photos/n2.png")
@@ -518,7 +518,7 @@ CASES = [
         "photos holds no labelme file with its image",
     ),
     case("convert: no VOC", "-m tools.convert voc photos --out out", "photos/JPEGImages is no folder"),
-    case("convert: no YOLO", "-m tools.convert yolo photos --out out", "photos/data.yaml names no classes"),
+    case("convert: no YOLO", "-m tools.convert yolo photos --out out", "photos/data.yaml does not exist; expected the names"),
     case(
         "convert: a torn COCO file", "-m tools.convert coco x --images photos --out out", "x cannot be read", noise("x")
     ),

@@ -1033,7 +1033,7 @@ def trained(tmp_path_factory):
             write_pair(place / "data", f"n{number}", number, values=(0, 1, 2, 3))
             truths[f"n{number}"] = np.array(Image.open(place / "data" / "masks" / f"n{number}.png"))
         store_oddly(place / "data", kind)
-        words = ["--epochs", 1, "--steps", 60, "--batch", 8, "--patch", 32, "--val-share", 0.3]
+        words = ["--epochs", 1, "--steps", 120, "--batch", 8, "--patch", 32, "--val-share", 0.3]
         done = inside("train.py", "--data", "data", "--out", "run", *words, cwd=place)
         assert done.returncode == 0, done.stderr
         done = inside("infer.py", "data/images", "out", "--checkpoint", "run/model.pt", cwd=place)

@@ -12,7 +12,7 @@ import torch
 from conftest import ROOT, command, torchrun
 
 PARTS = ["--patch", 128, "--batch", 8, "--budget", 1]  # two parts of four patches
-SMALL = ["--patch", 32, "--batch", 4, "--steps", 4, "--epochs", 2, "--device", "cpu"]
+SMALL = ["--patch", 32, "--batch", 4, "--steps", 4, "--epochs", 2, "--lr", 0.0002, "--device", "cpu"]
 
 
 def losses(folder):
