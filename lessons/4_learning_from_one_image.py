@@ -6,7 +6,7 @@
 #
 # **Question.** How do you notice that it learns its patches by heart, when there is only one image?
 #
-# **Predict first.** A network of half a million weights learns from a scrap of 160×160 pixels, but for a part that is
+# **Predict first.** A network of 121,000 weights learns from a scrap of 160×160 pixels, but for a part that is
 # held back. How low does the loss become, and how low on that part? And if all colours are changed a little at
 # random during training, is it better or worse on a photograph that is a little brighter?
 
@@ -57,11 +57,11 @@ fact("how far a weight goes whose gradient is 0.001", 1 - weights[1].item(), sta
 
 # %%
 scrap = np.s_[150:310, 0:160]
-_, history = learn(image[scrap], mask[scrap], "--model unet --patch 32 --epochs 12 --steps 25 --ema 0 --balance 0 "
-                                              "--flips none --jitter 0")
+_, history = learn(image[scrap], mask[scrap], "--model unet --width 8 --patch 32 --epochs 12 --steps 25 --ema 0 "
+                                              "--balance 0 --flips none --jitter 0")
 on_patches, on_strip = ([row[column] for row in history] for column in ("train_loss", "val_loss"))
-measured("loss on the patches", on_patches[-1], stated=0.015, within=0.01)
-measured("loss on the strip", on_strip[-1], stated=1.8, within=0.6)
+measured("loss on the patches", on_patches[-1], stated=0.02, within=0.01)
+measured("loss on the strip", on_strip[-1], stated=1.6, within=0.5)
 fact("loss of calling both classes equally likely everywhere", np.log(2), stated=0.69, within=0.005)
 
 # %%
@@ -95,11 +95,11 @@ for jitter in (0, 0.2):
     print(f"jitter {jitter}: IoU {score[jitter][0]:.3f} as it is, {score[jitter][1]:.3f} in another light")
 measured("IoU as it is, no jitter", score[0][0], stated=0.969, within=0.01)
 measured("IoU as it is, jitter 0.2", score[0.2][0], stated=0.968, within=0.012)
-measured("IoU in another light, no jitter", score[0][1], stated=0.90, within=0.03)
+measured("IoU in another light, no jitter", score[0][1], stated=0.88, within=0.04)
 measured("IoU in another light, jitter 0.2", score[0.2][1], stated=0.94, within=0.025)
 
 # %% [markdown]
-# Jitter is a bargain: in another light the IoU rises from **0.90** to **0.94**. It is no gift. Where colour is the
+# Jitter is a bargain: in another light the IoU rises from **0.88** to **0.94**. It is no gift. Where colour is the
 # signal, as with green plants on a field, much jitter costs:
 # [measured](../docs/RESULTS.md#what-was-tried-and-left-as-it-is). (Predictions can also
 # [undo](../docs/TRAINING.md#the-next-image) another light, and do so unless `--light keep` says not to, as in these
@@ -116,8 +116,8 @@ fact("share of them that an epoch of 50 steps of 16 patches shows", 50 * 16 / pa
 # %% [markdown]
 # so an "epoch" is whatever you call one: here 50 steps, after which the strip is looked at.
 #
-# **Answer.** Hold a strip out, a halo apart, and watch the two losses part: **0.015** on the patches, **1.8** on the
-# strip, a hundred times as much.
+# **Answer.** Hold a strip out, a halo apart, and watch the two losses part: **0.02** on the patches, **1.6** on the
+# strip, eighty times as much.
 #
 # ## Exercises
 #

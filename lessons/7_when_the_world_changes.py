@@ -5,7 +5,7 @@
 #
 # **Question.** Does a network still see in weather that it has never met, and does it notice that it does not?
 #
-# **Predict first.** On a clear day our network's IoU is 0.97. How much is left in fog: 0.9, 0.7, 0.4? And which helps
+# **Predict first.** On a clear day our network's IoU is 0.97. How much is left in fog: 0.9, 0.6, 0.3? And which helps
 # more: to have trained with noise and changed light, or to look at the foggy image once before judging it, without any
 # mask?
 
@@ -25,9 +25,9 @@ from support.sample import sample
 
 image, mask = sample()                                   # uint8 (512, 512, 3), and (512, 512) of 0 and 255
 unseen, truth = image[:, 256:], mask[:, 256:] // 255     # the right half, to test on
-worlds = {"clear": unseen, "fog": corrupt(unseen, "fog", 3), "rain": corrupt(unseen, "rain", 3)}
-fact("brightness in fog", worlds["fog"].mean() / 255, stated=0.75, within=0.02)
-fact("contrast in fog, as a share", worlds["fog"].std() / unseen.std(), stated=0.48, within=0.05)
+worlds = {"clear": unseen, "fog": corrupt(unseen, "fog", 4), "rain": corrupt(unseen, "rain", 3)}
+fact("brightness in fog", worlds["fog"].mean() / 255, stated=0.77, within=0.02)
+fact("contrast in fog, as a share", worlds["fog"].std() / unseen.std(), stated=0.36, within=0.05)
 
 # %% [markdown]
 # **Experiment.** `corrupt` was made for street scenes: its fog thickens upwards, as if that were far away, its rain is
@@ -51,9 +51,9 @@ for weather, seen in worlds.items():
         print(f"{weather:<6} {name:<9} IoU {score[weather, name]:.2f}")
 measured("IoU, clear", score["clear", "usual"], stated=0.97, within=0.015)
 measured("IoU, clear, adapted", score["clear", "adapted"], stated=0.95, within=0.025)
-measured("IoU, fog", score["fog", "usual"], stated=0.40, within=0.25)
+measured("IoU, fog", score["fog", "usual"], stated=0.3, within=0.2)
 measured("IoU, fog, adapted", score["fog", "adapted"], stated=0.94, within=0.025)
-measured("IoU, rain", score["rain", "usual"], stated=0.53, within=0.2)
+measured("IoU, rain", score["rain", "usual"], stated=0.5, within=0.25)
 measured("IoU, rain, adapted", score["rain", "adapted"], stated=0.95, within=0.025)
 
 # %%
@@ -93,28 +93,28 @@ for weather in ("fog", "rain"):
         notice[weather, name] = noticed(usual, weather, name)
         print(f"{weather}, by {name}: AUROC {notice[weather, name]:.2f}")
 measured("AUROC of energy, rain", notice["rain", "energy"], stated=0.97, within=0.08)
-measured("AUROC of energy, fog", notice["fog", "energy"], stated=0.35, within=0.25)
+measured("AUROC of energy, fog", notice["fog", "energy"], stated=0.42, within=0.3)
 measured("AUROC of softmax, fog", notice["fog", "softmax"], stated=1.0, within=0.1)
 measured("AUROC of softmax, rain", notice["rain", "softmax"], stated=0.1, within=0.25)
 
 # %% [markdown]
-# Energy notices the rain and finds fog *more* familiar than the clear day; with softmax it is the other way round. No
-# score notices everything: choose it, and its threshold, on images of the kind that you fear
-# (`python -m tools.thresholds`).
+# Energy notices the rain and finds fog no less familiar than the clear day; with softmax it is the other way round. (Of
+# another seed's network it may be the other way round again.) No score notices everything: choose it, and its
+# threshold, on images of the kind that you fear (`python -m tools.thresholds`).
 #
 # **Robust is not the same as aware.** The hardened network learned with noise and much changed light:
 
 # %%
 blunted = noticed(hardened, "rain", "energy")
-measured("IoU in rain, hardened", score["rain", "hardened"], stated=0.69, within=0.2)
-measured("IoU in fog, hardened", score["fog", "hardened"], stated=0.05, within=0.3)
+measured("IoU in rain, hardened", score["rain", "hardened"], stated=0.73, within=0.2)
+measured("IoU in fog, hardened", score["fog", "hardened"], stated=0.02, within=0.25)
 measured("AUROC of energy in rain, hardened", blunted, stated=0.61, within=0.28)
 
 # %% [markdown]
 # In rain it sees more than the usual network, and notices rain less: what it was taught to overlook, it overlooks. Fog
 # is neither noise nor a mere change of light: there the training has even harmed.
 #
-# **Answer.** As trained, the IoU falls from **0.97** to **0.4** in fog and to **0.53** in rain. Adapted to each image,
+# **Answer.** As trained, the IoU falls from **0.97** to **0.3** in fog and to **0.5** in rain. Adapted to each image,
 # it is **0.94** and **0.95**, for **0.02** less on a clear day. And it notices rain by its energy, but not fog.
 #
 # ## Exercises
