@@ -518,7 +518,11 @@ CASES = [
         "photos holds no labelme file with its image",
     ),
     case("convert: no VOC", "-m tools.convert voc photos --out out", "photos/JPEGImages is no folder"),
-    case("convert: no YOLO", "-m tools.convert yolo photos --out out", "photos/data.yaml does not exist; expected the names"),
+    case(
+        "convert: no YOLO",
+        "-m tools.convert yolo photos --out out",
+        "photos/data.yaml does not exist; expected the names",
+    ),
     case(
         "convert: a torn COCO file", "-m tools.convert coco x --images photos --out out", "x cannot be read", noise("x")
     ),

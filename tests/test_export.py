@@ -257,6 +257,9 @@ def test_eight_bits_and_the_benchmark(tmp_path):
     assert float(re.search(r"([\d.]+)% of the pixels keep their class", process.stdout)[1]) > 98
     assert not list(tmp_path.glob("*inferred*"))
     assert (tmp_path / "model.int8.onnx").stat().st_size < 0.6 * (tmp_path / "model.onnx").stat().st_size
+    kernels = [onnx.numpy_helper.to_array(each) for each in onnx.load(tmp_path / "model.int8.onnx").graph.initializer]
+    kernels = [each for each in kernels if each.dtype == np.int8 and each.ndim == 4]
+    assert len(kernels) == 4 and max(np.abs(each.astype(int)).max() for each in kernels) in (63, 64)  # of 7 bits
     rows = {}
     for line in process.stdout.splitlines():
         found = re.match(

@@ -1185,7 +1185,10 @@ def test_at_a_zoom_what_is_shown_of_single_windows_does_not_last(rig, checkpoint
 
 
 @pytest.mark.parametrize("others", [(), ("unet",), ("forest",)])
-def test_in_another_light_it_sees_the_picture_as_the_saved_network_does(rig, out, checkpoint, others):
+def test_in_another_light_it_sees_the_picture_as_the_saved_network_does(rig, out, checkpoint, others, monkeypatch):
+    from tools.paint.learner import SETTINGS
+
+    monkeypatch.setitem(SETTINGS, "unet", [*SETTINGS["unet"], "--width", 8, "--batch", 8])  # a quarter of the work
     torch.manual_seed(0)
     image, mask = blobs(150, 700)
     dataset = data.Dataset.in_memory([(image, mask)], classes=2)

@@ -763,7 +763,7 @@ def test_the_moving_average_does_not_begin_at_the_random_weights():
     assert decays == sorted(decays) and set(train.average_decay(step, 0.0) for step in range(9)) == {0.0}
 
 
-@pytest.mark.parametrize("network", [(), ("--model", "unet", "--depth", 2)])
+@pytest.mark.parametrize("network", [(), ("--model", "unet", "--depth", 2, "--width", 8)])
 def test_after_sixty_steps_the_averaged_weights_are_about_as_good_as_the_last_ones(pair, network):
     """An average over the random weights, too, finds foreground everywhere."""
     folder, image, mask = pair
