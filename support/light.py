@@ -85,8 +85,10 @@ def other_light(image: Any, usual: dict | None) -> Light | None:
 
 def lacks_colour(image: Any, usual: dict | None) -> bool:
     """Return whether an image is grey, but those that were learned from, see data.usual_light, were not."""
+    if not usual:
+        return False
     grey = lambda channels: (channels == channels[0]).all()           # of counts (3, 256)
-    return bool(usual) and grey(count_values(image)) and not grey(np.array(usual["colours"]).sum(axis=0))
+    return grey(count_values(image)) and not grey(np.array(usual["colours"]).sum(axis=0))
 
 
 def likelihood(density: np.ndarray, gains: np.ndarray, offsets: np.ndarray) -> np.ndarray:
