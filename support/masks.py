@@ -283,13 +283,14 @@ def count_values(masks: Iterable[tuple[MaskValues, Path | str]], coloured: bool 
     for found, path in masks:
         if not found.distinct:
             continue
-        most = 2 if found.lossy else MAX_VALUES
-        if found.distinct > most:
-            why = ", as its compression changes them" if found.lossy else ""
-            raise BadInput(f"{path} holds {found.distinct} different values{why}; expected one for each class, at most "
-                           f"{most}; if it is antialiased or a JPEG, --threshold 128 makes two of them, if it has so "
-                           "many classes, list them in a classes.json; if it numbers objects, give those of a class "
-                           "one value")
+        if found.lossy and found.distinct > 2:
+            raise BadInput(f"{path} holds {found.distinct} different values, as its compression changes them; expected "
+                           "at most 2: write masks as PNG files or, of two classes, give --threshold 128")
+        if found.distinct > MAX_VALUES:
+            raise BadInput(f"{path} holds {found.distinct} different values; expected one for each class, at most "
+                           f"{MAX_VALUES}; if it is antialiased, --threshold 128 makes two of them, if it has so many "
+                           "classes, list them in a classes.json; if it numbers objects, give those of a class one "
+                           "value")
         least, highest = min(found.counts), max(found.counts)
         if least < 0 or not found.coloured and highest > 65535:
             raise BadInput(f"{path} holds values from {least} to {highest}; expected 0 to 65535")

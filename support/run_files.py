@@ -58,9 +58,9 @@ def begin_files(run: Any) -> None:
 
 
 def write_settings(run: Any) -> None:
-    """Write settings.args and val.txt. They belong to model.pt, so not before the first one of this training."""
+    """Write settings.args and val.txt, remove former curves. They belong to model.pt, so not before its first one."""
     args, out = run.args, Path(run.args.out)
-    remove(out / "loss_vs_epochs.png")           # of a former training, as this one draws its own at its end
+    remove(out / "loss_vs_epochs.png")           # of a former training; this one draws its own at its end
     machine = ", ".join(f"{name} {value}" for name, value in run.metadata["versions"].items())
     remarks = [f'{STAMP}: python train.py "@settings.args" --out DIR repeats this training', machine]
     write_text(out / "settings.args", as_settings_file(args, remarks, (*NOT_SETTINGS, "device", "tensorboard")))

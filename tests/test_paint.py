@@ -1414,7 +1414,7 @@ def test_a_checkpoint_beside_a_network_of_the_folder_is_told(tmp_path, checkpoin
     assert "goes on with" not in capsys.readouterr().out
     shutil.copy(checkpoint[0], "painted/model.pt")
     main.paint(args)
-    assert "goes on with painted/model.pt; with a checkpoint begins" in capsys.readouterr().out and len(served) == 2
+    assert "goes on with painted/model.pt; --checkpoint is for" in capsys.readouterr().out and len(served) == 2
 
 
 @pytest.mark.slow

@@ -105,7 +105,7 @@ def paint(args: Namespace) -> None:
         check_writable(out / "model.pt")
         paths = images_by_name(out / "images")
         if args.checkpoint and (out / "model.pt").exists():
-            print(f"goes on with {out / 'model.pt'}; with a checkpoint begins a folder that has none yet")
+            print(f"goes on with {out / 'model.pt'}; --checkpoint is for a folder that has no network yet")
         session = Session(out, paths, rendering, classes, ignore, begun=args.checkpoint is None)
         learner = Process(session, args.checkpoint)
         server = open_server(session, args.port)
