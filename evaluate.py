@@ -62,7 +62,7 @@ def find_pairs(args: Namespace) -> tuple[list[tuple[str, Path, Path]], list[str]
         messages.append(f"{len(surplus)} predictions have no true mask: {first_few(surplus)}")
     beside = Path(args.predictions).resolve().with_name("val.txt")
     if not args.only and beside.is_file() and is_ours(beside):
-        held_out = set(beside.read_text(encoding="utf-8", errors="surrogateescape").splitlines())
+        held_out = set(read_names(beside))
         if not held_out.isdisjoint(names) and not held_out.issuperset(names):
             print(f"some of these images were learned from, most likely: --only {beside} scores those that were not")
     if missing and args.missing == "stop":
@@ -208,10 +208,10 @@ def print_report(total: np.ndarray, figures: dict, classes: list[dict]) -> None:
     print(f"{metrics.table(total, names, boundaries)}\nall {len(figures['images'])} masks as one: accuracy {accuracy}, "
           f"mean IoU {mean_iou}, mean F1 (that is Dice) {mean_f1}\nmean over the masks of {of_what}: {image_iou}")
     if figures["empty"]:
-        print(f"  without {without_truth(figures['empty'], classes)}; with these counted as 1: {empty_as_1}")
+        print(f"  without {without_iou(figures['empty'], classes)}; with these counted as 1: {empty_as_1}")
 
 
-def without_truth(empty: list[str], classes: list[dict]) -> str:
+def without_iou(empty: list[str], classes: list[dict]) -> str:
     """Return how many masks have no IoU, why, and their names."""
     index = foreground_index(classes)
     lacking = "pixel with a truth" if index is None else f"{classes[index]['name']}, neither true nor predicted"

@@ -73,8 +73,8 @@ def opening(path: Path | str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise BadInput(f"{path} does not exist; expected a checkpoint: train.py writes model.pt, another one, such as "
-                       "challenges/logo/logo.pt, is named after --checkpoint") from None
+        raise BadInput(f"{path} does not exist; expected a checkpoint, as train.py writes it to model.pt, or one that "
+                       "ships, such as challenges/logo/logo.pt") from None
     except PermissionError as error:
         raise BadInput(f"{path} cannot be read ({error.strerror}); expected a checkpoint") from None
     except MemoryError:

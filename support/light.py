@@ -87,6 +87,9 @@ def lacks_colour(image: Any, usual: dict | None) -> bool:
     """Return whether an image is grey, but those that were learned from, see data.usual_light, were not."""
     if not usual:
         return False
+    corner = np.asarray(image[:SIDE, :SIDE])
+    if (corner != corner[:, :, :1]).any():       # which tells nearly all coloured images, before all squares are read
+        return False
     grey = lambda channels: (channels == channels[0]).all()           # of counts (3, 256)
     return grey(count_values(image)) and not grey(np.array(usual["colours"]).sum(axis=0))
 

@@ -1402,6 +1402,16 @@ def test_an_image_that_is_refused_does_not_spoil_the_folder(tmp_path):
     (tmp_path / "painted").rmdir()  # nothing is in it
 
 
+def test_a_folder_to_paint_may_have_any_name(tmp_path, monkeypatch):
+    from tools.paint.__main__ import find_sources
+
+    (tmp_path / ".hidden" / "deep").mkdir(parents=True)
+    write_image(tmp_path / ".hidden" / "x.png", np.zeros((9, 9, 3), np.uint8))
+    monkeypatch.chdir(tmp_path / ".hidden" / "deep")
+    for word in "..", "../../.hidden":
+        assert list(find_sources([word])) == ["x"]
+
+
 def test_a_checkpoint_beside_a_network_of_the_folder_is_told(tmp_path, checkpoint, monkeypatch, capsys):
     from tools.paint import __main__ as main
 

@@ -29,7 +29,7 @@ from PIL import Image, ImageFont
 
 import metrics
 import train
-from evaluate import without_truth
+from evaluate import without_iou
 from patches import MAX_SIDE, tiles, zoomed_size
 from segmenter import Segmenter
 from support.files import MARK, STAMP, BadInput, check_writable, one_writer, seal, write_text, write_whole
@@ -147,7 +147,7 @@ def about_results(examples, scores, classes, tta):
              f"Mean over the images of their {of_what}: {metrics.format_metric(overall['image_iou'])}{spread}."]
     empty = [name for name, iou in zip(examples.names, scores.ious) if iou is None]
     if empty:
-        lines.append(f"This mean is without {without_truth(empty, classes)}.")
+        lines.append(f"This mean is without {without_iou(empty, classes)}.")
     if absent:
         lines.append(f"No true pixel is of {', '.join(absent)}.")
     return [("heading", "Results"), ("text", " ".join(lines)), ("table", metrics.table(scores.confusion, names))]

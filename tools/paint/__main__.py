@@ -25,7 +25,7 @@ from pathlib import Path
 from support.files import BadInput, begin_folder, check_writable, take, write_image
 from support.images import AS_FOUND, Rendering, find_rendering, head_and_length, image_size, parse_rendering
 from support.masks import are_coloured, class_colours, read_rendering
-from support.names import READABLE, images_by_name
+from support.names import READABLE, images_by_name, is_passed_over
 from support.notes import print_notes
 from support.sample import sample
 from tools.paint.process import Process
@@ -38,10 +38,10 @@ def find_sources(words: list[str]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for word in words:
         path = Path(word)
-        if path.name.startswith("."):
-            raise BadInput(f"{path} is hidden; expected another name, as a data set's images have")
         if path.is_dir():
             images = images_by_name(path)
+        elif is_passed_over(path.name):
+            raise BadInput(f"{path} is hidden; expected another name, as a data set's images have")
         elif path.suffix.lower() in READABLE:
             images = {unicodedata.normalize("NFC", path.stem): path}
         else:
