@@ -232,7 +232,7 @@ def prepare(args):
 def link_scenes(args, out, scenes, table):
     """Link or copy the images and masks of all scenes that can be used, and write the lists and the class `table`."""
     classes, ignore = table["classes"], table["ignore"]
-    problems, taken, labelled = [], set(), defaultdict(list)
+    problems, taken, labelled, pairs = [], set(), defaultdict(list), []
     grey = [scene.mask for scene in scenes if scene.mask and scene.mask != scene.image]
     label_ids = args.layout == "pairs" and hold_label_ids(grey)
     found = in_threads(lambda scene: check(scene, args.layout, classes, ignore, label_ids), scenes)
@@ -247,11 +247,14 @@ def link_scenes(args, out, scenes, table):
             if has_labels:
                 labelled[scene.split].append(scene)
             if has_labels and args.layout == "pairs":
-                write_pair(scene, label_ids, out)
+                pairs.append(scene)
                 continue
             take(scene.image, out / ("images" if has_labels else "inference") / image)
             if has_labels:
                 take_mask(args.layout, scene.mask, out / "masks" / f"{scene.name}.png")
+    written = in_threads(lambda scene: write_pair(scene, label_ids, out), pairs)
+    for _ in tqdm(written, total=len(pairs), unit="pair", disable=None if pairs else True):
+        continue
     if not taken:
         raise BadInput(f"none of the {len(scenes)} scenes in {args.source} can be used: {problems[0][1]}")
     if not keeps_changes(out / "classes.json"):
