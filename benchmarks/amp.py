@@ -15,6 +15,8 @@ if __name__ == "__main__":       # before the imports that take seconds
     parser.add_argument("--only", metavar="FILE", help="those that this text file names, as test.txt (all)")
     parser.add_argument("--rounds", type=int, default=3, help="how often each image is timed (3)")
     ARGS = parser.parse_args()
+    if bool(ARGS.images) != bool(ARGS.masks):
+        parser.error("IMAGE_DIR and MASK_DIR go together: give both or neither")
 
 import statistics
 import time

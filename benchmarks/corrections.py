@@ -92,7 +92,6 @@ def corrected(checkpoint, image, truth, strokes):
                 raise BadInput(f"the learner has not finished after {NEVER} s; expected it to, on an idle machine")
         seconds = time.perf_counter() - began
         prediction = np.array(session.pictures[0].map("prediction"))
-        learner.ended = session.ended = True
         run = learner.current.run
         session.end()
     return prediction, Segmenter(run.ema_model, run.metadata), seconds
@@ -102,7 +101,7 @@ def main(args):
     segment, paths = Segmenter.load(args.checkpoint, "cpu"), sorted(Path(args.pairs).glob("*_rgb.png"))[1:]
     if len(paths) < 2:
         raise BadInput(f"{args.pairs} holds fewer than three NNN_rgb.png; expected more, each with its NNN_gt.png")
-    pairs = [segment.read_pair(path, path.with_name(path.name.replace("_rgb", "_gt"))) for path in paths]
+    pairs = [segment.read_pair(path, path.with_name(path.name.replace("_rgb.png", "_gt.png"))) for path in paths]
     before = [segment(image) for image, _ in pairs]
     iou = lambda prediction, truth: score(prediction, truth, segment.classes)
     mean = lambda predictions, numbers: metrics.mean(map(iou, predictions, (pairs[n][1] for n in numbers)))

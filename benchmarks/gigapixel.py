@@ -36,7 +36,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.machine import machine
 from predict import SHIPPED, predict
-from support.files import PICTURES, check_writable, write_image
+from support.files import PICTURES, BadInput, check_writable, write_image
 from support.plots import BLUE, ORANGE, save
 from support.sample import sample
 from tools.speed import peak_memory
@@ -95,7 +95,9 @@ def main(args):
             make_image(Path(folder, "big.tif"), side)
             command = [sys.executable, "-m", "benchmarks.gigapixel", "--measure", folder, "--checkpoint",
                        args.checkpoint or str(SHIPPED)]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode:
+                raise BadInput((done.stderr.strip().splitlines() or ["the prediction failed"])[-1])
         seconds, extra = json.loads(done.stdout)
         rows.append((side**2 / 1e6, seconds, extra / 1e6))
         print(f"{f'{side}x{side}':>15}{seconds:>10.2f}{rows[-1][0] / seconds:>21.1f}{rows[-1][2]:>7.0f}", flush=True)

@@ -91,7 +91,7 @@ def folder_kind(folder, most=None):
     Images whose mask has a single class are only tested on.
     """
     images = sorted(Path(folder).glob("*_rgb.png"))
-    files = [(path, path.with_name(path.name.replace("_rgb", "_gt"))) for path in images]
+    files = [(path, path.with_name(path.name.replace("_rgb.png", "_gt.png"))) for path in images]
     able = [place for place, (_, mask) in enumerate(files) if mask_values(read_mask(mask), mask).distinct > 1]
     if len(able) < 2:            # or there might be nothing to find in those that are tested on
         raise BadInput(f"{folder}: found {len(able)} NNN_rgb.png whose NNN_gt.png holds several values; expected at "

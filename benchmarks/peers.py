@@ -24,6 +24,8 @@ if __name__ == "__main__":       # before the imports that take seconds
     parser.add_argument("--rounds", type=int, default=2, help="how often all ways take turns (2)")
     parser.add_argument("--one", nargs=3, metavar=("CASE", "WAY", "FILE"), help=SUPPRESS)
     ARGS = parser.parse_args()
+    if set(ARGS.parts) - {"predictions", "training", "folder"}:
+        parser.error(f"{' '.join(ARGS.parts)}: expected some of predictions, training, folder")
 
 import io
 import json

@@ -54,7 +54,7 @@ def make_pairs(folder, count):
 
 
 def seconds_until(found, *words):
-    """Run a script and return the seconds until `found()` is true,."""
+    """Run a script and return the seconds until `found()` is true."""
     began = time.perf_counter()
     with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen([sys.executable, *words], cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)

@@ -150,7 +150,6 @@ def network(model, pairs, classes, strokes, unpainted, now):
             segment = Segmenter(learner.current.run.ema_model, learner.current.run.metadata)
             row["next"] = score([segment(image) for image, _ in pairs[1:]], [mask for _, mask in pairs[1:]], classes)
             found.append(row)
-        learner.ended = session.ended = True
         session.end()
     return found
 
@@ -178,7 +177,7 @@ def pairs_of(folder):
         image, mask = sample()
         return [(image, (mask > 0).astype(np.uint8))], 2
     images = sorted(Path(folder).glob("*_rgb.png"))[:1 + MOST_NEXT]
-    files = [(path, path.with_name(path.name.replace("_rgb", "_gt"))) for path in images]
+    files = [(path, path.with_name(path.name.replace("_rgb.png", "_gt.png"))) for path in images]
     if not files:
         raise BadInput(f"{folder} holds no NNN_rgb.png; expected some, each with its NNN_gt.png")
     classes = classes_of(files[0][1])
@@ -338,16 +337,14 @@ def monkey(minutes, folder, every=10.0, seed=0, tell=print):
 
 
 def main(args):
-    if args.waits or args.monkey:
-        print(machine())
-        for side in args.waits or []:
-            with tempfile.TemporaryDirectory() as folder:
-                waits(side, folder)
-        if args.monkey:
-            with tempfile.TemporaryDirectory() as folder:
-                monkey(args.monkey, folder)
-    else:
-        print(machine())
+    print(machine())
+    for side in args.waits or []:
+        with tempfile.TemporaryDirectory() as folder:
+            waits(side, folder)
+    if args.monkey:
+        with tempfile.TemporaryDirectory() as folder:
+            monkey(args.monkey, folder)
+    if not (args.waits or args.monkey):
         measure(args)
 
 

@@ -46,9 +46,8 @@ def learn(image, mask, options=""):
     """Train as `python train.py IMAGE MASK` with these options does; return (the Segmenter, its history).
 
     Unless they say otherwise, the loss is plain cross-entropy and images stay in the light that they are in, as each
-    chapter is about one thing.
-    `image` is uint8 (H, W, 3), `mask` uint8 (H, W), a value for each class. The history has a dictionary of
-    numbers for each epoch, the columns of history.csv.
+    chapter is about one thing. `image` is uint8 (H, W, 3), `mask` uint8 (H, W), a value for each class. The history
+    has a dictionary of numbers for each epoch, the columns of history.csv.
     """
     from segmenter import Segmenter
     from support.arguments import train_arguments
@@ -68,7 +67,7 @@ def learn(image, mask, options=""):
         return Segmenter.load(Path(folder) / "model.pt"), history
 
 
-def canvas(columns=1, rows=1, height=4.5):
+def canvas(columns=1, height=4.5):
     """Return an empty figure, 800 pixels wide, and its axes: letters are large enough for a phone."""
     import matplotlib
     from matplotlib.figure import Figure
@@ -76,7 +75,7 @@ def canvas(columns=1, rows=1, height=4.5):
     matplotlib.rcParams.update({"font.size": 14, "axes.titlesize": 14, "lines.linewidth": 3})
     figure = Figure(figsize=(8, height), dpi=100, layout="constrained")
     figure.get_layout_engine().set(h_pad=0.1, w_pad=0.1)
-    return figure, figure.subplots(rows, columns)
+    return figure, figure.subplots(1, columns)
 
 
 def show(figure, name):

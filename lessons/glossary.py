@@ -9,7 +9,7 @@ PAGE = ROOT / "lessons" / "glossary.md"
 def with_line_numbers(text):
     """Return the page with the number of the line in each link [`code`](../file.py#L1) that holds this code.
 
-    Raises ValueError where no line or several begin with it, or hold it after blanks only.
+    Raises ValueError unless exactly one line begins with it, blanks aside.
     """
     def renew(link):
         code, file = link.groups()

@@ -116,10 +116,15 @@ def check_writable(path: Path | str, *inputs: Path | str, endings: Iterable[str]
     return path
 
 
+def lies_in(path: Path | str, folder: Path | str) -> bool:
+    """Return whether a path is this folder, or one inside of it, whatever links lead there."""
+    real = Path(os.path.realpath(path))
+    return Path(os.path.realpath(folder)) in [real, *real.parents]
+
+
 def keep_apart(output: Path | str, folder: Path | str) -> None:
     """Raise BadInput where `output` lies inside `folder`: what is written there would be taken for input."""
-    output_path = Path(os.path.realpath(output))
-    if Path(os.path.realpath(folder)) in [output_path, *output_path.parents]:
+    if lies_in(output, folder):
         raise BadInput(f"{output} is inside {folder}; write elsewhere, or the results would be taken for images")
 
 

@@ -2,7 +2,6 @@
 
 A stranger may have written the file: every value has its type and its range.
 """
-import math
 from typing import Any
 
 import numpy as np
@@ -27,8 +26,8 @@ SETTINGS = {                     # of train.py: those that a prediction depends 
 
 
 def is_number(value: Any, least: float, most: float) -> bool:
-    """Return whether a value is a finite number from `least` to `most`."""
-    return type(value) in (int, float) and math.isfinite(value) and least <= value <= most
+    """Return whether a value is a number from `least` to `most`; NaN is not."""
+    return type(value) in (int, float) and least <= value <= most
 
 
 def is_light(value: Any, classes: int) -> bool:

@@ -53,7 +53,7 @@ def test_every_image_is_tested_once_by_a_network_that_has_not_seen_it(folder, tm
     assert f"mean IoU{np.mean(each):>17.4f}{np.std(each, ddof=1):>9.4f}" in told
 
 
-def test_interrupted_it_goes_on_and_does_not_mix_settings(folder, tmp_path, monkeypatch):
+def test_interrupted_it_goes_on_and_does_not_mix_settings(folder, tmp_path, monkeypatch, capsys):
     out = tmp_path / "cv"
     words = ["--folds", 3, "--first", 2, "--out", out, "--data", folder, *TINY]
     validated(*words)
@@ -75,6 +75,12 @@ def test_interrupted_it_goes_on_and_does_not_mix_settings(folder, tmp_path, monk
     assert load_network(out / "fold1" / "last.pt")[1]["resume"]["history"][-1]["epoch"] == 1
     validated(*words)
     assert (out / "crossvalidation.json").read_bytes() == before  # the same seed, the same weights
+    last = (out / "fold1" / "last.pt").stat().st_mtime_ns
+    (out / "fold1" / "scores.json").unlink()  # interrupted while it was tested
+    capsys.readouterr()
+    validated(*words)
+    assert (out / "crossvalidation.json").read_bytes() == before and "no epoch is left" not in capsys.readouterr().out
+    assert (out / "fold1" / "last.pt").stat().st_mtime_ns == last
     assert (out / "fold0" / "model.pt").stat().st_mtime_ns == weights
     other = [str(word) for word in [*words, "--seed", 1]]
     fails_in_one_line(inside("-m", "tools.crossvalidate", *other, cwd=tmp_path), "another arguments")

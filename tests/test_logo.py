@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+import tifffile
 from conftest import ROOT, command, contents, fails_in_one_line, inside
 from PIL import Image
 from scipy import stats
@@ -297,6 +298,8 @@ def test_mistakes_are_told_in_one_line(tmp_path):
 
     Image.new("RGBA", (60, 60), (9, 9, 9, 100)).save(tmp_path / "faint.png")
     assert "half opaque" in wrong("--logo", tmp_path / "faint.png")
+    tifffile.imwrite(tmp_path / "numbers.tif", np.ones((60, 60, 4), np.float32))
+    assert "numbers that are no colours" in wrong("--logo", tmp_path / "numbers.tif")
     (tmp_path / "photos").mkdir()
     Image.new("RGB", (60, 60)).save(tmp_path / "photos" / "a.png")
     run = inside("-m", "challenges.logo.prepare", "--images", tmp_path, "--out", tmp_path / "new", cwd=ROOT)

@@ -823,7 +823,8 @@ def test_a_restart_has_the_same_address_where_it_is_free(opened):
     session = opened()
     first = serving.open_server(session, None)
     second = serving.open_server(session, None)
-    assert second.token == first.token and second.server_port != first.server_port
+    assert second.server_port != first.server_port
+    assert second.token != first.token  # an open page tells the first to whoever has its port then
     second.server_close()
     again = serving.open_server(session, None)
     assert (again.token, again.server_port) == (second.token, second.server_port)
@@ -956,6 +957,20 @@ def test_what_it_predicts_is_what_the_saved_network_predicts(rig, out):
     entropy = torch.distributions.Categorical(logits=logits.permute(1, 2, 0)).entropy() / np.log(2)
     assert np.abs(rig.map("uncertainty") - 255 * entropy.numpy()).max() <= 1
     assert segment.classes == CLASSES and segment.ignore == [255]
+
+
+def test_a_network_that_could_not_be_written_is_written_at_the_next_turn(rig, out, monkeypatch):
+    image, mask = blobs(100, 120)
+    rig = rig(image)
+    rig.paint(*true_strokes(mask))
+    rig.work(2)
+    learner = rig.learner
+    with monkeypatch.context() as full:
+        full.setattr(learner.current, "save", lambda folder: (_ for _ in ()).throw(BadInput("no space left")))
+        learner.save(now=True)
+    (out / "model.pt").unlink(missing_ok=True)
+    learner.save(now=True)
+    assert (out / "model.pt").exists()
 
 
 def test_strokes_put_aside_are_not_learned_and_corrections_are_drawn_twice_as_often(rig):
@@ -1412,19 +1427,38 @@ def test_a_folder_to_paint_may_have_any_name(tmp_path, monkeypatch):
         assert list(find_sources([word])) == ["x"]
 
 
-def test_a_checkpoint_beside_a_network_of_the_folder_is_told(tmp_path, checkpoint, monkeypatch, capsys):
+@pytest.fixture
+def begin(tmp_path, monkeypatch):
+    """A function that begins a session in tmp_path, as the command with these words does, and ends it at once."""
     from tools.paint import __main__ as main
 
-    served = []
-    monkeypatch.setattr(main, "serve", lambda server, browser: served.append(server.server_close()))
+    monkeypatch.setattr(main, "serve", lambda server, browser: server.server_close())
     monkeypatch.setattr(main, "Process", lambda session, checkpoint: SimpleNamespace(end=lambda: None))
     monkeypatch.chdir(tmp_path)
-    args = paint_arguments(["--no-browser", "--checkpoint", str(checkpoint[0])])
-    main.paint(args)
+    return lambda *words: main.paint(paint_arguments(["--no-browser", *map(str, words)]))
+
+
+def test_a_checkpoint_beside_a_network_of_the_folder_is_told(begin, checkpoint, capsys):
+    begin("--checkpoint", checkpoint[0])
     assert "goes on with" not in capsys.readouterr().out
     shutil.copy(checkpoint[0], "painted/model.pt")
-    main.paint(args)
-    assert "goes on with painted/model.pt; --checkpoint is for" in capsys.readouterr().out and len(served) == 2
+    begin("--checkpoint", checkpoint[0])
+    assert "goes on with painted/model.pt; --checkpoint is for" in capsys.readouterr().out
+
+
+def test_what_a_session_has_placed_is_no_new_image(begin, tmp_path):
+    write_image(tmp_path / "a.png", np.zeros((9, 9, 3), np.uint8))
+    for words in ["."], ["."], ["painted"], ["painted/images", "a.png"], ["painted/images/a.png"]:
+        begin(*words)
+        assert [path.name for path in (tmp_path / "painted" / "images").iterdir()] == ["a.png"], words
+
+
+def test_an_image_that_no_page_could_show_is_refused_before_anything_is_written(begin, tmp_path, monkeypatch):
+    write_image(tmp_path / "a.png", np.zeros((9, 10, 3), np.uint8))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 89)
+    with pytest.raises(BadInput, match="a.png is too large; expected at most 89 pixels"):
+        begin("a.png")
+    assert not (tmp_path / "painted").exists()
 
 
 @pytest.mark.slow

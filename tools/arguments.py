@@ -10,7 +10,12 @@ def convert_arguments(argv=None, description=None):
 
     def begin(kind, text):
         add = kinds.add_parser(kind, help=text, description=text).add_argument
-        if not kind.startswith("to-"):
+        if kind.startswith("to-"):
+            add("masks", metavar="MASK_DIR", help="masks, such as those of infer.py")
+            add("--classes", metavar="FILE", help="the class table (classes.json in MASK_DIR or beside it, if there)")
+            add("--tolerance", type=number(float, 0, 100), default=0, metavar="PIXELS",
+                help="how far outlines may lie from the pixels' edges, to have fewer corners to correct (0: exact)")
+        else:
             add("--out", required=True, metavar="DIR", help="the data set: a new folder, or one to go on with")
         return add
 
@@ -39,18 +44,10 @@ def convert_arguments(argv=None, description=None):
     add("--images", required=True, metavar="DIR", help="the folder that its file names are in")
 
     add = begin("to-coco", "masks as outlines in COCO's format, to be corrected in an annotation tool")
-    add("masks", metavar="MASK_DIR", help="masks, such as those of infer.py")
     add("--images", required=True, metavar="DIR", help="their images, of the same names")
     add("--out", required=True, metavar="FILE", help="the annotations, .json")
-    add("--classes", metavar="FILE", help="the class table (classes.json in MASK_DIR or beside it, if there)")
-    add("--tolerance", type=number(float, 0, 100), default=0, metavar="PIXELS",
-        help="how far outlines may lie from the pixels' edges, to have fewer corners to correct (0: exact)")
     add = begin("to-geojson", "masks as outlines in GeoJSON: in pixels, for QuPath, or of GeoTIFF on the map, for QGIS")
-    add("masks", metavar="MASK_DIR", help="masks, such as those of infer.py")
     add("--out", required=True, metavar="DIR", help="a folder: NAME.geojson for each mask")
-    add("--classes", metavar="FILE", help="the class table (classes.json in MASK_DIR or beside it, if there)")
-    add("--tolerance", type=number(float, 0, 100), default=0, metavar="PIXELS",
-        help="how far outlines may lie from the pixels' edges, to have fewer corners to correct (0: exact)")
     return parser.parse_args(argv)
 
 
@@ -108,7 +105,7 @@ def paint_arguments(argv=None, description=None):
     add("images", nargs="*", metavar="IMAGE", help="images, or folders of them (those in --out; the bundled sample)")
     add("--checkpoint", metavar="FILE", help="begin with this network, and correct its predictions (a new one)")
     add("--out", default="painted", metavar="DIR", help="the data set: a new folder, or one to go on with (painted)")
-    add("--port", type=number(int, 1, 65535), metavar="N", help="the port of the address (any that is free)")
+    add("--port", type=number(int, 1024, 65535), metavar="N", help="the port of the address (any that is free)")
     add("--no-browser", action="store_true", help="print the address and open no browser")
     return parser.parse_args(argv)
 

@@ -71,9 +71,7 @@ def digest_of(paths):
     """Return a digest of what files hold, as a short text: an outline can change without the size of its file."""
     digest = hashlib.sha256()
     for path in sorted(paths):
-        with open(path, "rb") as file:
-            while block := file.read(2**20):
-                digest.update(block)
+        digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
 

@@ -59,7 +59,8 @@ def run_fold(args, words, out, names):
     settings = train_arguments([*words, "--data", args.data, "--lists", str(listed.parent), "--out", str(out)])
     if settings.tensorboard:
         settings.tensorboard = str(Path(settings.tensorboard, out.name))
-    train.train(settings, last)
+    if not (last and last["resume"].get("finished")):
+        train.train(settings, last)
     segment, tested = Segmenter.load(out / "model.pt", settings.device), Path(args.test_data or args.data)
     classes = segment.classes
     examples = find_examples(tested / "images", tested / "masks", segment, names)

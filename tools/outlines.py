@@ -51,10 +51,10 @@ def rings(top, left, part, tolerance):
     """
     padded = np.pad(part, 1).astype(float)
     found = [corners(contour[:, ::-1] - 0.5 + (left, top)) for contour in find_contours(padded, 0.5)]
-    extent = lambda ring: np.prod(np.ptp(ring, axis=0))
-    fewer = lambda ring: approximate_polygon(ring, tolerance) if tolerance else ring
-    return [(ring if len(fewer(ring)) < 4 else fewer(ring)).tolist()          # less than three corners are no ring
-            for ring in sorted(found, key=extent, reverse=True)]
+    found.sort(key=lambda ring: np.prod(np.ptp(ring, axis=0)), reverse=True)
+    fewer = [approximate_polygon(ring, tolerance) for ring in found]
+    return [(ring if len(short) < 4 else short).tolist()                      # less than three corners are no ring
+            for ring, short in zip(found, fewer)]
 
 
 def corners(ring):

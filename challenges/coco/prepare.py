@@ -284,10 +284,7 @@ def prepare(args):
     chosen, colours = gather(args, folder), palette(len(args.classes))
     parts = split_by_hash([image["file_name"] for image in chosen.images], args.split, args.seed)
 
-    with open(args.annotations, "rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(2**20):
-            digest.update(block)
+    digest = hashlib.sha256(Path(args.annotations).read_bytes())
     for image in chosen.images:
         digest.update(f"{image['file_name']} {(folder / image['file_name']).stat().st_size}".encode())
     settings = ("classes", "per_class", "order", "boxes", "split", "seed")

@@ -31,7 +31,7 @@ from support.files import (
 from support.images import SMALLEST, is_lossy, read_image
 from support.machine import in_threads
 from support.masks import read_mask
-from support.names import hash_to_unit, images_by_name, listable, print_left_out, split_by_hash, write_names
+from support.names import hash_to_unit, images_by_name, print_left_out, split_by_hash, write_names
 
 CLASSES = {"classes": [{"name": "background", "value": 0}, {"name": "glasses", "value": 255}]}
 PHOTOGRAPHS, PARTS = "CelebA-HQ-img", "CelebAMask-HQ-mask-anno"       # the folders of CelebAMask-HQ
@@ -91,8 +91,7 @@ def find_faces(folder, part):
         problems += [("masks without an image", name) for name in masks if name not in images]
     else:
         raise BadInput(f"{folder} holds neither images/ and masks/ nor {PHOTOGRAPHS}/; expected one of the two")
-    problems += [("names that no list can hold", repr(face.name)) for face in faces if not listable(face.name)]
-    return [face for face in faces if listable(face.name)], problems
+    return faces, problems
 
 
 def read_glasses(path):

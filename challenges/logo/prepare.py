@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 import skimage
+from PIL import Image
 from tqdm import tqdm
 
 from challenges.logo import recipe
@@ -84,6 +85,8 @@ def read_logo(path, size):
     Prints what is unusual about it.
     """
     image = open_image(path)
+    if not isinstance(image, Image.Image):
+        raise BadInput(f"{path} holds numbers that are no colours; expected a picture, a PNG say")
     if not image.has_transparency_data:
         raise BadInput(f"{path} has no transparency (its mode is {image.mode}); expected a picture, a PNG say, that is "
                        "transparent wherever the logo is not: what is opaque will be blended in and is the mask")

@@ -22,7 +22,9 @@ import webbrowser
 from argparse import Namespace
 from pathlib import Path
 
-from support.files import BadInput, begin_folder, check_writable, take, write_image
+from PIL import Image
+
+from support.files import BadInput, begin_folder, check_writable, lies_in, take, write_image
 from support.images import AS_FOUND, Rendering, find_rendering, head_and_length, image_size, parse_rendering
 from support.masks import are_coloured, class_colours, read_rendering
 from support.names import READABLE, images_by_name, is_passed_over
@@ -49,7 +51,9 @@ def find_sources(words: list[str]) -> dict[str, Path]:
         for name, image in images.items():
             if name in found and not found[name].samefile(image):
                 raise BadInput(f"{found[name]} and {image} have the same name; expected names that differ")
-            image_size(image)                    # whatever is wrong with its header is said now
+            height, width = image_size(image)    # whatever is wrong with its header is said now
+            if height * width > Image.MAX_IMAGE_PIXELS:
+                raise BadInput(f"{image} is too large; expected at most {Image.MAX_IMAGE_PIXELS} pixels")
             found[name] = image
     return found
 
@@ -94,7 +98,8 @@ def begin_classes(checkpoint: str | None) -> tuple[list[dict], object, Rendering
 def paint(args: Namespace) -> None:
     """Serve the page until Ctrl-C."""
     out, table = Path(args.out), Path(args.out, "classes.json")
-    sources = find_sources(args.images)
+    found = find_sources(args.images)
+    sources = {name: path for name, path in found.items() if not lies_in(path.parent, out)}      # placed before
     classes, ignore, said = begin_classes(args.checkpoint)
     with begin_folder(out, {"made by": "tools.paint"}):
         there = images_by_name(out / "images") if (out / "images").is_dir() else {}
@@ -107,8 +112,8 @@ def paint(args: Namespace) -> None:
         if args.checkpoint and (out / "model.pt").exists():
             print(f"goes on with {out / 'model.pt'}; --checkpoint is for a folder that has no network yet")
         session = Session(out, paths, rendering, classes, ignore, begun=args.checkpoint is None)
-        learner = Process(session, args.checkpoint)
         server = open_server(session, args.port)
+        learner = Process(session, args.checkpoint)
         print(f"Paint at http://127.0.0.1:{server.server_port}/{server.token}/ (Ctrl-C ends it, nothing is lost)",
               flush=True)
         print(remarks.getvalue(), end="")

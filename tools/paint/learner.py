@@ -37,7 +37,7 @@ from patches import (
     zoomed_size,
 )
 from segmenter import Segmenter, torch_forward
-from support.arguments import NETWORK_KNOBS, train_arguments, with_former_settings
+from support.arguments import NETWORK_KNOBS, train_arguments
 from support.checkpoint import save_checkpoint
 from support.devices import pick_device
 from support.files import BadInput
@@ -218,7 +218,7 @@ class NetworkLearner:
         words = [str(word) for word in (CORRECTING if "corrected" in metadata else SETTINGS)[self.name]]
         known = {name: value for name, value in (network.arguments if network else {}).items() if name in NETWORK_KNOBS}
         if network:
-            known["flips"] = with_former_settings(metadata["settings"])["flips"]
+            known["flips"] = metadata["settings"]["flips"]
         args = train_arguments(words, **known, zoom=self.zoom, loss="ce", light="keep")
         colours = (metadata["mean"], metadata["std"]) if network else None
         found = TrainingData(dataset, dataset, self.classes, [self.ignore], "painted", [], self.rendering)
@@ -586,11 +586,12 @@ class Learner:
         if self.model == "forest" or self.saved == (self.model, learner.version) or not (now or late):
             return
         if learner.version:
+            self.saved_at = time.perf_counter()
             try:
                 learner.save(self.setup["out"])
+                self.saved = self.model, learner.version
             except BadInput as error:
                 self.tell("message", str(error))
-            self.saved, self.saved_at = (self.model, learner.version), time.perf_counter()
 
     # Predicting
 

@@ -44,7 +44,7 @@ def covered(points: np.ndarray, width: float, height: int, length: int) -> tuple
     first = np.floor(np.minimum(pieces[:, 1], pieces[:, 3]) - radius).clip(top, bottom).astype(int)
     last = np.ceil(np.maximum(pieces[:, 1], pieces[:, 3]) + radius).clip(top, bottom).astype(int)
     ends = np.cumsum(last - first)
-    for start in range(0, int(ends[-1]) if len(ends) else 0, 2**20):  # so many rows of pieces at once
+    for start in range(0, int(ends[-1]), 2**20):  # so many rows of pieces at once
         row = np.arange(start, min(start + 2**20, ends[-1]))
         piece = np.searchsorted(ends, row, side="right")
         y = row - (ends - (last - first))[piece] + first[piece]

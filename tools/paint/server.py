@@ -78,7 +78,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_error(error.status, str(error))
         except (KeyError, FileNotFoundError):
             self.send_error(404, "there is no such thing here")
-        except (BadInput, OverflowError) as error:
+        except BadInput as error:
             self.send_error(400, str(error))
         except (TimeoutError, ConnectionError):
             self.close_connection = True
@@ -242,9 +242,11 @@ def open_server(session: Session, port: int | None) -> Server:
     server = next(filter(None, map(partial(try_port, session, token), choices)), None)
     if server is None:
         raise BadInput(f"--port {port} is taken by another program; expected a free one, or none")
+    if server.server_port != last:               # whoever has that port now may have heard the token from an open page
+        server.token = secrets.token_urlsafe(24)
     with write_whole(path) as temporary:
         temporary.touch(mode=0o600)
-        temporary.write_text(json.dumps({"token": token, "port": server.server_port}))
+        temporary.write_text(json.dumps({"token": server.token, "port": server.server_port}))
     return server
 
 

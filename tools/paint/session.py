@@ -25,6 +25,7 @@ from support.arguments import as_typed
 from support.files import MARK, BadInput, keeps_changes, write_image, write_json
 from support.images import SMALLEST, Rendering, rendering_entries
 from support.masks import IGNORE, PALETTE, check_classes, read_mask, to_values
+from support.metadata import is_number
 from tools.paint.pictures import (
     CORRECTION,
     LEARNT,
@@ -55,10 +56,6 @@ def check(condition: Any, expected: str) -> None:
     """Raise BadInput unless a condition holds; the text says what was expected."""
     if not condition:
         raise BadInput(f"expected {expected}")
-
-
-def is_number(value: Any, least: float, most: float) -> bool:
-    return type(value) in (int, float) and math.isfinite(value) and least <= value <= most
 
 
 def check_stroke(body: dict, classes: int) -> dict:
@@ -350,7 +347,7 @@ class Session:
                 "y": int(min(row * size + size // 2, picture.height - 1)),
                 "uncertainty": int(values[row, column]) / 255}
 
-    # What the page does; each returns the state
+    # What the page does; post returns the state
 
     def post(self, name: str, body: dict) -> dict:
         """Carry out what the page asks for, once, and return the state. Raises BadInput, KeyError for another name."""
@@ -469,8 +466,9 @@ class Session:
         wanted = body.get("classes")
         check(isinstance(wanted, list) and len(self.classes) <= len(wanted) <= IGNORE,
               f"{len(self.classes)} to {IGNORE} classes")
-        check(all(isinstance(entry, dict) and isinstance(entry.get("name"), str) and 0 < len(entry["name"]) <= 100
-                  for entry in wanted), "a name of 1 to 100 letters for each class")
+        check(all(isinstance(entry, dict) and isinstance(entry.get("name"), str) for entry in wanted) and
+              all(0 < len(entry["name"].strip()) <= 100 for entry in wanted),
+              "a name of 1 to 100 letters for each class")
         values = [entry["value"] for entry in self.classes]
         for _ in wanted[len(values):]:
             values.append(next_value(values, self.ignore))
@@ -480,7 +478,6 @@ class Session:
             check_classes(classes, [self.ignore])
         except ValueError as error:
             raise BadInput(f"the classes: {error}") from None
-        check(all(entry["name"] for entry in classes), "a name for each class")
         if classes != self.classes:
             self.journal.add({"classes": classes, **request})
             self.classes = classes

@@ -54,7 +54,7 @@ export function listen(canvas, view, scene, act) {
     } else if (doing === "pan") {
       const [left, top] = view.offset;
       view.set(view.scale, left + to[0] - from[0], top + to[1] - from[1]);
-    } else if (doing === "pinch") {
+    } else if (doing === "pinch" && pointers.size > 1) {
       const next = spread();
       const [left, top] = view.offset;
       view.set(view.scale, left + next.x - pinch.x, top + next.y - pinch.y);

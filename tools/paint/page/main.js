@@ -375,7 +375,7 @@ function showChart() {
 function showModels() {
   const { models, model } = scene.state;
   $("models").replaceChildren(...models.map((name) => {
-    const [label, title] = MODELS[name] ?? [name, name];
+    const [label, title] = MODELS[name];
     const button = element("button", { textContent: label, title });
     button.setAttribute("role", "radio");
     button.setAttribute("aria-checked", name === model);
@@ -392,7 +392,7 @@ function nextModel() {
   const { models, model } = scene.state;
   const next = models[(models.indexOf(model) + 1) % models.length];
   learn(scene.state.learning, next);
-  announce(MODELS[next]?.[0] ?? next);
+  announce(MODELS[next][0]);
 }
 
 async function goToWorst() {
@@ -498,9 +498,10 @@ function chooseTool(tool) {
   document.querySelectorAll("[data-tool][role=radio]").forEach((button) => {
     button.setAttribute("aria-checked", button.dataset.tool === tool);
   });
-  if (tool === "inspect" || !scene.seen) return view.redraw();
-  scene.seen = null;
-  $("pixel").hidden = true;
+  if (tool !== "inspect") {
+    scene.seen = null;
+    $("pixel").hidden = true;
+  }
   view.redraw();
 }
 

@@ -2,7 +2,6 @@
 
 const WAIT = 700;                       // ms before something is tried again while the server does not answer
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
-const random = () => crypto.randomUUID();
 
 /**
  * Connect to the server that gave this page.
@@ -99,7 +98,7 @@ export function connect({ onState, onQueue, onRefused }) {
     /** Queue a POST; returns its answer, a state, or null where the server refused it. */
     send(address, body) {
       return new Promise((done) => {
-        queue.push({ address, body: { ...body, request: random() }, done });
+        queue.push({ address, body: { ...body, request: crypto.randomUUID() }, done });
         if (state) keep();
         onQueue(queue.length, answering);
         pump();
@@ -109,7 +108,7 @@ export function connect({ onState, onQueue, onRefused }) {
     tell(address, body) {
       if (!answering) return;
       const headers = { "Content-Type": "application/json" };
-      fetch(address, { method: "POST", headers, body: JSON.stringify({ ...body, request: random() }) }).catch(() => {});
+      fetch(address, { method: "POST", headers, body: JSON.stringify(body) }).catch(() => {});
     },
     /** GET JSON; null where the server is away or has none. */
     async get(address) {

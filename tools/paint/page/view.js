@@ -20,7 +20,7 @@ export function makeView(canvas, scene, onMove) {
   let scale = 1, left = 0, top = 0;     // the image's point (x, y) is at (left + scale·x, top + scale·y)
   let width = 0, height = 0, ratio = 1; // of the canvas: CSS pixels, and device pixels in each
   let scheduled = false, moving = 0;
-  const remembered = new Map();         // image id → {scale, left, top}
+  const remembered = new Map();         // image name → {scale, left, top}
 
   function redraw() {
     if (scheduled) return;
@@ -202,7 +202,7 @@ export function makeView(canvas, scene, onMove) {
     context.fillRect(0, 0, canvas.width, canvas.height);
 
     context.save();
-    clipToImage(context);
+    clipToImage();
     context.imageSmoothingEnabled = scale * ratio < CRISP;
     drawTiles(context, "image");
     context.imageSmoothingEnabled = false;
@@ -217,11 +217,11 @@ export function makeView(canvas, scene, onMove) {
     tiles.want(wanted());
   }
 
-  function clipToImage(target) {
-    target.beginPath();
-    target.rect(Math.round(left * ratio), Math.round(top * ratio),
+  function clipToImage() {
+    context.beginPath();
+    context.rect(Math.round(left * ratio), Math.round(top * ratio),
       Math.round(scene.image.width * scale * ratio), Math.round(scene.image.height * scale * ratio));
-    target.clip();
+    context.clip();
   }
 
   function drawPrediction() {
@@ -303,12 +303,11 @@ export function makeView(canvas, scene, onMove) {
   }
 
   function drawStroke(target, { tool, kind, width: diameter, points }) {
-    const colour = `rgb(${scene.state.classes[kind].colour})`;
     if (tool === "fill") return;                        // its region is the server's to find: see markUnsaved
     target.globalCompositeOperation = tool === "erase" ? "destination-out" : "source-over";
     target.lineCap = target.lineJoin = "round";
     target.lineWidth = diameter;
-    target.strokeStyle = colour;
+    target.strokeStyle = `rgb(${scene.state.classes[kind].colour})`;
     trace(target, points);
     target.stroke();
   }
@@ -428,7 +427,7 @@ export function makeView(canvas, scene, onMove) {
   }
 
   return {
-    redraw, fit, place, set, zoomAt, glide, follow, open, box, toImage, toScreen, copy,
+    redraw, fit, set, zoomAt, glide, follow, open, box, toImage, toScreen, copy,
     get scale() { return scale; },
     get offset() { return [left, top]; },
   };
