@@ -269,7 +269,7 @@ class PairInfo(NamedTuple):
 
 
 def inspect_pairs(scan: Scan, reading: Reading) -> list[PairInfo]:
-    """Return the PairInfo of each pair in a Scan, as far as it is not remembered by reading the pair again."""
+    """Return the PairInfo of each pair in a Scan: remembered, or found by reading the pair again."""
     known = {} if scan.fits else known_figures(scan, reading)
 
     def inspect(both):

@@ -60,7 +60,7 @@ def find_pairs(args: Namespace) -> tuple[list[tuple[str, Path, Path]], list[str]
         messages.append(f"{len(missing)} of {len(names)} true masks have no prediction: {first_few(missing)}")
     if surplus:
         messages.append(f"{len(surplus)} predictions have no true mask: {first_few(surplus)}")
-    beside = Path(args.predictions).resolve().with_name("val.txt")
+    beside = Path(args.predictions).resolve().parent / "val.txt"
     if not args.only and beside.is_file() and is_ours(beside):
         held_out = set(read_names(beside))
         if not held_out.isdisjoint(names) and not held_out.issuperset(names):
@@ -127,7 +127,7 @@ def read_as(path: Path, classes: list[dict], ignore: list, threshold: int | None
     if len(values) > 2 and lossy:
         raise BadInput(f"{path} is {kind}, which blurs values, and so cannot tell {len(values)} classes of the values "
                        f"{first_few([str(value) for value in values])} apart; expected a PNG")
-    if mask.ndim == 3 and not isinstance(values[0], list):
+    if mask.ndim == 3 and not are_coloured(classes):
         raise BadInput(f"{path} is coloured; expected grey values: {first_few([str(value) for value in values])}")
     if len(values) == 2 and lossy:                      # one class is brighter; infer.py writes it white
         if mask.any() and mask.max() < 32:

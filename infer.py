@@ -61,10 +61,13 @@ AHEAD = 4                        # images decoded, and masks not yet written, wh
 
 
 def choose_images(folder: Path | str, only: Path | str | None) -> list[Path]:
-    """Return the images in a folder and its sub-folders, as relative paths, in order. Raises BadInput."""
+    """Return the images in a folder and its sub-folders, as relative paths, in order. Raises BadInput.
+
+    `only` is a text file that names those that are wanted, if not all.
+    """
     found = find_images(folder)
     if only:
-        names = set(read_names(only, {name_of(path, folder): path for path in found}))
+        names = set(read_names(only, [name_of(path, folder) for path in found]))
         found = [path for path in found if name_of(path, folder) in names]
     return [path.relative_to(folder) for path in found]
 
@@ -317,7 +320,7 @@ def write_all(args: Namespace, segment: Segmenter, paths: dict[Path, dict[str, P
 
     failures, rejected = sorted(of_all(results.failures)), sorted(of_all(results.rejected))
     done = sum(of_all([results.done]))
-    for path, remark in of_all([(path, remark) for remark, paths in FOUND.items() for path in paths]):
+    for path, remark in of_all([(path, remark) for remark, files in FOUND.items() for path in files]):
         note(path, remark)
     if RANK == 0 and rejecting:
         write_rejected(listed, args.score, rejected)

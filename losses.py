@@ -33,7 +33,7 @@ def weighted_mean(loss: Tensor, known: Tensor, truth: Tensor, weights: Tensor | 
 
 def cross_entropy(logits: Tensor, target: Tensor, weights: Tensor | None = None,
                   all_reduce: Callable = this_process_only) -> Tensor:
-    """−log p(true class)."""
+    """Return the mean of −log p(true class) over the pixels with a truth."""
     known, truth = known_pixels(target)
     log_p = torch.log_softmax(logits, dim=1)                          # (N, classes, H, W)
     loss = -log_p.gather(1, truth[:, None])[:, 0]                     # (N, H, W)
@@ -42,9 +42,10 @@ def cross_entropy(logits: Tensor, target: Tensor, weights: Tensor | None = None,
 
 def binary_cross_entropy(logits: Tensor, target: Tensor, weights: Tensor | None = None,
                          all_reduce: Callable = this_process_only) -> Tensor:
-    """−log σ(z) where the second of two classes is true and −log σ(−z) elsewhere; z is how much its logit is higher.
+    """Return the mean of −log σ(z) where the second of two classes is true, and of −log σ(−z) elsewhere.
 
-    For two classes softmax is this sigmoid, so it is cross_entropy again, in the form in which it is often given.
+    z is how much higher the second logit is. For two classes softmax is this sigmoid, so it is cross_entropy again,
+    in the form in which it is often given.
     """
     known, truth = known_pixels(target)
     z = logits[:, 1] - logits[:, 0]                                   # (N, H, W)
@@ -54,7 +55,10 @@ def binary_cross_entropy(logits: Tensor, target: Tensor, weights: Tensor | None 
 
 def focal(logits: Tensor, target: Tensor, weights: Tensor | None = None,
           all_reduce: Callable = this_process_only) -> Tensor:
-    """−(1 − p)² · log p(true class): pixels that are already right count less (Lin et al., 2017, equations 4 and 5)."""
+    """Return the mean of −(1 − p)² · log p, p being that of the true class (Lin et al., 2017, equations 4 and 5).
+
+    So pixels that are already right count less.
+    """
     known, truth = known_pixels(target)
     log_p = torch.log_softmax(logits, dim=1).gather(1, truth[:, None])[:, 0]          # (N, H, W)
     loss = -(1 - log_p.exp()) ** 2 * log_p
@@ -63,10 +67,10 @@ def focal(logits: Tensor, target: Tensor, weights: Tensor | None = None,
 
 def soft_dice(logits: Tensor, target: Tensor, weights: Tensor | None = None,
               all_reduce: Callable = this_process_only) -> Tensor:
-    """1 − Dice of each class, with probabilities for the prediction, over the whole batch (Milletari et al., 2016).
+    """Return 1 − Dice, the mean over the classes, with probabilities for the prediction (Milletari et al., 2016).
 
-    2·Σ p·g / (Σ p² + Σ g²), g being 1 where the class is true and 0 elsewhere. Classes that occur nowhere in the
-    batch are left out of the mean: their Dice would be 0 for the faintest probability.
+    A class's Dice over the whole batch is 2·Σ p·g / (Σ p² + Σ g²), g being 1 where the class is true and 0 elsewhere.
+    Classes that occur nowhere in the batch are left out: their Dice would be 0 for the faintest probability.
     """
     known, truth = known_pixels(target)
     p = torch.softmax(logits, dim=1) * known[:, None]                 # (N, classes, H, W)

@@ -101,9 +101,9 @@ def round_up(number: float, multiple: int) -> int:
 
 def tiles(height: int, width: int, halo: int, stride: int, window: int | None = None,
           limit: int | tuple[int, int] = MAX_SIDE) -> tuple[int, int, list[Tile]]:
-    """Windows that cover an image, all of one shape: (window height, window width, [Tile, …]).
+    """Return windows that cover an image, all of one shape: (window height, window width, [Tile, …]).
 
-    One shape, because the fastest kernel, and with it the last bit of a sum, depends on it. Starts on
+    They have one shape, because the fastest kernel, and with it the last bit of a sum, depends on it. They start on
     multiples of the stride, so that pooling groups the same pixels as it would in the whole image. No side is above
     the `limit`, or limits (height, width).
 

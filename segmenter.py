@@ -63,7 +63,7 @@ class Segmenter:
     flips and turns that the training used, `adapt` moves BatchNorm's statistics to each image (see
     adapted_batchnorm), `opening` takes away bright lines less wide than so many pixels (see patches.open_across), and
     `amp` multiplies in 16 bits: "on", "off", or "auto" where that is faster. Raises BadInput for a halo that does not
-    fit, where there is no BatchNorm to adapt, and where PyTorch is not what multiplies.
+    fit, where there is no BatchNorm to adapt, and for `adapt` or `amp` with an OnnxNetwork.
     """
 
     def __init__(self, network: Any, metadata: dict, device: Any = "cpu", halo: int | None = None, tta: bool = False,
@@ -110,9 +110,10 @@ class Segmenter:
     @classmethod
     def load(cls, path: Path | str, device: Any = "cpu", halo: int | None = None, tta: bool = False,
              adapt: float = 0.0, amp: str = "off", opening: int = 0, threads: int | None = None) -> "Segmenter":
-        """Open a .pt file of train.py or an .onnx file of tools.export, the latter for so many threads (all cores).
+        """Open a .pt file of train.py or an .onnx file of tools.export. Raises BadInput.
 
-        `device` is "cpu", "cuda", "auto" (a GPU if there is one) or a torch.device. Raises BadInput.
+        `device` is "cpu", "cuda", "auto" (a GPU if there is one) or a torch.device. `threads` are those of an .onnx
+        file; None stands for all cores.
         """
         if Path(path).suffix.lower() == ".onnx":
             return cls(*load_onnx(path, threads), "cpu", halo, tta, adapt, amp, opening)

@@ -17,6 +17,7 @@ if __name__ == "__main__":
 
 import contextlib
 import copy
+import functools
 import math
 import multiprocessing
 import time
@@ -62,6 +63,7 @@ from support.devices import (
 )
 from support.files import BadInput, is_ours, one_writer
 from support.machine import RANK, WORLD, cores, keep_freed_memory
+from support.masks import foreground_index
 from support.metadata import rendering_metadata
 from support.names import evenly_spaced, first_few
 from support.run_files import (
@@ -107,6 +109,11 @@ class Run:
     board: Callable | None = None            # shows an epoch on TensorBoard
     bar: Any = None                          # the progress bar, while epochs are taken
 
+    @functools.cached_property
+    def segment(self) -> Segmenter:
+        """The averaged weights as a function: image → classes."""
+        return Segmenter(self.ema_model, self.metadata, self.device, self.args.halo)
+
 
 class Validation(NamedTuple):
     """The figures of the averaged weights on the images to validate on."""
@@ -135,16 +142,16 @@ def train(args: Namespace, last: dict | None = None) -> dict:
 def take_epochs(run: Run) -> None:
     """Train and validate, epoch by epoch, until all are done or time or patience has run out."""
     batches, args, before = open_batches(run), run.args, len(run.history)
-    with tqdm(total=args.epochs * args.steps, initial=len(run.history) * args.steps, unit="step", mininterval=0.5,
+    with tqdm(total=args.epochs * args.steps, initial=before * args.steps, unit="step", mininterval=0.5,
               disable=RANK > 0) as run.bar:
-        for epoch in range(len(run.history), args.epochs):
+        for epoch in range(before, args.epochs):
             if is_over(run, epoch):
                 break
             train_loss = train_epoch(run, epoch, batches)
             if train_loss is None:               # time was up before its first step
                 break
             finish_epoch(run, epoch, train_loss, validate(run))
-    if len(run.history) == before and RANK == 0:
+    if len(run.history) == before:
         print(f"no epoch is left after {before}: expected more --epochs, or more of what else ended the training, "
               "--time-limit or --patience")
 
@@ -163,10 +170,8 @@ def prepare(args: Namespace, last: dict | None = None) -> Run:
     device = pick_device(args.device)
     join_processes(device)
     halo, stride = reach(args.model, **network_settings(args))
-    if args.halo is not None:
-        chosen = choose_halo(halo, stride, args.halo)    # whatever is wrong is said now, not after a minute
-        if inexact(halo, chosen):
-            print(inexact(halo, chosen))
+    if args.halo is not None and (line := inexact(halo, choose_halo(halo, stride, args.halo))):
+        print(line)              # whatever is wrong with it is said now, not after a minute
     if last:
         check_former_knobs(args, last["settings"])
     else:
@@ -179,7 +184,7 @@ def prepare(args: Namespace, last: dict | None = None) -> Run:
     run = build_run(args, device, found, last)
     run.began = began            # reading the data counts, too
     if not args.data:
-        run.copies = copies_of_strip(run)
+        run.copies = changed_copies(*run.data.validation[0][:2])
     return run
 
 
@@ -214,13 +219,6 @@ def build_run(args: Namespace, device: torch.device, found: data.TrainingData, l
     return Run(args=args, device=device, precision=precision, data=found, sampling=sampling, network=network,
                ema_model=ema_model, optimizer=optimizer, scaler=scaler, criterion=loss_function(args.loss, weights),
                metadata=metadata)
-
-
-def copies_of_strip(run: Run) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Return changed copies of the image to validate on, in the light in which the network gets them."""
-    segment = Segmenter(run.ema_model, run.metadata, run.device)
-    copies = changed_copies(*run.data.validation[0][:2])
-    return {name: (segment.relit(image), mask) for name, (image, mask) in copies.items()}
 
 
 def load_data(args: Namespace, halo: int) -> data.TrainingData:
@@ -258,23 +256,22 @@ def first_weights(args: Namespace, network: torch.nn.Module, classes: list[dict]
         return None
     start = start_from(args.start_from, network, classes)
     taken, new = (first_few(start[names]) or "none" for names in ("classes", "new_classes"))
-    if RANK == 0:
-        print(f"starts from {args.start_from}: all layers but the last; of that, the classes {taken}; random: {new}")
+    print(f"starts from {args.start_from}: all layers but the last; of that, the classes {taken}; random: {new}")
     return start
 
 
 def micro_batch_size(args: Namespace) -> int:
-    """Return how many patches of this process go through the network at once: as few parts as fit into the budget."""
+    """Return how many patches of this process go through the network at once: the batch in as few parts as fit."""
     fitting = max(1, args.budget * MAX_SIDE**2 // args.patch**2)
-    parts = math.ceil(args.batch / fitting)      # as many as a single process needs: several do as it does
+    parts = math.ceil(args.batch / fitting)      # as a single process needs, so that several take the same parts
     return math.ceil(args.batch / WORLD / parts)
 
 
 def check_unfinished(args: Namespace) -> None:
     """Raise BadInput where the folder for the results holds a training that was interrupted: it would be lost."""
     out = Path(args.out)
-    if RANK > 0 or not (out / "last.pt").is_file() or not is_ours(out / "last.pt"):      # of others, see check_outputs
-        return
+    if RANK > 0 or not (out / "last.pt").is_file() or not is_ours(out / "last.pt"):
+        return                                   # check_outputs refuses a stranger's
     with one_writer(out):                        # or it goes on at this moment
         try:
             last = read_checkpoint(out / "last.pt")      # without its network, which may be another by now
@@ -283,7 +280,7 @@ def check_unfinished(args: Namespace) -> None:
                            "it") from error
     resume, epochs = last.get("resume", {}), last["settings"].get("epochs")
     done = len(resume.get("history", []))
-    drawn = (out / "loss_vs_epochs.png").exists()        # which older files say that know no "finished"
+    drawn = (out / "loss_vs_epochs.png").exists()        # tells of older files, without "finished"
     if done and not resume.get("finished", done == epochs or drawn):
         raise BadInput(f"{out / 'last.pt'} holds a training that was interrupted after {done} of {epochs} epochs; go "
                        "on with --resume, or write elsewhere with --out, or remove that file")
@@ -408,7 +405,7 @@ def learning_rate(step: int, progress: float, peak: float, warmup: int) -> float
 def average_decay(step: int, decay: float) -> float:
     """Return the decay of the moving average at this step: little at first, or it would long hold the random weights.
 
-    As TensorFlow's ExponentialMovingAverage does it where it is given the step.
+    TensorFlow's ExponentialMovingAverage does the same where it is given the step.
     """
     return min(decay, (1 + step) / (10 + step))
 
@@ -416,7 +413,7 @@ def average_decay(step: int, decay: float) -> float:
 def averaged_tensors(network: torch.nn.Module) -> list[torch.Tensor]:
     """Return, not as copies, what a moving average is kept of: weights and BatchNorm's means and variances.
 
-    Not its counts of batches, which nothing reads: those of the average stay 0.
+    BatchNorm's counts of batches are left out, as nothing reads them: those of the average stay 0.
     """
     return [tensor for tensor in network.state_dict().values() if tensor.is_floating_point()]
 
@@ -433,7 +430,6 @@ def validate(run: Run) -> Validation:
     Every process takes its share of the images; all get the same loss and confusion matrix.
     """
     began = time.perf_counter()
-    segment = Segmenter(run.ema_model, run.metadata, run.device, run.args.halo)
     classes, loss, shown = len(run.data.classes), 0.0, []
     confusion = np.zeros((classes, classes), np.int64)
     candidates = run.data.validation.with_truth()                     # others say nothing, and have no loss
@@ -441,7 +437,7 @@ def validate(run: Run) -> Validation:
     for number in numbers[RANK::WORLD]:
         image, mask, _ = run.data.validation[number]
         prediction = np.empty_like(mask)                              # (H, W), filled while the loss looks on
-        loss += loss_of_pieces(run.criterion, score_pieces(run, segment.pieces(image), mask, prediction)).item()
+        loss += loss_of_pieces(run.criterion, score_pieces(run, run.segment.pieces(image), mask, prediction)).item()
         confusion = confusion + metrics.confusion_matrix(mask, prediction, classes)
         if len(shown) < 3:
             shown.append((image, mask, prediction))
@@ -454,9 +450,8 @@ def validate(run: Run) -> Validation:
 
 def score_copies(run: Run) -> float | None:
     """Return the mean IoU of the changed copies of a single image's strip; None where none has an IoU."""
-    segment = Segmenter(run.ema_model, run.metadata | {"light": None}, run.device, run.args.halo)      # they are relit
-    classes = run.data.classes
-    confusions = [metrics.confusion_matrix(mask, segment(image), len(classes)) for image, mask in run.copies.values()]
+    classes, copies = run.data.classes, run.copies.values()
+    confusions = [metrics.confusion_matrix(mask, run.segment(image), len(classes)) for image, mask in copies]
     return metrics.mean(metrics.foreground_or_mean(metrics.iou(confusion), classes) for confusion in confusions)
 
 
@@ -531,7 +526,7 @@ def finish(run: Run) -> None:
     write_history(run)                           # again, as the last epoch's may have been open elsewhere
     draw_curves(run.history, best, run.args.loss, out / "loss_vs_epochs.png")
     save_last(run, finished=True)
-    foreground = metrics.foreground_index(run.data.classes)
+    foreground = foreground_index(run.data.classes)
     if not run.args.data and foreground is not None and not run.data.validation.cumulative_counts[-1, foreground]:
         print(f"the strip shows no {run.data.classes[foreground]['name']}: its IoU says nothing of the next image")
     elif best.get("val_copies_iou") is not None:
@@ -544,7 +539,10 @@ def finish(run: Run) -> None:
 
 
 def main(args: Namespace) -> None:
-    """Train, or go on where --resume is given: the interrupted run's settings hold where no others are given."""
+    """Train, or go on where --resume is given.
+
+    The command line is then parsed again, with the interrupted run's settings for those that it does not name.
+    """
     last = None
     if args.resume:
         _, last = load_network(Path(args.out) / "last.pt")

@@ -201,7 +201,7 @@ def run_script(function: Callable, args: Namespace, script: str, interrupted: st
         # PyTorch's own, which not all scripts import, or CUDA's, where another program has taken all of it.
         if type(error).__name__ == "OutOfMemoryError" or "CUDA error: out of memory" in str(error):
             sys.exit(f"{name}: the GPU's memory is full; {remedy}, or add --device cpu")
-        if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):
             sys.exit(f"{name}: the memory is full; {remedy}")
         raise
     except KeyboardInterrupt:
@@ -421,6 +421,8 @@ def check_train_arguments(parser: Parser, args: Namespace) -> Namespace:
     """Return train.py's arguments with what follows from others filled in; end where they contradict each other."""
     if (args.image is None) != (args.mask is None):
         parser.error("IMAGE and MASK go together: give both or neither")
+    if args.data == "":                          # of a variable that is not set: the sample would be learned from
+        parser.error('--data "": expected a folder')
     if args.lists and not args.data:
         parser.error("--lists: expected --data beside it")
     if args.data and args.image:
@@ -438,9 +440,9 @@ def check_train_arguments(parser: Parser, args: Namespace) -> Namespace:
     if args.epochs is None:
         args.epochs = 20 if args.model == "fcn" and not args.data else 40
     if args.lr is None:
-        args.lr = {"fcn": 0.02}.get(args.model, 0.003)
+        args.lr = 0.02 if args.model == "fcn" else 0.003
     if args.clip is None:
-        args.clip = {"fcn": 1.0}.get(args.model, 0.0)
+        args.clip = 1.0 if args.model == "fcn" else 0.0
     return args
 
 

@@ -19,7 +19,7 @@ from PIL import ExifTags
 
 from support.files import BadInput
 from support.images import SMALLEST, decoding, read_image
-from support.names import READABLE, listable, name_of
+from support.names import READABLE, is_passed_over, listable, name_of
 from support.tiff import open_known
 
 EXPECTED = 'a COCO file: {"images": [...], "annotations": [...], "categories": [{"id": 1, "name": "person"}, ...]}'
@@ -203,8 +203,7 @@ def find_images(entries: list[dict], folder: Path) -> tuple[dict[int | str, dict
                 name = entry["file_name"] = name.replace("\\", "/")
             path = Path(name)
             stem = name_of(folder / path, folder)
-            parts_hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
-            if path.is_absolute() or parts_hidden or not listable(stem) or path.suffix.lower() not in READABLE:
+            if path.is_absolute() or is_passed_over(stem) or not listable(stem) or path.suffix.lower() not in READABLE:
                 problem = "images whose name no data set can have"
             elif not (folder / path).is_file():
                 problem = "images that are not there"

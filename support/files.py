@@ -130,8 +130,9 @@ def keep_apart(output: Path | str, folder: Path | str) -> None:
 
 def keeps_changes(path: Path) -> bool:
     """Return whether a file is there that is not as we wrote it, and say that it is kept."""
-    if not path.exists() or is_ours(path):
-        return False
+    with contextlib.suppress(PermissionError):   # what cannot be read is not ours to replace
+        if not path.exists() or is_ours(path):
+            return False
     print(f"kept as it is, since this program did not write it or somebody changed it: {path}")
     return True
 

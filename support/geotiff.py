@@ -160,11 +160,11 @@ def read_world(path: Path | str) -> list[str] | None:
     found = next((world for world in beside if os.path.isfile(world)), None)      # False, too, for too long a name
     if found is None:
         return None
-    with open(found, "rb") as file:
-        numbers = file.read(1024).decode("ascii", "replace").split()[:6]
     try:
+        with open(found, "rb") as file:
+            numbers = file.read(1024).decode("ascii", "replace").split()[:6]
         odd = len(numbers) < 6 or not all(math.isfinite(float(number)) for number in numbers)
-    except ValueError:
+    except (OSError, ValueError):
         odd = True
     if odd:
         note(found, "is no world file, and not kept; expected six numbers")
@@ -202,19 +202,16 @@ def write_placed(path: Path, values: np.ndarray, kept: Kept, nodata: int | None,
     """
     write_world(path, kept.world)                       # first, so that a mask that is there has all of it
     missing = kept.missing if kept.missing is not None and kept.missing.any() else None
-    if path.suffix.lower() not in TIFFS:
-        if kept.tags or missing is not None:
-            what = "lies on the earth" if kept.tags else "holds pixels without data"
-            note(image, f"{what}; only a mask that ends in .tif keeps that")
-        write_image(path, values)
-    elif kept.tags or kept.gaps:
+    if path.suffix.lower() in TIFFS and (kept.tags or kept.gaps):
         if missing is not None and nodata is not None:
             note(image, no_data(nodata))
             values = values.copy()
             values[missing] = nodata
-        write_tiles(path, cut_tiles(values), values.shape, values.dtype, mask_tags(kept, nodata))
-    else:
-        write_image(path, values)
+        return write_tiles(path, cut_tiles(values), values.shape, values.dtype, mask_tags(kept, nodata))
+    if kept.tags or missing is not None:
+        what = "lies on the earth" if kept.tags else "holds pixels without data"
+        note(image, f"{what}; only a mask that ends in .tif keeps that")
+    write_image(path, values)
 
 
 def no_data(nodata: int) -> str:

@@ -130,7 +130,7 @@ def as_source(path: Any) -> Any:
 def open_image(path: Source, bands: tuple[int, ...] | None = None) -> Image.Image | Bands:
     """Return a decoded, upright PIL image, or the Bands of a TIFF file that Pillow does not read rightly.
 
-    So are those of any TIFF file where `bands` are chosen. Raises BadInput, also above Pillow's limit of 89
+    Where `bands` are chosen, a TIFF file is always the Bands. Raises BadInput, also above Pillow's limit of 89
     megapixels.
     """
     return open_with_header(path, bands)[1]
@@ -226,11 +226,8 @@ def image_size(path: Path | str) -> tuple[int, int]:
 
 def size_and_turn(path: Path | str) -> tuple[tuple[int, int], int]:
     """Return (height, width) of an image file, upright, and EXIF's number for how it lies, 1 to 8. Raises BadInput."""
-    with decoding(path), contextlib.ExitStack() as stack:
-        image = open_header(path)
-        if image is None:
-            return tiff_size_and_turn(path)
-        return size_and_turn_in(path, stack.enter_context(image))
+    with decoding(path), open_header(path) or contextlib.nullcontext() as image:
+        return size_and_turn_in(path, image) if image else tiff_size_and_turn(path)
 
 
 def size_and_turn_in(path: Any, image: Any) -> tuple[tuple[int, int], int]:

@@ -278,7 +278,6 @@ def write_large(out: Path, image: LargeTiff, by_rows: Callable[..., Iterator], c
         write_world(out, image.kept.world)
         write_tiles(out, iter(lambda: next_tile(file), None), (height, width, *kind.shape[2:]), kind.dtype,
                     mask_tags(image.kept, nodata), size)
-    part.unlink()
 
 
 def mask_values(image: LargeTiff, strips: Iterator, classes: list[dict], nodata: int | None,
@@ -311,6 +310,7 @@ def open_part(path: Path, made_of: dict) -> Iterator[BinaryIO]:
     try:
         with open(path, "r+b") as file:
             yield file
+        path.unlink()                # closed first, as Windows removes no open file
     except OSError as error:
         raise BadInput(f"{path} cannot be written ({error.strerror or error}); make room for it: the same command goes "
                        "on from there") from error

@@ -37,7 +37,7 @@ def cores() -> int:
 
 def in_threads(function: Callable, items: Iterable, workers: int | None = None) -> Iterator:
     """Yield function(item) for each item, in order, computed by several threads; few results are held in memory."""
-    workers, waiting = workers or min(os.cpu_count() or 1, 8), deque()
+    workers, waiting = workers or min(cores(), 8), deque()
     with ThreadPoolExecutor(workers) as pool:
         for item in items:
             waiting.append(pool.submit(function, item))

@@ -525,7 +525,7 @@ def class_colours(classes: list[dict]) -> np.ndarray:
     if isinstance(values[0], list):
         own = np.array(values)
     elif len(values) == 2:
-        own = np.array([[0] * 3, [255] * 3])
+        own = np.array([[255 * (index == brighter(classes))] * 3 for index in range(2)])
     else:
         own = np.array([list(bytes.fromhex(PALETTE[number % len(PALETTE)][1:])) for number in range(len(values))])
     colours = np.full((256, 3), UNKNOWN_GREY, np.uint8)
@@ -535,6 +535,6 @@ def class_colours(classes: list[dict]) -> np.ndarray:
 
 def to_picture(indices: np.ndarray, classes: list[dict]) -> np.ndarray:
     """Return class indices as a picture: two classes black and white, more in colours, see class_colours."""
-    if len(classes) == 2 and not isinstance(classes[0]["value"], list):
+    if len(classes) == 2 and not are_coloured(classes):
         return black_and_white(indices, classes)
     return class_colours(classes)[indices]

@@ -16,10 +16,10 @@ from support.files import STAMP, BadInput, write_text
 from support.notes import note
 
 WRITABLE = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")   # what counts as an image in a folder
+# These count, too, where no file of the same name has one of the endings above; the last three if Pillow can read them.
 READABLE = WRITABLE + (".jfif", ".jpe", ".gif", ".tga", ".pbm", ".pgm", ".ppm", ".pnm", *[
     f".{ending}" for ending, feature in [("jp2", "jpg_2000"), ("j2k", "jpg_2000"), ("avif", "avif")]
-    if feature in {*features.modules, *features.codecs}                  # known to it
-    and features.check(feature)])        # and this, where a name has no other
+    if feature in {*features.modules, *features.codecs} and features.check(feature)])
 FOREIGN = (".heic", ".heif", ".dcm", ".jp2", ".j2k", ".avif", ".jxl", ".psd", ".xcf", ".svg", ".eps", ".pdf", ".exr",
            ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2", ".svs", ".ndpi", ".czi", ".lif", ".lsm",
            ".nd2", ".nii", ".gz", ".nrrd", ".mha", ".fits", ".npy", ".npz", ".mat", ".h5", ".hdf5", ".mp4", ".avi",

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from support.arguments import as_typed
-from support.names import READABLE, evenly_spaced
+from support.names import READABLE, evenly_spaced, is_passed_over
 
 MASK_WORDS = re.compile("mask|label|annot|truth|segm|manual|(^|[^a-z])(ann|gt|seg)([^a-z]|$)")       # in names of masks
 MOST_FOLDERS, DEEPEST = 50, 3    # folders that are looked into, and how deep they may lie
@@ -65,7 +65,7 @@ def find_folders(folder: Path | str) -> str | None:
     for place, folders, files in os.walk(folder):
         below = Path(place).relative_to(folder)
         deeper = len(below.parts) < DEEPEST
-        folders[:] = sorted(name for name in folders if deeper and not name.startswith((".", "__MACOSX", "@eaDir")))
+        folders[:] = sorted(name for name in folders if deeper and not is_passed_over(name))
         names = {False: [], True: []}                   # whether of masks → names
         for name in sorted(os.path.splitext(name)[0] for name in files if name.lower().endswith(READABLE)):
             names[says_mask(f"{below.as_posix()}/{name}")].append(name)

@@ -48,13 +48,13 @@ def begin_files(run: Any) -> None:
     """Write what is known before the first step, so that even a run killed in its first epoch can be resumed."""
     if RANK > 0:
         return
-    save_last(run)
-    if run.history:
-        write_settings(run)
     if run.args.tensorboard:
         from support.tensorboard import open_board
 
         run.board = open_board(run.args.tensorboard, run.data.classes, len(run.history))
+    save_last(run)
+    if run.history:
+        write_settings(run)
 
 
 def write_settings(run: Any) -> None:
@@ -66,6 +66,8 @@ def write_settings(run: Any) -> None:
     write_text(out / "settings.args", as_settings_file(args, remarks, (*NOT_SETTINGS, "device", "tensorboard")))
     if run.data.held_out:
         write_names(out / "val.txt", list(dict.fromkeys(run.data.held_out)), "the images to validate on")
+    else:
+        remove(out / "val.txt")
 
 
 def write_history(run: Any) -> None:
@@ -111,7 +113,7 @@ def restore(run: Any, last: dict) -> None:
         raise BadInput(f"{path} is damaged ({reason}); begin another training elsewhere, with --out") from error
     if RANK == 0 and run.best and run.best["epoch"] == len(run.history):
         save_best(run)                           # a kill may have come between last.pt and this
-    if last["versions"] != run.metadata["versions"]:
+    if last.get("versions") != run.metadata["versions"]:
         print("resumed with other versions, threads or processes: weights may differ in their last bits")
 
 

@@ -57,7 +57,7 @@ class Look(NamedTuple):
 
 def scan_pairs(pairs: list[Pair], threshold: int | None, memory: float = 0,
                folder: Path | str | None = None, said: Rendering = AS_FOUND) -> Scan:
-    """Return the Scan of pairs, of which `memory` GB may be held, and of whose images is `said` how they are read.
+    """Return the Scan of pairs, of which `memory` GB may be held; `said` is what is written down of how to read images.
 
     Each file is decoded, as a header may be the sound part of a damaged one, unless its pair is remembered in
     the `folder` and is as it was. Pairs with a file that cannot be read are left out, and those files named.

@@ -189,13 +189,17 @@ def test_every_odd_case_is_counted_named_and_leaves_no_wrong_file(tmp_path, caps
     table["images"][11]["file_name"] = str(tmp_path / "photos" / "n12.jpg")
     (tmp_path / "photos" / "n13.jpg").rename(tmp_path / "photos" / "N1.jpg")
     table["images"][12]["file_name"] = "N1.jpg"
+    thumbnail = tmp_path / "photos" / "@eaDir" / "n1.jpg"  # as some network drives keep them
+    thumbnail.parent.mkdir()
+    thumbnail.write_bytes((tmp_path / "photos" / "n1.jpg").read_bytes())
+    table["images"].append({"id": 51, "file_name": "@eaDir/n1.jpg", "height": HEIGHT, "width": WIDTH})
     (tmp_path / "n11.jpg").write_bytes((tmp_path / "photos" / "n11.jpg").read_bytes())
     (tmp_path / "instances.json").write_text(json.dumps(table))
     out = made(tmp_path)
     told = capsys.readouterr().out
     for line in [
         "1 images that are not there: n7.jpg",
-        "2 images whose name no data set can have: ../n11.jpg, ",
+        "3 images whose name no data set can have: ../n11.jpg, ",
         "1 images whose name is there twice: N1.jpg",
         "1 images that their EXIF turns, so that the annotations may not fit: n14.jpg",
         "2 images that cannot be read: n15.jpg, n8.jpg",
@@ -418,12 +422,12 @@ def test_the_split_has_its_shares_and_leaves_some_to_train_on(plain):
 
 def test_gone_on_by_more_threads_it_writes_the_same_bytes(plain, monkeypatch):
     """Killed in earnest it is in tests/test_interrupted.py."""
-    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    monkeypatch.setattr("support.machine.cores", lambda: 1)
     before = contents(made(plain))
     assert len(before) > 40
     for name in [name for name in before if name.startswith("masks")][::2]:
         (plain / "data" / name).unlink()
-    monkeypatch.setattr("os.cpu_count", lambda: 3)
+    monkeypatch.setattr("support.machine.cores", lambda: 3)
     assert contents(made(plain)) == before
 
 

@@ -161,14 +161,12 @@ def test_a_folder_has_no_copies(folder, tmp_path):
     assert Image.open(tmp_path / "run" / "loss_vs_epochs.png").width < 1000  # one panel
 
 
-def test_copies_are_kept_on_the_device_of_the_training(pair, monkeypatch):
+def test_copies_are_scored_on_the_device_of_the_training(pair):
     """Or the average of the weights would be moved to the CPU, before the first step on a GPU."""
-    run, seen = prepared(*pair[1:], "--out", pair[0] / "run"), []
-    monkeypatch.setattr(train, "Segmenter", lambda *words: seen.append(words[2]) or Segmenter(*words))
+    run = prepared(*pair[1:], "--out", pair[0] / "run")
     run.device = torch.device("cpu", 0)
-    train.copies_of_strip(run)
     train.score_copies(run)
-    assert all(device is run.device for device in seen) and len(seen) == 2
+    assert run.segment.device is run.device
 
 
 def test_an_image_too_small_for_a_strip_is_copied_itself(tmp_path, monkeypatch):

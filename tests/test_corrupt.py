@@ -243,10 +243,10 @@ def test_jpeg_is_pillows():
 
 
 def test_a_folder_whatever_the_threads_and_the_order(streets, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    monkeypatch.setattr("support.machine.cores", lambda: 1)
     made(streets, tmp_path / "one", "--kind", "rain", "--severity", 4)
     assert "5 images, rain of severity 4" in capsys.readouterr().out
-    monkeypatch.setattr("os.cpu_count", lambda: 3)
+    monkeypatch.setattr("support.machine.cores", lambda: 3)
     made(streets, tmp_path / "three", "--kind", "rain", "--severity", 4)
     ours = pixels_below(tmp_path / "one")
     assert sorted(ours) == ["a.png", "b.png", "c.d.png", "sub/a.png", "sub/e.png"]

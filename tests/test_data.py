@@ -571,6 +571,14 @@ def test_a_class_table_may_say_what_colours_to_show(tmp_path):
     assert set(np.unique(to_picture(indices % 2, classes[:2]))) == {0, 255}  # two: black and white, as always
 
 
+@pytest.mark.parametrize("values", [(0, 255), (255, 0), (1, 0)])
+def test_of_two_classes_the_brighter_is_white_in_every_picture(values):
+    classes = [{"name": "a", "value": values[0]}, {"name": "b", "value": values[1]}]
+    white = 255 if values[1] > values[0] else 0  # of the second
+    assert class_colours(classes)[:2].tolist() == [[255 - white] * 3, [white] * 3]
+    assert to_picture(np.uint8([[0, 1]]), classes).tolist() == [[255 - white, white]]
+
+
 def test_a_class_table_of_colours(tmp_path):
     table = {"classes": [{"name": "a", "value": [0, 0, 0]}, {"name": "b", "value": [128, 64, 128]}]}
     (tmp_path / "classes.json").write_text(json.dumps(table))

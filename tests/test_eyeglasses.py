@@ -173,12 +173,12 @@ def test_half_of_celebamask_is_refused(celeba, tmp_path):
 
 def test_gone_on_by_more_threads_the_files_are_the_same(pairs, tmp_path, monkeypatch):
     """Killed in earnest it is in tests/test_interrupted.py."""
-    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    monkeypatch.setattr("support.machine.cores", lambda: 1)
     made(pairs, "--out", tmp_path / "data")
     before = contents(tmp_path / "data")
     for name in [name for name in before if name.startswith("masks")][::2]:
         (tmp_path / "data" / name).unlink()
-    monkeypatch.setattr("os.cpu_count", lambda: 7)
+    monkeypatch.setattr("support.machine.cores", lambda: 7)
     made(pairs, "--out", tmp_path / "data")
     assert contents(tmp_path / "data") == before
     with pytest.raises(BadInput, match="begun with another seed"):

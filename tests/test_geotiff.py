@@ -1,6 +1,7 @@
 """What a mask keeps of its image: place, projection, no data. What is right is what rasterio, that is GDAL, reads."""
 
 import json
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from rasterio.transform import Affine, from_origin
 from test_predict import checkpoint, oracle
 
 from support.files import is_ours
+from support.geotiff import read_world
 from support.images import read_image
 from support.masks import read_mask
 
@@ -179,6 +181,14 @@ def test_a_world_file_of_the_user_stays(tmp_path):
     done = inside("predict.py", "in/a.png", "--out", "out/a.png", cwd=tmp_path)
     assert done.returncode == 0 and "a.pgw: is no world file" in done.stdout
     assert (tmp_path / "out" / "a.pgw").read_text() == "mine"
+
+
+def test_a_world_file_that_may_not_be_read_is_no_reason_to_stop(tmp_path, monkeypatch):
+    Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
+    (tmp_path / "a.pgw").write_text("1\n0\n0\n-1\n5\n6\n")
+    assert read_world(tmp_path / "a.png") is not None
+    monkeypatch.setattr("builtins.open", mock.Mock(side_effect=PermissionError))  # chmod keeps nothing from root
+    assert read_world(tmp_path / "a.png") is None
 
 
 def test_pixels_without_data_are_not_scored(tmp_path):

@@ -247,6 +247,22 @@ def test_a_run_that_was_killed_anywhere_goes_on_to_the_same_bytes(tmp_path, monk
     assert (tmp_path / "mask.tif").read_bytes() == expected
 
 
+def test_what_is_half_done_is_gone_before_another_process_may_begin(tmp_path, monkeypatch):
+    checkpoint(tmp_path / "model.pt")
+    WRITERS["tiles"](tmp_path / "a.tif")
+    one_writer, left = large_tiff.one_writer, []
+
+    @contextlib.contextmanager
+    def watched(*words):
+        with one_writer(*words):
+            yield
+            left.extend(tmp_path.glob("*.part"))
+
+    monkeypatch.setattr(large_tiff, "one_writer", watched)
+    assert inside("predict.py", "a.tif", "--out", "mask.tif", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "mask.tif").exists() and left == []
+
+
 def test_another_network_begins_anew_and_a_file_of_the_user_stays(tmp_path, monkeypatch):
     WRITERS["tiles"](tmp_path / "a.tif")
     masks, part = [], tmp_path / "mask.tif.part"

@@ -83,6 +83,7 @@ def test_pooling_in_prediction_is_pytorchs_to_the_last_bit(memory_format):
     x[0, 0, 3, 3], x[0, 1, 2, 2], x[1, :, 4:6, 4:6] = math.nan, -math.inf, 0.5  # the last: all the same
     with torch.inference_mode():
         pooled = MaxPool(2)(x)
+        assert MaxPool(3)(x).shape == (2, 5, 4, 2)  # as while training, for whoever tries another size
     assert pooled.isnan().sum() == 1
     torch.testing.assert_close(pooled, F.max_pool2d(x, 2), rtol=0, atol=0, equal_nan=True)
 

@@ -688,6 +688,10 @@ def test_a_loss_that_is_no_number_stops_the_run(pair):
         (RuntimeError("CUDA error: out of memory\nCompile with"), "GPU's memory"),
         (MemoryError(), "memory"),
         (
+            RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: not enough memory: you"),
+            "memory",
+        ),  # Windows
+        (
             RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried"),
             "memory",
         ),
@@ -876,6 +880,26 @@ def test_an_interrupted_training_is_not_begun_anew_by_mistake(pair):
     told, _ = process.communicate()
     assert f"model.pt is of a former training, of {done + 1} epochs, and is replaced after the first epoch" in told
     assert not (folder / "run" / "loss_vs_epochs.png").exists()  # which would show that one beside the new model.pt
+
+
+@pytest.mark.slow
+def test_nothing_of_a_former_training_stays_beside_the_new_one_and_a_mistake_takes_nothing(folder, pair):
+    where, image, mask = pair
+    assert inside("train.py", "--data", folder, *QUICK, "--out", "run", cwd=where).returncode == 0
+    assert (where / "run" / "val.txt").exists()
+    before = (where / "run" / "last.pt").read_bytes()
+    process = inside("train.py", image, mask, *QUICK, "--out", "run", "--tensorboard", image, cwd=where)
+    fails_in_one_line(process, "a.png")
+    assert (where / "run" / "last.pt").read_bytes() == before
+    assert inside("train.py", image, mask, *QUICK, "--out", "run", cwd=where).returncode == 0
+    assert not (where / "run" / "val.txt").exists()  # of images that model.pt has not seen
+    content = torch.load(where / "run" / "last.pt", weights_only=True)
+    del content["versions"]
+    torch.save(content, where / "run" / "last.pt")
+    done = inside("train.py", "--resume", "--out", "run", "--epochs", 4, cwd=where)
+    assert done.returncode == 0 and "resumed with other versions" in done.stdout, done.stderr
+    fails_in_one_line(inside("train.py", "--data", "", cwd=where), '--data "": expected a folder')
+    assert not (where / "rgb.png").exists()
 
 
 @pytest.mark.slow
