@@ -6,8 +6,10 @@ import json
 import os
 import runpy
 import signal
+import socket
 import subprocess
 import sys
+import time
 import traceback
 import warnings
 from pathlib import Path
@@ -15,6 +17,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from forked import Forked
 from PIL import Image
 
 from support import notes
@@ -61,6 +64,32 @@ def torchrun(script, *words, cwd, **options):
     """As command, in two processes, as torchrun starts them; a script from elsewhere finds the project's modules."""
     start = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2]
     return command(*start, ROOT / script, *words, cwd=cwd, **options)
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def start_ranks(script, *words, cwd):
+    """Start two processes that work together, with the variables that torchrun gives them."""
+    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": "1"}
+    return [Forked(script, *words, cwd=cwd, env={**common, "RANK": rank, "LOCAL_RANK": rank}) for rank in "01"]
+
+
+def together(script, *words, cwd):
+    """As torchrun, with processes that are forked: twice as fast."""
+    ranks = start_ranks(script, *words, cwd=cwd)
+    while any(rank.poll() is None for rank in ranks) and not any(rank.poll() for rank in ranks):
+        time.sleep(0.01)
+    if any(rank.poll() for rank in ranks):  # torchrun ends the others, too, and leaves them time to say why
+        time.sleep(1)
+        for rank in ranks:
+            rank.kill()
+    outputs, errors = zip(*(rank.communicate() for rank in ranks))
+    code = next((rank.returncode for rank in ranks if rank.returncode), 0)
+    return subprocess.CompletedProcess(words, code, "".join(outputs), "".join(errors))
 
 
 @pytest.fixture(autouse=True)

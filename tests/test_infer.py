@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import command, fails_in_one_line, inside, torchrun, write_pair
+from conftest import command, fails_in_one_line, inside, together, torchrun, write_pair
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -317,7 +317,7 @@ def test_two_processes_share_the_work(images, tmp_path):
 def test_no_process_writes_into_a_folder_that_another_run_has(images, tmp_path):
     checkpoint(tmp_path / "model.pt", network(), [0, 255])
     with one_writer(tmp_path / "two"):
-        done = torchrun("infer.py", "images", "two", cwd=tmp_path)
+        done = together("infer.py", "images", "two", cwd=tmp_path)
     assert done.returncode != 0 and "two is being written to by another process" in done.stderr
     assert files(tmp_path / "two") == []
 

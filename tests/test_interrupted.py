@@ -1,7 +1,6 @@
 """Commands that fill a folder: killed at many moments while another process watches, called again, two at once."""
 
 import json
-import os
 import random
 import shutil
 import signal
@@ -11,7 +10,8 @@ import time
 
 import pytest
 import torch
-from conftest import ROOT, fails_in_one_line, inside, write_pair
+from conftest import command, fails_in_one_line, inside, write_pair
+from forked import Forked
 
 from model import FCN
 from support.checkpoint import save_checkpoint
@@ -94,12 +94,9 @@ COMMANDS = {
 }
 
 
-def start(line, folder, **options):
+def start(line, folder):
     """Start the command of a line, in a folder, as a process."""
-    words = [str(ROOT / word) if word == "infer.py" else word for word in line.split()]
-    return subprocess.Popen(
-        [sys.executable, *words], cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, **options
-    )
+    return Forked(*line.split(), cwd=folder)
 
 
 def run(name, folder, out):
@@ -126,7 +123,7 @@ def kill_again_and_again(line, folder, out, total, times):
     chance, kills = random.Random(0), 0
     for number in range(times):
         enough = progress(out) + (total - progress(out)) // (times - number) if out.exists() else 1
-        process = start(line, folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = start(line, folder)
         while process.poll() is None and not (out.exists() and progress(out) >= enough):
             time.sleep(0.002)
         time.sleep(chance.choice([0, 0.001, 0.003, 0.01]))
@@ -141,13 +138,13 @@ def killed_and_watched(line, folder, times):
     Nobody may ever see a file in "out" that is not whole.
     """
     reference, out = folder / "reference", folder / "out"
-    assert start(line.replace("OUT", "reference"), folder, stdout=subprocess.DEVNULL).wait() == 0
+    assert command(*line.replace("OUT", "reference").split(), cwd=folder).returncode == 0
     watcher = subprocess.Popen(
         [sys.executable, "-c", WATCHER, out, reference], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     line = line.replace("OUT", "out")
     kills = kill_again_and_again(line, folder, out, progress(reference), times)
-    assert start(line, folder, stdout=subprocess.DEVNULL).wait() == 0
+    assert start(line, folder).wait() == 0
     (folder / "enough").touch()
     *complaints, looks = watcher.communicate()[0].splitlines()
     assert not complaints and int(looks.split()[1]) > 100 and kills >= times // 2

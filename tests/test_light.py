@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from conftest import fails_in_one_line, inside, torchrun, write_pair
+from conftest import fails_in_one_line, inside, together, write_pair
 from PIL import Image
 from scipy import ndimage, optimize
 from sklearn.metrics import jaccard_score
@@ -495,7 +495,7 @@ def test_two_processes_have_the_light_of_one(tmp_path):
     write_pair(tmp_path / "data", "a", 0, 120, 300)
     words = [tmp_path / "data" / part / "a.png" for part in ("images", "masks")] + QUICK
     assert inside("train.py", *words, "--out", "one", cwd=tmp_path).returncode == 0
-    done = torchrun("train.py", *words, "--out", "two", cwd=tmp_path)
+    done = together("train.py", *words, "--out", "two", cwd=tmp_path)
     assert done.returncode == 0 and done.stdout.count("light: an image") == 1, done.stderr
     assert light_of(tmp_path / "one" / "model.pt") == light_of(tmp_path / "two" / "model.pt") is not None
     rows = [torch.load(tmp_path / out / "last.pt", weights_only=True)["resume"]["best"] for out in ("one", "two")]

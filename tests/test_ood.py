@@ -5,7 +5,7 @@ import csv
 import numpy as np
 import pytest
 import torch
-from conftest import TABLE, command, fails_in_one_line, inside, torchrun
+from conftest import TABLE, command, fails_in_one_line, inside, together
 from PIL import Image
 from scipy.special import logsumexp
 from scipy.stats import entropy as scipy_entropy
@@ -179,9 +179,9 @@ def test_infer_rejects_what_is_below_the_threshold(folders, network):
 def test_two_processes_reject_the_same(folders):
     """Each half of the images; one list of all that were rejected."""
     words = ["infer.py", "both", "masks", "--adapt=0.5", "--score", "features"]
-    done = torchrun(*words, "--reject=-1000000", cwd=folders)
+    done = together(*words, "--reject=-1000000", cwd=folders)
     assert done.returncode == 0 and "10 masks in masks, 0 images rejected" in done.stdout, done.stderr
-    done = torchrun(*words, "--reject=0", cwd=folders)
+    done = together(*words, "--reject=0", cwd=folders)
     assert done.returncode == 0 and "0 masks in masks, 10 images rejected" in done.stdout, done.stderr
     assert len((folders / "masks" / "rejected.csv").read_text().splitlines()) == 11
 

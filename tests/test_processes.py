@@ -1,15 +1,13 @@
 """Several processes, as torchrun starts them: they follow the single one, and do not wait for the dead."""
 
 import csv
-import os
-import socket
-import subprocess
 import sys
 import time
 
 import pytest
 import torch
-from conftest import ROOT, command, torchrun
+from conftest import command, start_ranks, together, torchrun
+from forked import Forked
 
 PARTS = ["--patch", 128, "--batch", 8, "--budget", 1]  # two parts of four patches
 SMALL = ["--patch", 32, "--batch", 4, "--steps", 4, "--epochs", 2, "--lr", 0.0002, "--device", "cpu"]
@@ -36,7 +34,7 @@ def test_two_processes_follow_the_single_one(folder, tmp_path, settings):
     settings = ["--data", folder, *SMALL, *settings]
     one = command("train.py", *settings, "--out", "one", cwd=tmp_path)
     assert one.returncode == 0, one.stderr
-    two = torchrun("train.py", *settings, "--out", "two", cwd=tmp_path)
+    two = together("train.py", *settings, "--out", "two", cwd=tmp_path)
     assert two.returncode == 0, two.stderr
     assert two.stdout.count("best of 2 epochs") == 1  # one speaks
     for first, second in zip(losses(tmp_path / "one"), losses(tmp_path / "two")):
@@ -51,8 +49,7 @@ def test_two_processes_follow_the_single_one(folder, tmp_path, settings):
 def test_two_processes_resume_what_one_began(folder, tmp_path):
     settings = ["--data", folder, *SMALL, "--steps", 40]
     assert command("train.py", *settings, "--out", "one", cwd=tmp_path).returncode == 0
-    line = [sys.executable, str(ROOT / "train.py"), *map(str, settings), "--out", "two"]
-    process = subprocess.Popen(line, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    process = Forked("train.py", *settings, "--out", "two", cwd=tmp_path)
     try:
         while not (tmp_path / "two" / "history.csv").exists():
             assert process.poll() is None
@@ -88,39 +85,21 @@ train.main(train_arguments(sys.argv[1:]))
 """
     )
     words = ["--data", folder, *SMALL, "--model", "unet", "--width", 4, "--amp", "auto", "--time-limit", 0.1]
-    done = torchrun(script, *words, "--epochs", 1000, cwd=tmp_path)
+    done = together(script, *words, "--epochs", 1000, cwd=tmp_path)
     assert done.returncode == 0 and done.stdout.count("--amp auto") == 1, done.stderr
     assert 0 < len(losses(tmp_path)) < 1000
 
 
 @pytest.mark.slow
 def test_a_batch_that_cannot_be_shared_is_refused(folder, tmp_path):
-    done = torchrun("train.py", "--data", folder, *SMALL, "--batch", 5, cwd=tmp_path)
+    done = together("train.py", "--data", folder, *SMALL, "--batch", 5, cwd=tmp_path)
     assert done.returncode != 0 and "--batch 5: expected a multiple of 2" in done.stderr
 
 
 @pytest.mark.slow
 def test_when_one_process_is_killed_the_other_ends_with_an_error(folder, tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    line = [sys.executable, str(ROOT / "train.py"), "--data", str(folder), *map(str, SMALL), "--steps", "100000"]
-    ranks = []
+    ranks = start_ranks("train.py", "--data", folder, *SMALL, "--steps", 100000, cwd=tmp_path)
     try:
-        for rank in range(2):
-            variables = {
-                "RANK": rank,
-                "LOCAL_RANK": rank,
-                "WORLD_SIZE": 2,
-                "MASTER_ADDR": "127.0.0.1",
-                "MASTER_PORT": port,
-            }
-            environment = {
-                **os.environ,
-                "OMP_NUM_THREADS": "1",
-                **{name: str(value) for name, value in variables.items()},
-            }
-            ranks.append(subprocess.Popen(line, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True))
         deadline = time.monotonic() + 120
         while not (tmp_path / "last.pt").exists():  # written when all is set up
             assert time.monotonic() < deadline and all(process.poll() is None for process in ranks)

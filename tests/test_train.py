@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT, command, fails_in_one_line, inside
+from forked import Forked
 from PIL import Image
 
 import patches
@@ -405,9 +406,8 @@ def test_killed_at_twenty_random_moments_it_ends_with_the_same_weights(folder, t
 # Interruptions
 
 
-def start(folder, *words, **options):
-    options = {"stderr": subprocess.PIPE, "text": True, **options}
-    return subprocess.Popen([sys.executable, ROOT / "train.py", *map(str, words)], cwd=folder, **options)
+def start(folder, *words):
+    return Forked("train.py", *words, cwd=folder)
 
 
 def wait_until(condition, process):
@@ -465,8 +465,7 @@ def test_settings_given_on_resuming_hold_for_the_next_resume_too(pair):
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for a single child")
 def test_interrupted_by_hand_it_says_how_to_go_on(pair):
     folder, image, mask = pair
-    # A shell starts what runs in the background with SIGINT ignored, and children inherit that.
-    process = start(folder, image, mask, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    process = start(folder, image, mask)
     try:
         wait_until(lambda: len(history(folder)) > 0, process)
         process.send_signal(signal.SIGINT)
@@ -857,7 +856,7 @@ def test_where_all_is_ignored_there_is_nothing_to_learn_from(folder, part, what)
 def test_an_interrupted_training_is_not_begun_anew_by_mistake(pair):
     folder, image, mask = pair
     words = [image, mask, *QUICK, "--steps", 200, "--epochs", 400, "--device", "cpu", "--out", "run"]
-    process = start(folder, *words, stderr=subprocess.DEVNULL)
+    process = start(folder, *words)
     wait_until(lambda: len(history(folder / "run")) > 1, process)  # of which last.pt knows the first
     process.kill()
     process.communicate()
@@ -874,7 +873,7 @@ def test_an_interrupted_training_is_not_begun_anew_by_mistake(pair):
     assert inside("train.py", "--resume", "--out", "run", "--epochs", done + 1, cwd=folder).returncode == 0
     (folder / "run" / "history.csv").unlink()
     assert (folder / "run" / "loss_vs_epochs.png").exists()
-    process = start(folder, *words, stdout=subprocess.PIPE)  # that one was finished, so another may follow
+    process = start(folder, *words)  # that one was finished, so another may follow
     wait_until(lambda: len(history(folder / "run")) > 1, process)
     process.kill()
     told, _ = process.communicate()
@@ -960,7 +959,7 @@ def test_two_trainings_do_not_mix_in_one_folder(pair):
     """The lock dies with its process."""
     folder, image, mask = pair
     words = [image, mask, *QUICK, "--steps", 200, "--epochs", 100, "--device", "cpu", "--out", "run"]
-    process = start(folder, *words, stderr=subprocess.DEVNULL)
+    process = start(folder, *words)
     try:
         wait_until(lambda: len(history(folder / "run")) > 1, process)  # of which last.pt knows the first
         for more in ([], ["--resume"]):
@@ -1017,13 +1016,14 @@ classes = [{"name": str(value), "value": value} for value in range(10)]
 metadata = {"classes": classes, "ignore": [], "mean": [0.5] * 3, "std": [0.25] * 3, "settings": {"zoom": 1.0}}
 data = SimpleNamespace(classes=classes, validation=Dataset.in_memory([(image, mask)], 10))
 args = SimpleNamespace(halo=None, val_images=8)
-run = SimpleNamespace(ema_model=FCN(10), metadata=metadata, device=torch.device("cpu"), args=args, data=data,
+segment = train.Segmenter(FCN(10), metadata)
+run = SimpleNamespace(segment=segment, device=torch.device("cpu"), args=args, data=data,
                       criterion=loss_function("ce+dice"), copies={})
 peak = lambda: int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]) // 1024
 before = peak()
 found = train.validate(run)
 more = peak() - before
-logits = train.Segmenter(run.ema_model, metadata).logits(image)                  # all of them, 120 MB
+logits = segment.logits(image)                  # all of them, 120 MB
 whole = run.criterion(torch.from_numpy(logits)[None].double(), torch.from_numpy(mask)[None]).item()
 assert abs(found.loss / whole - 1) < 1e-6, (found.loss, whole)
 assert (found.shown[0][2] == logits.argmax(axis=0)).all() and found.confusion.sum() == mask.size
