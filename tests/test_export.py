@@ -241,7 +241,7 @@ def test_it_overwrites_its_own_file_and_no_other(exported, tmp_path):
 @pytest.mark.slow
 def test_eight_bits_and_the_benchmark(tmp_path):
     """The shipped network on pictures like those that it learned from: smaller, and nearly the same."""
-    command("predict.py", cwd=tmp_path)  # writes rgb.png and gt.png
+    inside("predict.py", cwd=tmp_path)  # writes rgb.png and gt.png
     image, truth = (np.asarray(Image.open(tmp_path / name)) for name in ("rgb.png", "gt.png"))
     for part, array in ("images", image), ("masks", truth):
         (tmp_path / part).mkdir()
@@ -275,7 +275,7 @@ def test_eight_bits_and_the_benchmark(tmp_path):
     assert re.search(r"^ONNX fp32 .* 0 of 72000 pixels, in 0 images$", process.stdout, re.M), process.stdout
     assert re.search(r"^ONNX int8 is [\d.]+ times as fast as ONNX fp32$", process.stdout, re.M)
 
-    process = command("infer.py", "images", "out", "--onnx", "model.int8.onnx", cwd=tmp_path)
+    process = inside("infer.py", "images", "out", "--onnx", "model.int8.onnx", cwd=tmp_path)
     assert process.returncode == 0, process.stderr
     words = ["-m", "tools.export", SHIPPED, "--out", "again.onnx", "--benchmark", "images"]
     for more, told in [

@@ -128,11 +128,11 @@ def test_resume_leaves_out_what_is_done_and_nothing_else(images, tmp_path):
     (tmp_path / "out" / "d.png").unlink()
     (tmp_path / "out" / ".d.png.part").write_bytes(b"a user's own, whatever it is")
     before = {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in NAMES if name != "d.png"}
-    done = command("infer.py", "images", "out", "--resume", cwd=tmp_path)
+    done = inside("infer.py", "images", "out", "--resume", cwd=tmp_path)
     assert done.returncode == 0 and f"1 masks in out, {len(NAMES) - 1} were there" in done.stdout
     assert before == {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in before}
     assert files(tmp_path / "out") == sorted([".d.png.part", *NAMES])
-    again = command("infer.py", "images", "out", cwd=tmp_path)  # its own masks it may write again
+    again = inside("infer.py", "images", "out", cwd=tmp_path)  # its own masks it may write again
     assert again.returncode == 0 and f"{len(NAMES)} masks" in again.stdout
 
 
@@ -353,5 +353,5 @@ def test_what_training_writes_infer_reads(folder, tmp_path):
     write_pair(tmp_path / "new", "x", 99)
     words = ["--data", folder, "--model", "unet", "--width", 4, "--depth", 2, "--epochs", 1, "--steps", 3]
     assert command("train.py", *words, cwd=tmp_path).returncode == 0
-    assert command("infer.py", "new/images", "out", cwd=tmp_path).returncode == 0
+    assert inside("infer.py", "new/images", "out", cwd=tmp_path).returncode == 0
     assert set(np.unique(read_mask(tmp_path / "out" / "x.png"))) <= {0, 3, 7}

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from conftest import ROOT, fails_in_one_line, inside
+from conftest import ROOT, command, fails_in_one_line, inside
+from forked import Forked
 from PIL import Image
 from rasterio.transform import from_origin
 from test_geotiff import write_geotiff
@@ -287,16 +288,15 @@ def test_another_network_begins_anew_and_a_file_of_the_user_stays(tmp_path, monk
 def test_a_killed_process_leaves_what_the_next_one_goes_on_with(tmp_path):
     checkpoint(tmp_path / "model.pt")
     make_image(tmp_path / "a.tif", 4352)
-    words = [sys.executable, ROOT / "predict.py", "a.tif", "--out"]
-    subprocess.run([*words, "whole.tif"], cwd=tmp_path, check=True, capture_output=True)
-    process = subprocess.Popen([*words, "mask.tif"], cwd=tmp_path, stdout=subprocess.DEVNULL)
+    words = ["predict.py", "a.tif", "--out"]
+    assert command(*words, "whole.tif", cwd=tmp_path).returncode == 0
+    process = Forked(*words, "mask.tif", cwd=tmp_path)
     part, half = tmp_path / "mask.tif.part", (tmp_path / "whole.tif").stat().st_size / 2
     while process.poll() is None and not (part.exists() and part.stat().st_size > half):
         time.sleep(0.01)
     process.kill()
     assert process.wait() in (-signal.SIGKILL, 1) and not (tmp_path / "mask.tif").exists()
-    done = subprocess.run([*words, "mask.tif"], cwd=tmp_path, check=True, capture_output=True, text=True)
-    assert "goes on at row" in done.stdout
+    assert "goes on at row" in inside(*words, "mask.tif", cwd=tmp_path).stdout
     assert (tmp_path / "mask.tif").read_bytes() == (tmp_path / "whole.tif").read_bytes()
 
 

@@ -196,7 +196,7 @@ def test_an_exported_network_rejects_the_same(folders, network):
         found[path.name] = segment.with_scores(read_image(path), ["energy"])[1]["energy"]
     middle = sorted(found.values())
     middle = (middle[4] + middle[5]) / 2
-    done = command("infer.py", "both", "masks", "--onnx", "model.onnx", "--reject", middle, cwd=folders)
+    done = inside("infer.py", "both", "masks", "--onnx", "model.onnx", "--reject", middle, cwd=folders)
     assert done.returncode == 0 and "5 images rejected" in done.stdout, done.stderr
     with open(folders / "masks" / "rejected.csv", newline="") as file:
         rows = dict(list(csv.reader(file))[1:])

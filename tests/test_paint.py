@@ -1510,7 +1510,7 @@ def test_strokes_on_the_sample_become_a_network_and_a_data_set(tmp_path):
     )
     assert done.returncode == 0 and foreground_iou(read_mask(tmp_path / "p.png"), truth) > 0.85
     words = ["--data", tmp_path / "out", "--out", "run", "--epochs", 1, "--steps", 2]
-    assert command("train.py", *words, cwd=tmp_path).returncode == 0
+    assert inside("train.py", *words, cwd=tmp_path).returncode == 0
 
 
 @pytest.mark.slow

@@ -46,7 +46,7 @@ def test_a_new_image_of_any_size_in_windows_equals_the_whole_pass(tmp_path):
     for height, width in [(1, 1), (301, 777), (256, 256), (3, 1000)]:
         image = random.integers(0, 256, (height, width, 3), np.uint8)
         Image.fromarray(image).save(tmp_path / "new.png")
-        done = command("predict.py", "new.png", cwd=tmp_path)
+        done = inside("predict.py", "new.png", cwd=tmp_path)
         assert done.returncode == 0 and "by model.pt" in done.stdout and "there is no" not in done.stdout, done.stderr
         expected = oracle(tmp_path / "model.pt", image) * 255
         assert np.array_equal(read_mask(tmp_path / "predictions.png"), expected)
@@ -59,7 +59,7 @@ def test_right_after_cloning_the_shipped_checkpoint_segments_the_sample(tmp_path
     assert done.returncode == 0, done.stderr
     assert "wrote the bundled sample" in done.stdout and "fcn.pt" in done.stdout
     assert "there is no model.pt here" in done.stdout
-    scored = command("predict.py", "--mask", "gt.png", "--overlay", "outline.jpg", cwd=tmp_path)
+    scored = inside("predict.py", "--mask", "gt.png", "--overlay", "outline.jpg", cwd=tmp_path)
     figures = dict(
         zip(
             ("IoU", "Dice", "accuracy"),
@@ -74,7 +74,7 @@ def test_right_after_cloning_the_shipped_checkpoint_segments_the_sample(tmp_path
     assert f"boundaries: foreground F {statistics.harmonic_mean(shares):.4f}, " in scored.stdout
     changed = (read_image(tmp_path / "outline.jpg").astype(int) != read_image(tmp_path / "rgb.png")).any(axis=2)
     assert changed.any()
-    averaged = command("predict.py", "--mask", "gt.png", "--tta", "--out", "tta.png", cwd=tmp_path)
+    averaged = inside("predict.py", "--mask", "gt.png", "--tta", "--out", "tta.png", cwd=tmp_path)
     assert float(averaged.stdout.splitlines()[-2].split()[3].rstrip(",")) > 0.97
     assert not (tmp_path / "tta.jpg").exists()
 

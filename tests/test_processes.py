@@ -6,7 +6,7 @@ import time
 
 import pytest
 import torch
-from conftest import command, start_ranks, together, torchrun
+from conftest import inside, start_ranks, together, torchrun
 from forked import Forked
 
 PARTS = ["--patch", 128, "--batch", 8, "--budget", 1]  # two parts of four patches
@@ -32,7 +32,7 @@ def losses(folder):
 def test_two_processes_follow_the_single_one(folder, tmp_path, settings):
     """Same patches, same losses and weights but for the rounding of sums: half the batch each, ignored pixels too."""
     settings = ["--data", folder, *SMALL, *settings]
-    one = command("train.py", *settings, "--out", "one", cwd=tmp_path)
+    one = inside("train.py", *settings, "--out", "one", cwd=tmp_path)
     assert one.returncode == 0, one.stderr
     two = together("train.py", *settings, "--out", "two", cwd=tmp_path)
     assert two.returncode == 0, two.stderr
@@ -48,7 +48,7 @@ def test_two_processes_follow_the_single_one(folder, tmp_path, settings):
 @pytest.mark.slow
 def test_two_processes_resume_what_one_began(folder, tmp_path):
     settings = ["--data", folder, *SMALL, "--steps", 40]
-    assert command("train.py", *settings, "--out", "one", cwd=tmp_path).returncode == 0
+    assert inside("train.py", *settings, "--out", "one", cwd=tmp_path).returncode == 0
     process = Forked("train.py", *settings, "--out", "two", cwd=tmp_path)
     try:
         while not (tmp_path / "two" / "history.csv").exists():

@@ -271,7 +271,7 @@ def test_the_time_limit_anneals_and_ends(pair, monkeypatch):
     rows = history(folder)
     assert 10 < len(rows) < 40 and 5.5 < float(rows[-1]["seconds"]) < 6.1
     assert float(rows[-1]["learning_rate"]) < 0.05 * 0.02 < max(float(row["learning_rate"]) for row in rows)
-    assert command("train.py", "--resume", cwd=folder).returncode == 0  # nothing is left to do
+    assert inside("train.py", "--resume", cwd=folder).returncode == 0  # nothing is left to do
     assert len(history(folder)) == len(rows)
 
 
@@ -318,14 +318,14 @@ def test_auto_precision_is_told_and_kept_for_resuming(pair):
     assert "--amp auto: a step in 16 bits is" in done.stdout
     _, metadata = load_network(folder / "last.pt")
     assert metadata["settings"]["amp"] in ("on", "off")
-    assert "--amp auto" not in command("train.py", "--resume", "--epochs", 4, cwd=folder).stdout
+    assert "--amp auto" not in inside("train.py", "--resume", "--epochs", 4, cwd=folder).stdout
 
 
 @pytest.mark.slow
 def test_tensorboard(folder, tmp_path):
     event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     words = ["--data", folder, *UNET, "--epochs", 2, "--steps", 2, "--tensorboard", "board"]
-    assert command("train.py", *words, cwd=tmp_path).returncode == 0
+    assert inside("train.py", *words, cwd=tmp_path).returncode == 0
     events = event_accumulator.EventAccumulator(str(tmp_path / "board"))
     events.Reload()
     rows = history(tmp_path)
@@ -348,9 +348,9 @@ def test_without_tensorboard_it_says_what_to_install(folder, tmp_path):
 @pytest.mark.slow
 def test_resuming_on_other_classes_names_both(folder, tmp_path):
     words = ["--data", folder, *UNET, "--epochs", 1, "--steps", 2]
-    assert command("train.py", *words, cwd=tmp_path).returncode == 0
+    assert inside("train.py", *words, cwd=tmp_path).returncode == 0
     (folder / "classes.json").unlink()  # now 9 is a class
-    process = command("train.py", "--resume", "--epochs", 2, cwd=tmp_path)
+    process = inside("train.py", "--resume", "--epochs", 2, cwd=tmp_path)
     fails_in_one_line(process, "last.pt holds another network", "'classes': 3", "'classes': 4")
 
 
@@ -395,7 +395,7 @@ def test_killed_at_twenty_random_moments_it_ends_with_the_same_weights(folder, t
     assert kills >= 12 and epochs == sorted(epochs) and len(set(epochs)) > 4
     for part in (tmp_path / "killed").glob(".*.part"):
         os.utime(part, (0, 0))  # an hour later, it can be nobody's any more
-    done = command("train.py", "--resume", "--out", "killed", "--device", "cpu", cwd=tmp_path)
+    done = inside("train.py", "--resume", "--out", "killed", "--device", "cpu", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     for name in ("model.pt", "last.pt"):
         assert same_weights(tmp_path / "whole" / name, tmp_path / "killed" / name)
@@ -436,7 +436,7 @@ def test_killed_in_mid_epoch_and_resumed_it_ends_with_the_same_weights(pair):
         assert process.returncode != 0
         rows.append(len(history(folder / "killed")))
     assert rows[0] < 6 and rows[2] < 6 and rows[2] >= 2  # it was never simply done
-    assert command("train.py", "--resume", "--out", "killed", "--device", "cpu", cwd=folder).returncode == 0
+    assert inside("train.py", "--resume", "--out", "killed", "--device", "cpu", cwd=folder).returncode == 0
     for name in ("model.pt", "last.pt"):
         assert same_weights(folder / "whole" / name, folder / "killed" / name)
     columns = [name for name in HISTORY if name != "seconds"]
@@ -671,7 +671,7 @@ def test_a_pair_and_a_folder_are_not_given_together(capsys):
 @pytest.mark.slow
 def test_a_loss_that_is_no_number_stops_the_run(pair):
     folder, image, mask = pair
-    process = command("train.py", image, mask, "--lr", "1e30", "--warmup", 1, *QUICK, cwd=folder)
+    process = inside("train.py", image, mask, "--lr", "1e30", "--warmup", 1, *QUICK, cwd=folder)
     assert process.returncode != 0 and "Traceback" not in process.stderr
     assert process.stderr.split("\n")[-2].startswith("train.py: the loss became nan in epoch 1; expected a number")
     assert not (folder / "model.pt").exists() or all(
