@@ -34,6 +34,8 @@ WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
 if WORKERS > 1:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // WORKERS)))
 
+import torch  # noqa: E402  it reads that variable
+
 
 def with_gpus():
     """The environment of a process that sees the GPUs."""
@@ -93,9 +95,12 @@ def together(script, *words, cwd):
 
 
 @pytest.fixture(autouse=True)
-def nothing_noted():
-    """Begin without the remarks on files that another test has read and never printed, as a new process does."""
+def as_in_a_new_process():
+    """Begin without the remarks on files that another test has read and never printed, and with as many threads."""
     notes.FOUND.clear()
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)  # tools.speed takes all cores; all later tests of two workers would compete for them
 
 
 def inside(*words, cwd):

@@ -93,6 +93,9 @@ def test_every_figure_is_what_it_says(street, tmp_path, capsys):
     assert found["fog, 3"]["dice"] == pytest.approx(fog)
     assert found["fog, 3"]["share"] == pytest.approx(fog / figures["peak"]["recipe"]["dice"])
     assert found["all of these, 3"]["dice"] == pytest.approx((fog + jpeg) / 2)
+    assert "without light and noise, 3" not in found  # with these kinds, it would say the same
+    table = told.partition("1. Peak")[2].partition("\n\n")[0].splitlines()[1:]
+    assert len(table) == 6 and len(set(map(len, table))) == 1  # columns, however long the names are
 
     changed = figures["robustness"]["recipe, adapted 0.5"]["fog, 3"]
     assert changed["dice"] == pytest.approx(dice(predictions("recipe", ("fog", 3), adapt=0.5)))

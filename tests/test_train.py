@@ -395,7 +395,7 @@ def test_killed_at_twenty_random_moments_it_ends_with_the_same_weights(folder, t
     assert kills >= 12 and epochs == sorted(epochs) and len(set(epochs)) > 4
     for part in (tmp_path / "killed").glob(".*.part"):
         os.utime(part, (0, 0))  # an hour later, it can be nobody's any more
-    done = inside("train.py", "--resume", "--out", "killed", "--device", "cpu", cwd=tmp_path)
+    done = command("train.py", "--resume", "--out", "killed", "--device", "cpu", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     for name in ("model.pt", "last.pt"):
         assert same_weights(tmp_path / "whole" / name, tmp_path / "killed" / name)
@@ -436,7 +436,7 @@ def test_killed_in_mid_epoch_and_resumed_it_ends_with_the_same_weights(pair):
         assert process.returncode != 0
         rows.append(len(history(folder / "killed")))
     assert rows[0] < 6 and rows[2] < 6 and rows[2] >= 2  # it was never simply done
-    assert inside("train.py", "--resume", "--out", "killed", "--device", "cpu", cwd=folder).returncode == 0
+    assert command("train.py", "--resume", "--out", "killed", "--device", "cpu", cwd=folder).returncode == 0
     for name in ("model.pt", "last.pt"):
         assert same_weights(folder / "whole" / name, folder / "killed" / name)
     columns = [name for name in HISTORY if name != "seconds"]

@@ -203,11 +203,16 @@ def interval(values):
     return "[{:.3f} {:.3f}]".format(*np.percentile(values, [2.5, 97.5]))
 
 
+def name_width(networks):
+    """Return how wide the column with the networks' names is."""
+    return max(24, *(len(network.name) + 1 for network in networks))
+
+
 def peak(networks, clean):
     """Print the first table and return {name: figures}."""
     print("\n1. Peak: all images as one, over the classes")
-    print(f"{'':<24}{'parameters':>12}{'mean Dice':>11}{'':<16}{'mean IoU':>10}{'accuracy':>10}{'Dice an image':>15}")
-    found = {}
+    found, wide = {}, name_width(networks)
+    print(f"{'':<{wide}}{'parameters':>12}{'mean Dice':>11}{'':<16}{'mean IoU':>10}{'accuracy':>10}{'Dice an image':>15}")
     for network in networks:
         images = clean[network.name]
         total, times = summed(images), draws(len(images))
@@ -216,7 +221,7 @@ def peak(networks, clean):
             "accuracy": metrics.accuracy(total), "image_dice": float(np.mean([of_image(one) for one in images])),
             "interval": interval(mean_dice(summed(images, times)))}
         figures = found[network.name]
-        print(f"{network.name:<24}{network.parameters:>12,}{figures['dice']:>11.4f} {figures['interval']:<15}"
+        print(f"{network.name:<{wide}}{network.parameters:>12,}{figures['dice']:>11.4f} {figures['interval']:<15}"
               f"{figures['iou']:>10.4f}{figures['accuracy']:>10.4f}{figures['image_dice']:>15.4f}")
     return found
 
@@ -232,10 +237,11 @@ def robustness(networks, clean, corrupted, kinds, severities):
     `corrupted` is {(network, kind, severity): images}.
     """
     print("\n2. Robustness: mean Dice, the share that is left of the clean Dice and what another look adds")
-    groups = {kind: (kind,) for kind in kinds}
-    groups |= {"fog and rain": ("fog", "rain"), "all of these": tuple(kinds),
-               "without light and noise": tuple(kind for kind in kinds if kind not in sum(LIKE.values(), ()))}
-    groups = {label: group for label, group in groups.items() if group and set(group) <= set(kinds)}
+    groups = {kind: {kind} for kind in kinds}
+    for label, group in {"fog and rain": {"fog", "rain"}, "all of these": set(kinds),
+                         "without light and noise": set(kinds).difference(*LIKE.values())}.items():
+        if group and group <= set(kinds) and group not in groups.values():
+            groups[label] = group
     found, repeated = {}, {}                 # repeated: Dice by network, condition and bootstrap
     for network in networks:
         learned = " and ".join(f"--{name} {network.settings.get(name, 0):g}" for name in LIKE)
@@ -247,7 +253,7 @@ def robustness(networks, clean, corrupted, kinds, severities):
         dices = {part: mean_dice(summed(images)) for part, images in parts.items()}
         bootstraps = {part: mean_dice(summed(images, times)) for part, images in parts.items()}
         conditions = {"clean": ["clean"]}
-        conditions |= {f"{label}, {severity}": [(kind, severity) for kind in group]
+        conditions |= {f"{label}, {severity}": [(kind, severity) for kind in kinds if kind in group]
                        for severity in severities for label, group in groups.items()}
         found[network.name] = rows = {}
         for label, members in conditions.items():
@@ -269,16 +275,16 @@ def efficiency(networks, baseline, figures, image):
     """Print the third table and return {name: figures}."""
     print(f"\n3. Efficiency, for an image of {image.shape[1]}x{image.shape[0]} pixels in windows; a multiply-add is 2 "
           f"FLOPs; Dice per GFLOP is 0 below {LEAST} of the baseline's Dice")
-    print(f"{'':<24}{'GFLOPs, 256x256':>16}{'GFLOPs, image':>15}{'of baseline':>13}{'mean Dice':>11}{'of baseline':>13}"
-          f"{'Dice/GFLOP':>12}")
-    found, usual = {}, None
+    found, usual, wide = {}, None, name_width(networks)
+    print(f"{'':<{wide}}{'GFLOPs, 256x256':>16}{'GFLOPs, image':>15}{'of baseline':>13}{'mean Dice':>11}"
+          f"{'of baseline':>13}{'Dice/GFLOP':>12}")
     for network in sorted(networks, key=lambda network: network.name != baseline):       # the baseline first
         patch, whole = flops(network, image)
         usual = usual or (whole, figures[network.name]["dice"])
         dice = figures[network.name]["dice"]
         counted = dice / whole if dice >= LEAST * usual[1] else 0.0
         found[network.name] = {"patch_gflops": patch, "image_gflops": whole, "dice": dice, "dice_per_gflop": counted}
-        print(f"{network.name:<24}{patch:>16.3f}{whole:>15.3f}{f'1/{usual[0] / whole:.1f}':>13}{dice:>11.4f}"
+        print(f"{network.name:<{wide}}{patch:>16.3f}{whole:>15.3f}{f'1/{usual[0] / whole:.1f}':>13}{dice:>11.4f}"
               f"{dice / usual[1]:>13.1%}{counted:>12.4f}")
     return found
 
