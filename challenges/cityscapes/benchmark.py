@@ -212,7 +212,8 @@ def peak(networks, clean):
     """Print the first table and return {name: figures}."""
     print("\n1. Peak: all images as one, over the classes")
     found, wide = {}, name_width(networks)
-    print(f"{'':<{wide}}{'parameters':>12}{'mean Dice':>11}{'':<16}{'mean IoU':>10}{'accuracy':>10}{'Dice an image':>15}")
+    print(f"{'':<{wide}}{'parameters':>12}{'mean Dice':>11}{'':<16}{'mean IoU':>10}{'accuracy':>10}"
+          f"{'Dice an image':>15}")
     for network in networks:
         images = clean[network.name]
         total, times = summed(images), draws(len(images))
