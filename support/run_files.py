@@ -48,7 +48,7 @@ def begin_files(run: Any) -> None:
     """Write what is known before the first step, so that even a run killed in its first epoch can be resumed."""
     if RANK > 0:
         return
-    if run.args.tensorboard:
+    if run.args.tensorboard:                     # first: a mistake in it must not cost a former training's last.pt
         from support.tensorboard import open_board
 
         run.board = open_board(run.args.tensorboard, run.data.classes, len(run.history))

@@ -76,7 +76,7 @@ def free_port():
 
 def start_ranks(script, *words, cwd):
     """Start two processes that work together, with the variables that torchrun gives them."""
-    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": "1"}
+    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     return [Forked(script, *words, cwd=cwd, env={**common, "RANK": rank, "LOCAL_RANK": rank}) for rank in "01"]
 
 
