@@ -28,6 +28,7 @@ from scipy import ndimage
 
 import metrics
 from benchmarks.machine import machine
+from benchmarks.one_image import pairs_in
 from benchmarks.strokes import painted, room_in, walk
 from segmenter import Segmenter
 from support.files import BadInput, write_image
@@ -98,10 +99,10 @@ def corrected(checkpoint, image, truth, strokes):
 
 
 def main(args):
-    segment, paths = Segmenter.load(args.checkpoint, "cpu"), sorted(Path(args.pairs).glob("*_rgb.png"))[1:]
-    if len(paths) < 2:
+    segment, files = Segmenter.load(args.checkpoint, "cpu"), pairs_in(args.pairs)[1:]
+    if len(files) < 2:
         raise BadInput(f"{args.pairs} holds fewer than three NNN_rgb.png; expected more, each with its NNN_gt.png")
-    pairs = [segment.read_pair(path, path.with_name(path.name.replace("_rgb.png", "_gt.png"))) for path in paths]
+    pairs = [segment.read_pair(*pair) for pair in files]
     before = [segment(image) for image, _ in pairs]
     iou = lambda prediction, truth: score(prediction, truth, segment.classes)
     mean = lambda predictions, numbers: metrics.mean(map(iou, predictions, (pairs[n][1] for n in numbers)))
@@ -111,7 +112,7 @@ def main(args):
         image, truth = pairs[number]
         strokes = strokes_for(before[number], truth)
         if len({label for label, _, _ in strokes}) < 2:
-            print(f"{paths[number].stem:<12} nothing to correct, or no second class")
+            print(f"{files[number][0].stem:<12} nothing to correct, or no second class")
             continue
         mask = painted(truth, strokes)
         prediction, network, seconds = corrected(Path(args.checkpoint), image, truth, strokes)
@@ -120,7 +121,7 @@ def main(args):
         was, now = mean([before[n] for n in others], others), mean([network(pairs[n][0]) for n in others], others)
         right = (prediction == mask)[mask != IGNORE].mean()
         figures = [metrics.format_metric(each) for each in (iou(before[number], rest), iou(prediction, rest), was, now)]
-        print(f"{paths[number].stem:<12}{len(strokes):>7}{seconds:>9.1f}{right:>8.0%}   "
+        print(f"{files[number][0].stem:<12}{len(strokes):>7}{seconds:>9.1f}{right:>8.0%}   "
               f"{figures[0]} → {figures[1]}   {figures[2]} → {figures[3]}", flush=True)
 
 

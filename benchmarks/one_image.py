@@ -85,13 +85,18 @@ class Kind(NamedTuple):
 # What is learned from and tested on
 
 
+def pairs_in(folder):
+    """Return [(image path, mask path), …] of the NNN_rgb.png and NNN_gt.png in a folder, in order."""
+    return [(path, path.with_name(path.name.removesuffix("_rgb.png") + "_gt.png"))
+            for path in sorted(Path(folder).glob("*_rgb.png"))]
+
+
 def folder_kind(folder, most=None):
     """Return the Kind in a folder, of which up to `most` images are learned from (all). Raises BadInput.
 
     Images whose mask has a single class are only tested on.
     """
-    images = sorted(Path(folder).glob("*_rgb.png"))
-    files = [(path, path.with_name(path.name.replace("_rgb.png", "_gt.png"))) for path in images]
+    files = pairs_in(folder)
     able = [place for place, (_, mask) in enumerate(files) if mask_values(read_mask(mask), mask).distinct > 1]
     if len(able) < 2:            # or there might be nothing to find in those that are tested on
         raise BadInput(f"{folder}: found {len(able)} NNN_rgb.png whose NNN_gt.png holds several values; expected at "

@@ -45,7 +45,7 @@ import numpy as np
 
 import metrics
 from benchmarks.machine import machine
-from benchmarks.one_image import classes_of
+from benchmarks.one_image import classes_of, pairs_in
 from support.files import BadInput, write_image
 from support.images import Rendering
 from support.masks import IGNORE, read_pair
@@ -176,8 +176,7 @@ def pairs_of(folder):
     if folder is None:
         image, mask = sample()
         return [(image, (mask > 0).astype(np.uint8))], 2
-    images = sorted(Path(folder).glob("*_rgb.png"))[:1 + MOST_NEXT]
-    files = [(path, path.with_name(path.name.replace("_rgb.png", "_gt.png"))) for path in images]
+    files = pairs_in(folder)[:1 + MOST_NEXT]
     if not files:
         raise BadInput(f"{folder} holds no NNN_rgb.png; expected some, each with its NNN_gt.png")
     classes = classes_of(files[0][1])

@@ -177,11 +177,16 @@ def crop(opened: Image.Image | Bands, inside: tuple[slice, slice]) -> Image.Imag
     return opened._replace(values=opened.values[inside], known=opened.known[inside])
 
 
+def check_pixels(path: Source, width: int, height: int) -> None:
+    """Raise BadInput for an image of more pixels than are decoded at once."""
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit and width * height > limit:
+        raise BadInput(f"{path} is too large; expected at most {limit} pixels{LARGER}")
+
+
 def decode(path: Source, image: Any) -> Image.Image:
     """Return the decoded, upright image that open_header has opened. Raises BadInput where it is too large."""
-    limit = Image.MAX_IMAGE_PIXELS
-    if limit and image.width * image.height > limit:
-        raise BadInput(f"{path} is too large; expected at most {limit} pixels{LARGER}")
+    check_pixels(path, *image.size)
     if max(image.size) > MAX_LENGTH:
         raise BadInput(f"{path} is {image.width}x{image.height} pixels; expected at most {MAX_LENGTH} a side")
     if isinstance(image, TiffImagePlugin.TiffImageFile):

@@ -4,7 +4,6 @@ import contextlib
 import io
 import json
 import os
-import runpy
 import signal
 import socket
 import subprocess
@@ -12,17 +11,13 @@ import sys
 import time
 import traceback
 import warnings
-from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import pytest
-from forked import Forked
+from forked import ROOT, Forked, run_as_main
 from PIL import Image
 
 from support import notes
-
-ROOT = Path(__file__).parent.parent
 
 # The tests expect a CPU's numbers, to the last bit. Those in test_gpu.py show their processes the GPUs again. What was
 # shown before is kept where the workers of pytest-xdist find it, which begin with the variables as they are then.
@@ -106,17 +101,14 @@ def as_in_a_new_process():
 def inside(*words, cwd):
     """As command, but in this process, where PyTorch is imported already: that saves seconds, hundreds of times."""
     notes.FOUND.clear()
-    script, *rest = map(str, words)
-    as_module = script == "-m"
-    script, rest = (rest[0], rest[1:]) if as_module else (str(ROOT / script), rest)
     out, err, code, before = io.StringIO(), io.StringIO(), 0, os.getcwd()
     os.chdir(cwd)
     try:
-        with mock.patch("sys.argv", [script, *rest]), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             try:
                 with warnings.catch_warnings():  # of a module that is imported already
                     warnings.simplefilter("ignore", RuntimeWarning)
-                    (runpy.run_module if as_module else runpy.run_path)(script, run_name="__main__")
+                    run_as_main([*map(str, words)])
             except SystemExit as end:  # as Python itself ends then
                 code = end.code if isinstance(end.code, int) else 1 if end.code else 0
                 if isinstance(end.code, str):

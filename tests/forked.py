@@ -12,6 +12,7 @@ import signal
 import sys
 import tempfile
 from pathlib import Path
+from unittest import mock
 
 ROOT = Path(__file__).parent.parent
 CONTEXT = multiprocessing.get_context("spawn" if os.name == "nt" else "forkserver")
@@ -19,8 +20,16 @@ if os.name != "nt":
     CONTEXT.set_forkserver_preload(["torch", "torch.distributed", "skimage.transform", "scipy.ndimage", "onnxruntime"])
 
 
+def run_as_main(words):
+    """Be `python WORDS`, the first of which is a script of the project, or -m and a module, in this process."""
+    as_module = words[0] == "-m"
+    script, *rest = words[1:] if as_module else (str(ROOT / words[0]), *words[1:])
+    with mock.patch("sys.argv", [script, *rest]):
+        (runpy.run_module if as_module else runpy.run_path)(script, run_name="__main__")
+
+
 def become(words, folder, environment, output, errors, start_method):
-    """In the new process: be `python WORDS`, the first of which is a script of the project, or -m and a module."""
+    """Make the new process that of `python WORDS`, see run_as_main."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     multiprocessing.set_start_method(start_method, force=True)  # as in a process of its own
     os.chdir(folder)
@@ -28,19 +37,16 @@ def become(words, folder, environment, output, errors, start_method):
     for number, path in (1, output), (2, errors):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     sys.path.insert(0, str(ROOT))
-    as_module = words[0] == "-m"
-    script, *rest = words[1:] if as_module else (str(ROOT / words[0]), *words[1:])
-    sys.argv = [script, *rest]
-    (runpy.run_module if as_module else runpy.run_path)(script, run_name="__main__")
+    run_as_main(words)
 
 
 class Forked:
     """A process as subprocess.Popen starts it, as far as the tests need that: of text, all that is printed is kept."""
 
     def __init__(self, *words, cwd, env=None):
-        self.folder = tempfile.mkdtemp()
-        files = [str(Path(self.folder, name)) for name in ("output", "errors")]
-        given = [*map(str, words)], str(cwd), env or {}, *files, multiprocessing.get_start_method()
+        self.folder = tempfile.TemporaryDirectory()  # of what it prints; it goes with this object
+        self.printed = [Path(self.folder.name, name) for name in ("output", "errors")]
+        given = [*map(str, words)], str(cwd), env or {}, *self.printed, multiprocessing.get_start_method()
         self.process = CONTEXT.Process(target=become, args=given)
         self.process.start()
         self.pid = self.process.pid
@@ -67,5 +73,4 @@ class Forked:
     def communicate(self, timeout=300):
         """Wait for its end; return what it has printed and its errors."""
         self.wait(timeout)
-        paths = [Path(self.folder, name) for name in ("output", "errors")]
-        return tuple(path.read_text(encoding="utf-8") if path.exists() else "" for path in paths)
+        return tuple(path.read_text(encoding="utf-8") if path.exists() else "" for path in self.printed)

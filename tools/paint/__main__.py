@@ -22,10 +22,16 @@ import webbrowser
 from argparse import Namespace
 from pathlib import Path
 
-from PIL import Image
-
 from support.files import BadInput, begin_folder, check_writable, lies_in, take, write_image
-from support.images import AS_FOUND, Rendering, find_rendering, head_and_length, image_size, parse_rendering
+from support.images import (
+    AS_FOUND,
+    Rendering,
+    check_pixels,
+    find_rendering,
+    head_and_length,
+    image_size,
+    parse_rendering,
+)
 from support.masks import are_coloured, class_colours, read_rendering
 from support.names import READABLE, images_by_name, is_passed_over
 from support.notes import print_notes
@@ -52,8 +58,7 @@ def find_sources(words: list[str]) -> dict[str, Path]:
             if name in found and not found[name].samefile(image):
                 raise BadInput(f"{found[name]} and {image} have the same name; expected names that differ")
             height, width = image_size(image)    # whatever is wrong with its header is said now
-            if height * width > Image.MAX_IMAGE_PIXELS:
-                raise BadInput(f"{image} is too large; expected at most {Image.MAX_IMAGE_PIXELS} pixels")
+            check_pixels(image, width, height)
             found[name] = image
     return found
 
