@@ -19,8 +19,8 @@ from PIL import ExifTags
 
 from support.files import BadInput
 from support.images import SMALLEST, decoding, read_image
-from support.names import READABLE, is_passed_over, listable, name_of
-from support.tiff import open_known
+from support.names import READABLE, find_file, is_passed_over, listable, name_of
+from support.tiff import QUARTER_TURNS, open_known
 
 EXPECTED = 'a COCO file: {"images": [...], "annotations": [...], "categories": [{"id": 1, "name": "person"}, ...]}'
 
@@ -202,6 +202,9 @@ def find_images(entries: list[dict], folder: Path) -> tuple[dict[int | str, dict
             if "\\" in name and not (folder / name).is_file():          # written on Windows
                 name = entry["file_name"] = name.replace("\\", "/")
             path = Path(name)
+            if not path.is_absolute() and (there := find_file(folder, name)):
+                path = there.relative_to(folder)
+                entry["file_name"] = path.as_posix()
             stem = name_of(folder / path, folder)
             if path.is_absolute() or is_passed_over(stem) or not listable(stem) or path.suffix.lower() not in READABLE:
                 problem = "images whose name no data set can have"
@@ -226,11 +229,13 @@ def check_image(path: Path, size: tuple[int, int]) -> str | None:
     """
     try:
         with decoding(path), open_known(path) as image:
-            if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
-                return "images that their EXIF turns, so that the annotations may not fit"
-        found = read_image(path).shape[:2]   # reads all: a truncated file has a whole header
+            turn = image.getexif().get(ExifTags.Base.Orientation, 1)
+        found = read_image(path).shape[:2]   # upright; reads all: a truncated file has a whole header
     except BadInput:
         return "images that cannot be read"
+    sides_swapped = turn in QUARTER_TURNS and found[0] != found[1]    # then the size tells which way was annotated
+    if turn != 1 and not (sides_swapped and found == size):
+        return "images that their EXIF turns, so that the annotations may not fit"
     if found != size:
         return "images of another size than the annotations say"
     return "images that are too small" if min(size) < SMALLEST else None

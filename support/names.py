@@ -77,6 +77,16 @@ def name_of(path: Path | str, folder: Path | str) -> str:
     return unicodedata.normalize("NFC", Path(path).relative_to(folder).with_suffix("").as_posix())
 
 
+def find_file(folder: Path, name: str) -> Path | None:
+    """Return the path of a file of this name, or of one that only writes its umlauts in Unicode's other way, or None.
+
+    A Mac has ways of its own to write them.
+    """
+    names = dict.fromkeys([name, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD"))])
+    # Of a Path, is_file raises OSError for a name that is too long.
+    return next((folder / name for name in names if os.path.isfile(folder / name)), None)
+
+
 def part_of(name: str) -> str | None:
     """Return "train", "val" or "test" where a folder in a name, as in train/one, says so, else None."""
     return next((PART_FOLDERS[word.lower()] for word in name.split("/")[:-1] if word.lower() in PART_FOLDERS), None)

@@ -8,6 +8,7 @@ import io
 import json
 import shlex
 import shutil
+import unicodedata
 
 import numpy as np
 import pytest
@@ -131,6 +132,47 @@ def test_pairs_in_folders_of_parts_keep_these(tmp_path, image, mask, words):
         source, made = tmp_path / image.format(part, name), tmp_path / "data" / "images" / part / f"{name}.jpg"
         assert made.samefile(source)
     assert data.load(tmp_path / "data").held_out == ["val/one"]
+
+
+@pytest.mark.parametrize(
+    "table, classes",
+    [
+        ("background\nroad\ncar, parked\n", [("background", 0), ("road", 1), ("car, parked", 2)]),
+        ("Pixel Value, Class\n0, background\n2, road\n1, car\n", [("background", 0), ("road", 2), ("car", 1)]),
+    ],
+)
+def test_the_classes_of_pairs_stand_in_a_list_or_a_table(tmp_path, table, classes):
+    photo(tmp_path / "a" / "one.jpg")
+    Image.fromarray(drawn((SQUARE, 1), (TRIANGLE, 2))).save(tmp_path / "a" / "one_mask.png")
+    (tmp_path / "_classes.csv").write_text(table)
+    words = "pairs --images a --masks a --suffix _mask --names _classes.csv".split()
+    converted(tmp_path, *words)
+    found, ignore = read_classes(tmp_path / "data" / "classes.json")
+    assert [(entry["name"], entry["value"]) for entry in found] == classes and ignore == [255]
+
+
+def test_the_classes_of_coloured_pairs_stand_in_a_table_of_colours(tmp_path):
+    photo(tmp_path / "a" / "one.jpg")
+    colours = np.array([[0, 0, 0], [128, 64, 128], [0, 0, 142]], np.uint8)
+    Image.fromarray(colours[drawn((SQUARE, 1), (TRIANGLE, 2))]).save(tmp_path / "a" / "one_L.png")
+    (tmp_path / "class_dict.csv").write_text("name,r,g,b\nVoid,0,0,0\nRoad,128,64,128\nCar,0,0,142\n")
+    words = "pairs --images a --masks a --suffix _L --names class_dict.csv".split()
+    converted(tmp_path, *words)
+    found = data.load(tmp_path / "data")
+    assert [(entry["name"], entry["value"]) for entry in found.classes] == [
+        ("Void", [0, 0, 0]),
+        ("Road", [128, 64, 128]),
+        ("Car", [0, 0, 142]),
+    ]
+    Image.fromarray(drawn((SQUARE, 1))).save(tmp_path / "a" / "one_L.png")
+    done = convert(tmp_path, *words, "--out", "other")
+    fails_in_one_line(done, "class_dict.csv lists colours, but the masks, such as a/one_L.png, hold numbers")
+    for text, told in [
+        ("Idx\tName\n1\twall\n", "begins with 'Idx"),
+        ("Pixel Value, Class\nx, road\n", "a value is no number"),
+    ]:
+        (tmp_path / "class_dict.csv").write_text(text)
+        fails_in_one_line(convert(tmp_path, *words, "--out", "other"), "class_dict.csv", told)
 
 
 def test_folders_of_pairs_that_do_not_belong_together(tmp_path):
@@ -283,6 +325,28 @@ def test_labelme(tmp_path):
     ]:
         assert line in told, told
     assert len(data.find_pairs(tmp_path / "data")) == 4
+
+
+def test_labelme_s_images_are_found_where_they_are_now(tmp_path):
+    source = tmp_path / "source"
+    labelme(source, "one", [("dog", "polygon", points(SQUARE), {})], imagePath="C:\\Users\\me\\one.jpg")
+    labelme(source, "two", [("Background", "polygon", points(SQUARE), {}), ("dog", "polygon", points(TRIANGLE), {})])
+    (tmp_path / "photos").mkdir()
+    (source / "two.jpg").rename(tmp_path / "photos" / "two.jpg")
+    corners = [[10, 10], [40, 10], [40, 40], [10, 40]]
+    labelme(source, "four", [("dog", "rectangle", corners, {})])  # as X-AnyLabeling writes it
+    labelme(source, "turned", [("dog", "rotation", corners, {})])
+    labelme(source, "older", [("dog", "polygon", points(SQUARE), {})], imageHeight=None, imageWidth=None)
+    labelme(source, "empty", [])
+    labelme(source, "inside", [], imagePath="gone.jpg", imageData="/9j/4AAQ")
+    told = converted(tmp_path, "labelme", "source", "--images", "photos")
+    assert names_of(tmp_path) == ["background", "dog"]
+    for name in "one", "four", "turned", "older":
+        assert (mask_of(tmp_path, name) == drawn((SQUARE, 1))).all(), name
+    assert (mask_of(tmp_path, "two") == drawn((SQUARE, 0), (TRIANGLE, 1))).all()
+    assert "6 images with masks" in told
+    assert "1 images without any shape are background all over; leave out those that nobody has annotated" in told
+    assert "gone.jpg, only inside of it: save it as a file" in told
 
 
 def test_a_labelme_mask_larger_than_its_box_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
@@ -617,6 +681,61 @@ def test_coco(tmp_path):
     (tmp_path / "coco.json").write_text(json.dumps(table))
     done = convert(tmp_path, "coco", "coco.json", "--images", "photos", "--out", "other")
     fails_in_one_line(done, "coco.json: 2 categories have no id, or another's")
+
+
+def test_several_coco_files_become_one_data_set(tmp_path):
+    sizes = {"height": HEIGHT, "width": WIDTH}
+    categories = [
+        {"id": 0, "name": "things", "supercategory": "none"},  # as Roboflow writes it
+        {"id": 1, "name": "dog", "supercategory": "things"},
+        {"id": 2, "name": "cat", "supercategory": "things"},
+    ]
+    umlaut = unicodedata.normalize("NFC", "Straße_ä")
+    for part, name, number in [("train", umlaut, 1), ("valid", "one", 1), ("test", "one", 2)]:
+        photo(tmp_path / part / f"{unicodedata.normalize('NFD', name)}.jpg")  # as on a Mac
+        table = {
+            "images": [{"id": 0, "file_name": f"{name}.jpg", **sizes}],
+            "categories": categories if part != "test" else categories[:0:-1],
+            "annotations": [{"id": 0, "image_id": 0, "category_id": number, "segmentation": [SQUARE]}],
+        }
+        (tmp_path / part / "_annotations.coco.json").write_text(json.dumps(table))
+    files = [f"{part}/_annotations.coco.json" for part in ("train", "valid", "test")]
+    told = converted(tmp_path, "coco", *files, "--images", "train", "valid", "test")
+    assert "3 images with masks, 1 in train.txt, 1 in val.txt, 1 in test.txt" in told
+    assert "the category things gathers others and has no annotation, so it is no class" in told
+    assert names_of(tmp_path) == ["background", "dog", "cat"]
+    for name, value in [(f"train/{umlaut}", 1), ("valid/one", 1), ("test/one", 2)]:
+        assert (mask_of(tmp_path, name) == drawn((SQUARE, value))).all(), name
+    assert len(data.find_pairs(tmp_path / "data")) == 3
+    done = convert(tmp_path, "coco", *files, "--images", "train", "--out", "other")
+    fails_in_one_line(done, "3 files, but --images names 1 folders; expected as many")
+
+
+@pytest.mark.parametrize(
+    "turn, said, fits",
+    [(6, (HEIGHT, WIDTH), True), (6, (WIDTH, HEIGHT), False), (3, (HEIGHT, WIDTH), False), (1, (HEIGHT, WIDTH), True)],
+)
+def test_coco_s_photographs_of_a_phone_held_upright(tmp_path, turn, said, fits):
+    """Its EXIF swaps the sides, so that the annotated size tells whether somebody saw it upright."""
+    stored = (WIDTH, HEIGHT) if turn == 6 else (HEIGHT, WIDTH)
+    photo(tmp_path / "photos" / "plain.jpg")
+    exif = Image.Exif()
+    exif[274] = turn
+    Image.fromarray(np.zeros((*stored, 3), np.uint8)).save(tmp_path / "photos" / "phone.jpg", exif=exif)
+    table = {
+        "images": [
+            {"id": 1, "file_name": "phone.jpg", "height": said[0], "width": said[1]},
+            {"id": 2, "file_name": "plain.jpg", "height": HEIGHT, "width": WIDTH},
+        ],
+        "categories": [{"id": 1, "name": "dog"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "segmentation": [SQUARE]}],
+    }
+    (tmp_path / "coco.json").write_text(json.dumps(table))
+    told = converted(tmp_path, "coco", "coco.json", "--images", "photos")
+    assert ("images that their EXIF turns, so that the annotations may not fit: phone.jpg" in told) != fits
+    assert "1 images without any shape are background all over" in told
+    if fits:
+        assert (mask_of(tmp_path, "phone") == drawn((SQUARE, 1))).all()
 
 
 @pytest.fixture

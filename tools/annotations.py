@@ -21,8 +21,8 @@ from support import coco
 from support.files import BadInput
 from support.images import open_image
 from support.machine import in_threads
-from support.masks import IGNORE, check_classes, to_indices
-from support.names import PARTS, find_images, images_by_name, name_of, part_of, read_names
+from support.masks import IGNORE, check_classes, read_mask, to_indices
+from support.names import PARTS, find_file, find_images, first_few, images_by_name, name_of, part_of, read_names
 from support.pairs import bare_name
 from support.tiff import open_known
 
@@ -44,8 +44,9 @@ class Found(NamedTuple):
     """The annotations that a command found."""
 
     items: list
-    names: list | None = None    # of the classes, by value; None: the masks stay as they are
+    names: list | None = None    # of the classes; None: as the masks have it
     problems: list = []          # (problem, which)
+    values: list | None = None   # of the classes, numbers or colours, where they are not 0, 1, 2, …
 
 
 class CannotDraw(ValueError):
@@ -58,13 +59,24 @@ def blank(size):
 
 def number_classes(labels):
     """Return {label: value}: 0 for the background, 1, 2, ... for the others in their order."""
-    others = [label for label in dict.fromkeys(labels) if label not in ("background", "_background_")]
-    return {"background": 0, "_background_": 0, **{label: value for value, label in enumerate(others, start=1)}}
+    labels = list(dict.fromkeys(labels))
+    others = [label for label in labels if not is_background(label)]
+    return {**dict.fromkeys(labels, 0), **{label: value for value, label in enumerate(others, start=1)}}
+
+
+def is_background(label):
+    return label.strip().lower() in ("background", "_background_")
 
 
 def names_of(values):
     """Return the names by value of what number_classes returned."""
-    return [label for label in values if label != "_background_"]
+    return ["background", *[label for label, value in values.items() if value]]
+
+
+def print_empty(count):
+    """Print how many images have no shape, if any: nothing may be there to see, or nobody has looked."""
+    if count:
+        print(f"{count} images without any shape are background all over; leave out those that nobody has annotated")
 
 
 def draw_polygon(mask, polygon, value):
@@ -115,7 +127,33 @@ def find_pairs(args):
                        f"{first_of(args.masks[0])}")
     alone = [("images without a mask", images[name].name) for name in images if name not in masks]
     alone += [("masks without an image", masks[name].name) for name in masks if name not in images]
-    return Found(items, read_lines(Path(args.names)) if args.names else None, alone)
+    names, values = read_class_list(Path(args.names)) if args.names else (None, None)
+    if values and isinstance(values[0], list) and not any(read_mask(item.source, coloured=True).ndim == 3
+                                                          for item in items):
+        raise BadInput(f"{args.names} lists colours, but the masks, such as {items[0].source}, hold numbers; expected "
+                       "a name a line, from value 0 on")
+    return Found(items, names, alone, values)
+
+
+def read_class_list(path):
+    """Return (names of the classes, their values or None) of a text file: a name a line, from value 0 on, or a table.
+
+    Tables are Roboflow's _classes.csv, "Pixel Value, Class", and the class_dict.csv of others, "name,r,g,b".
+    Raises BadInput.
+    """
+    lines = read_lines(path)
+    header, *rows = [[word.strip() for word in re.split("[,;\t]", line)] for line in lines]
+    if len(header) == 1 or any(len(row) != len(header) for row in rows):         # a name may hold a comma
+        return lines, None
+    try:
+        if [word.lower() for word in header] == ["pixel value", "class"]:
+            return [name for _, name in rows], [int(value) for value, _ in rows]
+        if [word.lower() for word in header] == ["name", "r", "g", "b"]:
+            return [name for name, *_ in rows], [[int(part) for part in colour] for _, *colour in rows]
+    except ValueError:
+        raise BadInput(f"{path}: a value is no number; expected a class a line, as its first line says") from None
+    raise BadInput(f"{path} begins with {lines[0][:60]!r}; expected the names of the classes alone, one a line, from "
+                   "value 0 on, or a table that begins with 'Pixel Value, Class' or 'name,r,g,b'")
 
 
 def named_by(folders, images, prefix, suffix):
@@ -175,23 +213,33 @@ def find_labelme(args):
             problems.append(("files that are not labelme's", str(error)))
     shapes = [shape for table in tables.values() for shape in table["shapes"] if isinstance(shape, dict)]
     labels = sorted({shape["label"] for shape in shapes if isinstance(shape.get("label"), str)} - {"__ignore__"})
-    values, items = number_classes(labels), []
+    values, items, empty = number_classes(labels), [], 0
     for path, table in tables.items():
-        image = path.parent / str(table.get("imagePath")).replace("\\", "/")
-        if os.path.isfile(image):            # of a Path, it raises OSError for a name that is too long
+        name = str(table.get("imagePath")).replace("\\", "/")
+        last = name.rpartition("/")[2]           # the folder before it may be one of another computer
+        image = find_file(path.parent, name)
+        if not image and args.images:
+            image = find_file(Path(args.images), last)
+        if not image and Path(last).stem == path.stem:
+            image = find_file(path.parent, last)
+        if image:
             draw = functools.partial(draw_shapes, table, {**values, "__ignore__": IGNORE})
             items.append(Item(name_of(path, folder), image, path, draw))
+            empty += not table["shapes"]
         else:
-            problems.append(("files whose image is not there", f"{path}: {image}"))
+            inside = ", only inside of it: save it as a file" * bool(table.get("imageData"))
+            problems.append(("files whose image is not there", f"{path}: {name}{inside}"))
     if not items:
         raise BadInput(f"{folder} holds no labelme file with its image" +
                        (f": {problems[0][1]}" if problems else "; expected NAME.json beside NAME.jpg"))
+    print_empty(empty)
     return Found(items, names_of(values), problems)
 
 
 def draw_shapes(table, values, size):
     """Return the mask of labelme's shapes, uint8 (H, W). Raises CannotDraw."""
-    if size != (coco.whole(table.get("imageHeight")), coco.whole(table.get("imageWidth"))):
+    said = table.get("imageHeight"), table.get("imageWidth")          # older files lack both
+    if said != (None, None) and size != tuple(map(coco.whole, said)):
         raise CannotDraw("images of another size than the annotations say")
     mask = blank(size)
     for shape in table["shapes"]:
@@ -202,7 +250,7 @@ def draw_shapes(table, values, size):
                 raise ValueError
         except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
             raise CannotDraw("images with a damaged shape") from None
-        if kind == "polygon" and len(points) > 2:
+        if kind in ("polygon", "rectangle", "rotation") and len(points) > 2:     # the latter two, X-AnyLabeling's
             draw_polygon(mask, points.ravel().tolist(), value)
         elif kind == "rectangle" and len(points) == 2:
             (left, top), (right, bottom) = points
@@ -250,10 +298,10 @@ def find_cvat(args):
     named = [(image.get("subset") or "", image.get("name", "").replace("\\", "/")) for image in images]
     times, subsets = Counter(named), Counter(name for _, name in set(named))
     for image, (part, name) in zip(images, named):
-        places = [base / part / name for base in (folder, folder / "images")]
+        places = [base / part for base in (folder, folder / "images")]
         if subsets[name] == 1:
-            places += [folder / name, folder / "images" / name]
-        found = next(filter(os.path.isfile, places), None)
+            places += [folder, folder / "images"]
+        found = next(filter(None, (find_file(place, name) for place in places)), None)
         if found is None or any(Path(each).anchor or ".." in Path(each).parts for each in (part, name)):
             problems.append(("images that are not there", name))
             continue
@@ -268,8 +316,7 @@ def find_cvat(args):
     if not items:
         raise BadInput(f"{path} names {len(images)} images, but {problems[0][1]} is not in {folder}; expected them "
                        "there or in images/, or their folder after --images")
-    if empty:
-        print(f"{empty} images without any shape are background all over; leave out those that nobody has annotated")
+    print_empty(empty)
     return Found(items, names_of(values), problems)
 
 
@@ -371,8 +418,11 @@ def read_voc_names(folder, file, masks):
     if labelmap.is_file() and not file:
         return read_labelmap(labelmap)
     if file or class_names.is_file():
-        names = [name for name in read_lines(Path(file or class_names)) if name != "__ignore__"]
-        return ["background" if name == "_background_" else name for name in names], None
+        names, values = read_class_list(Path(file or class_names))
+        if values and values != list(range(len(values))) and not isinstance(values[0], list):
+            raise BadInput(f"{file} has the values {first_few(list(map(str, values)))}; expected 0, 1, 2, …")
+        names = ["background" if name == "_background_" else name for name in names if name != "__ignore__"]
+        return names, values if values and isinstance(values[0], list) else None
     highest = max(in_threads(highest_class, masks))
     print(f"{folder} has neither labelmap.txt nor class_names.txt; its classes are called by their values: give "
           "--names a file with a name a line, from value 0 on")
@@ -520,39 +570,76 @@ def draw_yolo(path, classes, size):
 # COCO
 
 
+class CocoFile(NamedTuple):
+    """What a COCO file holds that is sound."""
+
+    categories: list
+    images: list
+    odd_images: int
+    annotations: list
+
+
 def find_coco(args):
-    """Return the Found of a COCO file: all its categories, all its images that are there."""
-    folder, table = Path(args.images), coco.read(args.file)
-    if not folder.is_dir():
-        raise BadInput(f"{folder} is no folder; expected the one that the images are in")
-    categories, doubled = coco.sound(table["categories"], ["id"])
-    if doubled:
-        raise BadInput(f"{args.file}: {doubled} categories have no id, or another's; expected one for each")
-    entries, odd = coco.sound(table["images"], ["id", "height", "width"])
-    annotations, lost = coco.sound(table["annotations"], ["image_id", "category_id"], once=False)
-    if lost:
-        raise BadInput(f"{args.file}: {lost} annotations have no image_id or category_id; expected both, as nobody "
-                       "knows which masks would be wrong")
-    images, problems = coco.find_images(entries, folder)
-    problems += [("images without id, height or width, or with another's id", "?")] * odd
-    values = number_classes(str(category.get("name")) for category in categories)
-    of_category = {category["id"]: values[str(category.get("name"))] for category in categories}
-    of_image = {number: [] for number in images}
-    for one in annotations:
-        of_image.get(one["image_id"], []).append(one)
-    known = {entry["id"] for entry in entries}
-    problems += [("annotations of images that the file does not name", one["image_id"]) for one in annotations
-                 if one["image_id"] not in known]
-    problems += [("annotations of a category that the file does not name: nobody knows what their pixels are, 255",
-                  one["category_id"]) for one in annotations if one["category_id"] not in of_category]
-    items = [Item(name_of(folder / image["file_name"], folder), folder / image["file_name"], Path(args.file),
-                  functools.partial(draw_coco, folder, image, of_image[number], of_category))
-             for number, image in images.items()]
+    """Return the Found of COCO files, each with the folder of its images: all categories, all images that are there.
+
+    Categories of one name are one class.
+    """
+    if len(args.file) != len(args.images):
+        raise BadInput(f"{len(args.file)} files, but --images names {len(args.images)} folders; expected as many, in "
+                       "the same order")
+    for folder in args.images:
+        if not os.path.isdir(folder):
+            raise BadInput(f"{folder} is no folder; expected the one that the images are in")
+    files, items, problems = [read_coco(path) for path in args.file], [], []
+    values = number_classes(str(category.get("name")) for file in files for category in file.categories)
+    for path, file, folder, label in zip(args.file, files, args.images, what_differs(args.images)):
+        some, wrong = coco_items(Path(path), file, Path(folder), label, values)
+        items, problems = items + some, problems + wrong
     if not items:
         reason = f", as {problems[0][1]} is one of the {problems[0][0]}" if problems else ""
-        raise BadInput(f"{args.file}: no image can be used of the {len(table['images'])} that it names{reason}; "
-                       f"expected some in {folder}")
+        raise BadInput(f"{args.file[0]}: no image can be used of the {len(files[0].images)} that it names{reason}; "
+                       f"expected some in {args.images[0]}")
     return Found(items, names_of(values), problems)
+
+
+def read_coco(path):
+    """Return the CocoFile at a path. Raises BadInput where nobody knows which masks would be wrong."""
+    table = coco.read(path)
+    categories, doubled = coco.sound(table["categories"], ["id"])
+    if doubled:
+        raise BadInput(f"{path}: {doubled} categories have no id, or another's; expected one for each")
+    images, odd = coco.sound(table["images"], ["id", "height", "width"])
+    annotations, lost = coco.sound(table["annotations"], ["image_id", "category_id"], once=False)
+    if lost:
+        raise BadInput(f"{path}: {lost} annotations have no image_id or category_id; expected both, as nobody "
+                       "knows which masks would be wrong")
+    used = {one["category_id"] for one in annotations}
+    above = {category.get("supercategory") for category in categories}
+    for one in list(categories):             # as Roboflow writes it
+        if one.get("supercategory") == "none" and one.get("name") in above and one["id"] not in used:
+            print(f"{path}: the category {one['name']} gathers others and has no annotation, so it is no class")
+            categories.remove(one)
+    return CocoFile(categories, images, odd, annotations)
+
+
+def coco_items(path, file, folder, label, values):
+    """Return ([Item, …], problems) of a CocoFile whose images are in a folder; `label` begins their names."""
+    images, problems = coco.find_images(file.images, folder)
+    problems += [("images without id, height or width, or with another's id", "?")] * file.odd_images
+    of_category = {category["id"]: values[str(category.get("name"))] for category in file.categories}
+    of_image = {number: [] for number in images}
+    for one in file.annotations:
+        of_image.get(one["image_id"], []).append(one)
+    print_empty(sum(not drawn for drawn in of_image.values()))
+    known = {entry["id"] for entry in file.images}
+    problems += [("annotations of images that the file does not name", one["image_id"]) for one in file.annotations
+                 if one["image_id"] not in known]
+    problems += [("annotations of a category that the file does not name: nobody knows what their pixels are, 255",
+                  one["category_id"]) for one in file.annotations if one["category_id"] not in of_category]
+    items = [Item(label + name_of(folder / image["file_name"], folder), folder / image["file_name"], path,
+                  functools.partial(draw_coco, folder, image, of_image[number], of_category))
+             for number, image in images.items()]
+    return items, problems
 
 
 def draw_coco(folder, image, annotations, values, size):

@@ -27,8 +27,11 @@ def convert_arguments(argv=None, description=None):
     add("--suffix", default="", metavar="TEXT", help="what ends a mask's name, before the extension, as _mask (none)")
     add("--prefix", default="", metavar="TEXT", help="what begins it, as mask_ (none)")
     add("--image-suffix", default="", metavar="TEXT", help="what ends an image's name, as _sat (none)")
-    add("--names", metavar="FILE", help="the classes, a name a line from value 0 on, as codes.txt (found by value)")
-    begin("labelme", "labelme's JSON files, with their images")("folder", metavar="DIR", help="where they are")
+    add("--names", metavar="FILE", help="the classes: a name a line from value 0 on, as codes.txt; or a table, "
+        "as _classes.csv or class_dict.csv (found by value)")
+    add = begin("labelme", "labelme's JSON files, with their images")
+    add("folder", metavar="DIR", help="where they are")
+    add("--images", metavar="DIR", help="the images, where they lie neither beside their files nor as these say")
     add = begin("cvat", "CVAT's own XML file, CVAT for images 1.1; its Segmentation mask 1.1 is for voc")
     add("file", metavar="FILE", help="annotations.xml")
     add("--images", metavar="DIR", help="the folder that its file names are in (that of FILE, or images/ beside it)")
@@ -39,9 +42,11 @@ def convert_arguments(argv=None, description=None):
     add = begin("yolo", "YOLO's outlines: images/ and labels/ with a file of text for each image")
     add("folder", metavar="DIR", help="what holds images/ and labels/, or train/images/, train/labels/ and so on")
     add("--names", metavar="FILE", help="the classes: a data.yaml, or a name a line (data.yaml in DIR)")
-    add = begin("coco", "any annotation file in COCO's format, all its classes")
-    add("file", metavar="FILE", help="the annotations, .json")
-    add("--images", required=True, metavar="DIR", help="the folder that its file names are in")
+    add = begin("coco", "any annotation file in COCO's format, all its classes; or several files")
+    add("file", nargs="+", metavar="FILE", help="the annotations, .json; also several, as train/_annotations.coco.json "
+        "valid/_annotations.coco.json")
+    add("--images", required=True, nargs="+", metavar="DIR", help="the folder that its file names are in; of several "
+        "files as many, in the same order, as train valid, which become train.txt and val.txt")
 
     add = begin("to-coco", "masks as outlines in COCO's format, to be corrected in an annotation tool")
     add("--images", required=True, metavar="DIR", help="their images, of the same names")

@@ -96,15 +96,18 @@ def convert(args):
     check_names(found.items)
     table = None
     if found.names is not None:
-        table = {"classes": [{"name": name, "value": value} for value, name in enumerate(found.names)],
-                 "ignore": [IGNORE]}
+        values = found.values or list(range(len(found.names)))
+        free = not isinstance(values[0], list) and IGNORE not in values
+        table = {"classes": [{"name": name, "value": value} for name, value in zip(found.names, values)],
+                 "ignore": [IGNORE] if free else []}
         try:
             check_classes(table["classes"], table["ignore"])
         except ValueError as error:
             raise BadInput(f"{args.kind}: the classes {first_few(found.names)} cannot be taken: {error}") from None
     files = dict.fromkeys(path for item in found.items for path in (item.image, item.source))
     options = {name: getattr(args, name, "") for name in ("prefix", "suffix", "image_suffix")}
-    made_of = {"kind": args.kind, **options, "classes": found.names, "set of files": set_of_files(files),
+    made_of = {"kind": args.kind, **options, "classes": found.names, "values": found.values,
+               "set of files": set_of_files(files),
                "content of annotations": digest_of({item.source for item in found.items if item.draw})}
     with begin_folder(out, made_of):
         write_all(out, found, table)
