@@ -20,6 +20,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from patches import Sampling, class_rows, cut_batches
+from support.arguments import as_typed
 from support.files import BadInput
 from support.images import AS_FOUND, Rendering, decide_rendering, head_and_length, read_image
 from support.large_tiff import in_parts, stem_of
@@ -34,6 +35,7 @@ from support.masks import (
     scan_classes,
     table_classes,
     to_indices,
+    void_hint,
 )
 from support.memory import NAME, Figures
 from support.names import PARTS, evenly_spaced, first_few, hash_to_unit, images_by_name, part_of, read_names
@@ -103,6 +105,10 @@ def find_pairs(folder: Path | str) -> list[tuple[str, Path, Path]]:
     """Return [(name, image path, mask path), …] of a folder, by name. Prints what has no partner. Raises BadInput."""
     for part in (folder, Path(folder) / "images", Path(folder) / "masks"):
         if not Path(part).is_dir():
+            above = Path(folder).resolve().parent
+            if (above / "images").is_dir() and (above / "masks").is_dir():
+                raise BadInput(f"{folder} is part of a data set; expected the folder that holds images/ and masks/: "
+                               f"--data {as_typed(str(Path(folder).parent))}")
             line = find_folders(folder) or "python -m tools.convert"
             raise BadInput(f"{part} is no folder; expected a data set: {Path(folder) / 'images'} and "
                            f"{Path(folder) / 'masks'}; {line} makes one of other folders")
@@ -123,6 +129,8 @@ def no_pair(folder: Path | str, images: dict[str, Path], masks: dict[str, Path])
     told = (f"{folder} holds {len(images)} images and {len(masks)} masks, but no pair: {some[0]}, {some[1]}; expected "
             "images/NAME.jpg (or .png, .tif, ...) and masks/NAME.png, each with the same NAME")
     affixes = find_affixes(list(images), list(masks))
+    if {name.casefold() for name in images} & {name.casefold() for name in masks}:
+        return f"{told}, in the same small and capital letters"
     if affixes is None:
         return told
     line = convert_line([Path(folder) / "images"], [Path(folder) / "masks"], affixes)
@@ -499,8 +507,23 @@ def print_hints(classes: list[dict], infos: list[PairInfo]) -> None:
     if values == [0, 1, 255] and not counts[:, 1:].all(axis=1).any():
         print(f"  {masks[1]} masks hold 0 and 1, {masks[2]} hold 0 and 255: the same two classes, most likely; "
               "--threshold 1 makes these of both")
-    elif 255 in values and len(values) > 2 and max(value for value in values if value != 255) < 32:
-        print("  255 beside such small values is void, most likely: list it under ignore in classes.json")
+    elif void_hint(values):
+        print(f"  {void_hint(values)}")
+    if number_objects(values, counts):
+        print("  these values number the objects of an image, most likely: --threshold 1 makes them one class")
+
+
+def number_objects(values: list, counts: np.ndarray) -> bool:
+    """Return whether values, with their `counts` (pairs, classes), are numbers of objects rather than of classes.
+
+    Then each mask holds 1, 2, … up to as many as it has objects, and these are not equally many.
+    """
+    if values != list(range(len(values))) or len(values) < 5:
+        return False
+    present = counts[:, 1:] > 0                                       # (pairs, classes - 1)
+    objects = present.sum(axis=1)
+    without_gaps = all(row[:number].all() for row, number in zip(present, objects))
+    return without_gaps and len(set(objects[objects > 0].tolist())) > 2
 
 
 def near_values(values: list) -> list[tuple[int, int]]:

@@ -38,6 +38,7 @@ from support.masks import (
     scan_classes,
     table_classes,
     to_indices,
+    void_hint,
 )
 from support.names import first_few, images_by_name, read_names
 from support.notes import print_notes
@@ -103,7 +104,10 @@ def decide_classes(args: Namespace, truths: list[Path]) -> tuple[list[dict], lis
     shares = [None] if by_colour else list(in_threads(lambda path: black_or_white(path, args.threshold), truths))
     if None in shares:
         print("classes as in the true masks")
-        return *scan_classes(truths), False
+        classes, ignore = scan_classes(truths)
+        if hint := void_hint([entry["value"] for entry in classes]):
+            print(hint)
+        return classes, ignore, False
     white, pixels = map(sum, zip(*shares))
     names = name_two_classes(pixels - white, white)  # as in training
     print("black and white masks; the foreground is " +

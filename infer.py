@@ -65,6 +65,8 @@ def choose_images(folder: Path | str, only: Path | str | None) -> list[Path]:
 
     `only` is a text file that names those that are wanted, if not all.
     """
+    if Path(folder).is_file():
+        raise BadInput(f"{folder} is a file; expected a folder of images (predict.py segments a single one)")
     found = find_images(folder)
     if only:
         names = set(read_names(only, [name_of(path, folder) for path in found]))

@@ -52,7 +52,13 @@ class FCN(nn.Module):
         """Return (halo, stride), which are the same for all settings."""
         return cls.halo, cls.stride
 
+    def as_prescribed(self, image: Tensor) -> Tensor:
+        """Return the logits layer by layer, as the exercise has it."""
+        height, width = image.shape[2:]
+        return self.layers(pad_to_multiple(image, self.stride))[:, :, :height, :width]
+
     def forward(self, image: Tensor) -> Tensor:
+        """Return the same, up to rounding, in less time: the ReLU after the pooling, conv4 on the small map."""
         height, width = image.shape[2:]
         learning_on_gpu = image.is_cuda and torch.is_grad_enabled()   # there, starting fewer kernels is faster
         if learning_on_gpu or self.layers.upsample.mode != "nearest":
@@ -66,11 +72,6 @@ class FCN(nn.Module):
             elif name not in ("relu2", "upsample"):
                 x = layer(x)
         return x[:, :, :height, :width]
-
-    def as_prescribed(self, image: Tensor) -> Tensor:
-        """Return the logits layer by layer, as the exercise has it: those of forward, but for the rounding."""
-        height, width = image.shape[2:]
-        return self.layers(pad_to_multiple(image, self.stride))[:, :, :height, :width]
 
 
 def with_extra_layers(layers: nn.Sequential, batchnorm: bool, dropout: float) -> nn.Sequential:
@@ -338,7 +339,7 @@ def start_from(path: Path | str, network: nn.Module, classes: list[dict]) -> dic
     shapes = [{name: tensors[name].shape for name in tensors if name in inner} for tensors in (given, own)]
     if list(given) != list(own) or shapes[0] != shapes[1]:
         raise BadInput(f"--start-from {path}: it holds {other.name} {other.arguments}; expected layers as those of "
-                       f"{network.name} {network.arguments}, only classes and dropout may differ")
+                       f"{network.name} {network.arguments}, only classes, dropout and nearest or bilinear may differ")
     for name in inner:
         own[name].copy_(given[name])
     former, names = ([entry["name"] for entry in entries] for entries in (metadata["classes"], classes))

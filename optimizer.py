@@ -7,7 +7,9 @@ from torch import Tensor
 
 
 class AdamW:
-    """AdamW (Loshchilov & Hutter, "Decoupled Weight Decay Regularization", 2019, algorithm 2), to the bit as PyTorch's.
+    """AdamW (Loshchilov & Hutter, "Decoupled Weight Decay Regularization", 2019, algorithm 2).
+
+    Its steps are to the bit those of PyTorch's, where every weight has a gradient.
 
     A weight moves by the learning rate, against the mean of its last gradients over the root of the mean of their
     squares: about the same way whether gradients are large or small, and less where they contradict each other.
@@ -16,7 +18,7 @@ class AdamW:
     `weight_decay`. `betas` are the shares of both means that a step keeps: 0.99 of the squares' goes back a hundred
     steps, PyTorch's default a thousand, which is all that a training on one image takes.
 
-    To make PyTorch's own takes 1.6 s and 150 MB, as it imports a compiler.
+    Making PyTorch's own takes 1.6 s and 150 MB, as it imports a compiler.
     """
 
     def __init__(self, weights: Iterable[Tensor], lr: float, betas: tuple[float, float] = (0.9, 0.99),
@@ -61,7 +63,7 @@ class AdamW:
         torch._foreach_addcdiv_(self.weights, self.means, roots, -self.lr / share)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what resuming needs, as torch.optim.AdamW lays it out; empty before the first step."""
+        """Return what resuming needs, its "state" as torch.optim.AdamW lays it out; empty before the first step."""
         each = zip(self.means, self.squares)
         return {"state": {number: {"step": torch.tensor(float(self.steps)), "exp_avg": mean, "exp_avg_sq": square}
                           for number, (mean, square) in enumerate(each) if self.steps}, "param_groups": []}

@@ -25,8 +25,8 @@ def within_budget(batch: Any, budget: int = 1) -> Any:
     """Return the batch (N, 3, H, W) unchanged, or raise BadInput where it is over the budget.
 
     The rule: one 256×256×3 input is all that fits. So no side is above 256, and all images of a batch
-    together hold at most `budget`·256·256 pixels. Every batch passes here before it enters the network; what
-    enters a single stage passes within_stage_budget.
+    together hold at most `budget`·256·256 pixels. Every batch passes here before it enters the network; windows
+    of a single stage, of which a GPU takes four at once, pass within_stage_budget.
     """
     count, channels, height, width = batch.shape
     found = f"a network input of {count} x {height}x{width}x{channels} is over the budget"
@@ -370,7 +370,7 @@ def resize_indices(indices: np.ndarray, size: tuple[int, int], down: int = 1, ac
 
 
 class Sampling(NamedTuple):
-    """How the patches of a training are drawn. The defaults, and the reasons for them, are train.py's."""
+    """How the patches of a training are drawn. The knobs of train.py have the defaults: support/arguments.py."""
 
     seed: int
     size: int                    # side of a patch, in pixels

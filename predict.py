@@ -81,13 +81,12 @@ def predict(args: Namespace) -> np.ndarray | None:
 def needs_whole(args: Namespace, segment: Segmenter, out: Path) -> str:
     """Return what needs the image as a whole, of the options of predict.py and infer.py, "" if nothing does."""
     given = {**vars(args), "reject": vars(args).get("reject") is not None}           # 0 is a score, too
-    options = [f"--{name}" for name in ("mask", "overlay", "probabilities", "reject", "adapt", "opening")
-               if given.get(name)]
+    for name in "mask", "overlay", "probabilities", "reject", "adapt", "opening":
+        if given.get(name):
+            return f"--{name}"
     if segment.zoom != 1:
-        options.append(f"the network's --zoom of {segment.zoom:g}")
-    if out.suffix.lower() not in TIFFS:
-        options.append(f"a mask that ends in {out.suffix}, not .tif,")
-    return options[0] if options else ""
+        return f"the network's --zoom of {segment.zoom:g}"
+    return "" if out.suffix.lower() in TIFFS else f"a mask that ends in {out.suffix}, not .tif,"
 
 
 def predict_large(args: Namespace, segment: Segmenter, image: LargeTiff, checkpoint: Path | str) -> None:
@@ -116,7 +115,7 @@ def choose_outputs(args: Namespace, checkpoint: Path | str,
 
     Raises BadInput.
     """
-    inputs = [path for path in (args.image, args.mask, checkpoint) if path]
+    inputs = [path for path in (args.image, args.mask, checkpoint, *SAMPLE) if path]
     check_no_truth(args.out)
     out = check_writable(args.out, *inputs, endings=PICTURES + TIFFS)
     lossless = check_writable(out.with_suffix(".png"), *inputs) if is_jpeg(out) else out

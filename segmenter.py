@@ -285,7 +285,7 @@ def staged_forward(network: Any, mean: list[float], std: list[float], device: An
     A window of the whole network has a wide halo, and windows that overlap so much repeat most of the work. A
     single stage sees two pixels of its own resolution. So each stage goes over the whole map of the one before
     in windows of its own, and its result is put together before the next one begins: the result is the same,
-    and every pixel is computed nearly once. A network without stages is run as a single one: then a GPU is sent a
+    and hardly a pixel is computed twice. A network without stages is run as a single one: then a GPU is sent a
     region, not each of its windows.
     """
     import torch

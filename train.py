@@ -8,7 +8,7 @@
     torchrun --nproc-per-node 2 train.py ...           in several processes
 
 Writes model.pt (the best epoch by validation), last.pt (to resume), loss_vs_epochs.png, history.csv, settings.args
-(with which it can be repeated) and, of a folder, val.txt (the images that it did not learn from).
+(with which it can be repeated) and, for a folder, val.txt (the images that it validated on).
 """
 from support.arguments import as_typed, network_settings, run_script, train_arguments
 
@@ -172,15 +172,18 @@ def prepare(args: Namespace, last: dict | None = None) -> Run:
     halo, stride = reach(args.model, **network_settings(args))
     if args.halo is not None and (line := inexact(halo, choose_halo(halo, stride, args.halo))):
         print(line)              # whatever is wrong with it is said now, not after a minute
+    replaced = ""
     if last:
         check_former_knobs(args, last["settings"])
     else:
-        check_unfinished(args)
+        replaced = check_unfinished(args)
         if unused := unused_settings(args.model, **network_settings(args)):
             print(unused)
     found = load_data(args, halo)
     check_settings(args, found.classes, stride)
     check_outputs(args)
+    if replaced:
+        print(replaced)
     run = build_run(args, device, found, last)
     run.began = began            # reading the data counts, too
     if not args.data:
@@ -263,15 +266,18 @@ def first_weights(args: Namespace, network: torch.nn.Module, classes: list[dict]
 def micro_batch_size(args: Namespace) -> int:
     """Return how many patches of this process go through the network at once: the batch in as few parts as fit."""
     fitting = max(1, args.budget * MAX_SIDE**2 // args.patch**2)
-    parts = math.ceil(args.batch / fitting)      # as a single process needs, so that several take the same parts
+    parts = math.ceil(args.batch / fitting)      # as a single process needs: the same, if each can be shared evenly
     return math.ceil(args.batch / WORLD / parts)
 
 
-def check_unfinished(args: Namespace) -> None:
-    """Raise BadInput where the folder for the results holds a training that was interrupted: it would be lost."""
+def check_unfinished(args: Namespace) -> str:
+    """Raise BadInput where the folder for the results holds a training that was interrupted: it would be lost.
+
+    Returns a line about a finished one, which this one replaces, or "".
+    """
     out = Path(args.out)
     if RANK > 0 or not (out / "last.pt").is_file() or not is_ours(out / "last.pt"):
-        return                                   # check_outputs refuses a stranger's
+        return ""                                # check_outputs refuses a stranger's
     with one_writer(out):                        # or it goes on at this moment
         try:
             last = read_checkpoint(out / "last.pt")      # without its network, which may be another by now
@@ -284,9 +290,10 @@ def check_unfinished(args: Namespace) -> None:
     if done and not resume.get("finished", done == epochs or drawn):
         raise BadInput(f"{out / 'last.pt'} holds a training that was interrupted after {done} of {epochs} epochs; go "
                        "on with --resume, or write elsewhere with --out, or remove that file")
-    if done:
-        print(f"{out / 'model.pt'} is of a former training, of {done} epochs, and is replaced after the first epoch of "
-              "this one")
+    if not done:
+        return ""
+    return (f"{out / 'model.pt'} is of a former training, of {done} epochs, and is replaced after the first epoch of "
+            "this one")
 
 
 def check_former_knobs(args: Namespace, settings: dict) -> None:
@@ -545,7 +552,10 @@ def main(args: Namespace) -> None:
     """
     last = None
     if args.resume:
-        _, last = load_network(Path(args.out) / "last.pt")
+        if not (Path(args.out) / "last.pt").exists():
+            raise BadInput(f"{Path(args.out) / 'last.pt'} does not exist; expected the --out of a training that was "
+                           "interrupted after its first epoch or later")
+        _, last = load_network(Path(args.out) / "last.pt")   # the network, too: it knows what older files lack
         if "resume" not in last:
             raise BadInput(f"{Path(args.out) / 'last.pt'} holds a network but no training; expected train.py's own")
         args = train_arguments(**last["settings"])

@@ -112,7 +112,9 @@ def number(kind: type, least: float, most: float = 1e30) -> Callable[[str], Any]
         except ValueError:       # no number at all, or too many digits
             pass
         what = "whole number" if kind is int else "number"
-        raise ArgumentTypeError(f"{text[:40]} is not a {what} from {least} to {most:g}")
+        upper = most if kind is int else f"{most:g}"
+        bounds = f"of at least {least}" if most == 1e30 else f"from {least} to {upper}"
+        raise ArgumentTypeError(f"{text[:40]} is not a {what} {bounds}")
     return parse
 
 
@@ -501,6 +503,8 @@ def infer_arguments(argv: list[str] | None = None, description: str | None = Non
     add_prediction_knobs(add)
     add_weather_knobs(add)
     args = parser.parse_args(argv)
+    if args.checkpoint and args.checkpoint.lower().endswith(".onnx") and not args.onnx:
+        args.checkpoint, args.onnx = None, args.checkpoint
     if args.onnx and args.score == "features" and args.reject is not None:
         parser.error("--score features: only PyTorch shows them; choose another score, or leave out --onnx")
     if args.onnx and args.adapt:

@@ -75,7 +75,9 @@ def opening(path: Path | str) -> Iterator[None]:
     except FileNotFoundError:
         raise BadInput(f"{path} does not exist; expected a checkpoint, as train.py writes it to model.pt, or one that "
                        "ships, such as challenges/logo/logo.pt") from None
-    except PermissionError as error:
+    except (IsADirectoryError, PermissionError) as error:             # the latter, of a folder, on Windows
+        if Path(path).is_dir():
+            raise BadInput(f"{path} is a folder; expected a checkpoint, such as {Path(path) / 'model.pt'}") from None
         raise BadInput(f"{path} cannot be read ({error.strerror}); expected a checkpoint") from None
     except MemoryError:
         raise BadInput(f"{path} does not fit into the memory that is left; close other programs") from None

@@ -111,7 +111,10 @@ def decoding(path: Source) -> Iterator[None]:
         raise Unreadable(f"{path} does not exist; expected an image file") from None
     except Image.DecompressionBombError:
         raise BadInput(f"{path} is too large; expected at most {Image.MAX_IMAGE_PIXELS} pixels{LARGER}") from None
-    except PermissionError as error:
+    except (IsADirectoryError, PermissionError) as error:             # the latter, of a folder, on Windows
+        if os.path.isdir(str(path)):
+            raise BadInput(f"{path} is a folder; expected an image file (infer.py segments a folder, train.py --data "
+                           "learns from one)") from None
         raise Unreadable(f"{path} cannot be read ({error.strerror}); expected an image file") from None
     except MemoryError:
         raise BadInput(f"{path} does not fit into the memory that is left; close other programs, or take a smaller "
@@ -306,6 +309,18 @@ def is_lossy(path: Source) -> bool:
         return head.startswith(b"\xff\xd8")
     except Exception:            # a file that cannot be read: whoever reads it will say so
         return is_jpeg(path)
+
+
+def has_opacity(path: Source) -> bool:
+    """Return whether an image is opaque in some places only, as what was cut out of a photograph is."""
+    try:
+        image = open_image(path)
+    except BadInput:
+        return False
+    if not isinstance(image, Image.Image) or not image.has_transparency_data:
+        return False
+    least, most = image.convert("RGBA").getchannel("A").getextrema()
+    return least == 0 and most == 255
 
 
 def is_lossy_webp(file: BinaryIO) -> bool:

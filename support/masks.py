@@ -20,6 +20,7 @@ from support.images import (
     as_source,
     bands_to_image,
     decoding,
+    has_opacity,
     is_lossy,
     open_image,
     open_with_header,
@@ -56,7 +57,8 @@ def read_mask(path: Path | str, threshold: int | None = None, coloured: bool = F
     A palette gives its indices or, where the classes are `coloured`, its colours; a 1-bit file 0 and 255; 16
     bits, and 2 or 4 of a TIFF file, what they hold; floats that are whole numbers these; what is transparent is
     black. What a TIFF file says is no data is NO_DATA, unless that has a value from 0 to 65535. With a
-    threshold, what is at least as bright, on a scale of 0 to 255, becomes 255 and the rest 0. Raises BadInput.
+    threshold, what is at least as bright, on a scale of 0 to 255, becomes 255 and the rest 0; of numbers of more
+    than 8 bits a threshold of 1 takes whatever is above 0, as they may count objects. Raises BadInput.
     """
     path = as_source(path)
     return to_mask(open_image(path), path, threshold, coloured)
@@ -64,6 +66,8 @@ def read_mask(path: Path | str, threshold: int | None = None, coloured: bool = F
 
 def to_mask(image: Image.Image | Bands, path: Path | str, threshold: int | None, coloured: bool) -> np.ndarray:
     """Return what read_mask promises, for what open_image has decoded."""
+    if threshold == 1 and holds_numbers(image):
+        return np.where(to_mask(image, path, None, coloured) > 0, 255, 0).astype(np.int32)
     if threshold is not None:
         return np.where(to_rgb(image, path, "black").mean(axis=2) >= threshold, 255, 0).astype(np.int32)
     if not isinstance(image, Image.Image):
@@ -77,6 +81,13 @@ def to_mask(image: Image.Image | Bands, path: Path | str, threshold: int | None,
     if image.info.get(WHITE) and image.mode in ("L", "I"):
         mask = np.rint(mask * (image.info[WHITE] / {"L": 255, "I": FULL}[image.mode]))
     return mask.astype(np.int32)
+
+
+def holds_numbers(image: Image.Image | Bands) -> bool:
+    """Return whether what open_image has decoded are whole numbers of more than 8 bits, one a pixel."""
+    if isinstance(image, Image.Image):
+        return image.mode.startswith("I")
+    return image.values.dtype.kind in "iu" and image.values.itemsize > 1 and image.values.shape[2] == 1
 
 
 def bands_to_mask(bands: Bands, path: Path | str) -> np.ndarray:
@@ -287,10 +298,13 @@ def count_values(masks: Iterable[tuple[MaskValues, Path | str]], coloured: bool 
             raise BadInput(f"{path} holds {found.distinct} different values, as its compression changes them; expected "
                            "at most 2: write masks as PNG files or, of two classes, give --threshold 128")
         if found.distinct > MAX_VALUES:
-            raise BadInput(f"{path} holds {found.distinct} different values; expected one for each class, at most "
-                           f"{MAX_VALUES}; if it is antialiased, --threshold 128 makes two of them, if it has so many "
-                           "classes, list them in a classes.json; if it numbers objects, give those of a class one "
-                           "value")
+            told = f"{path} holds {found.distinct} different values; expected one for each class, at most {MAX_VALUES}"
+            if has_opacity(path):
+                raise BadInput(f"{told}; if it is a photograph that something was cut out of, its opacity is the mask: "
+                               "save that alone")
+            raise BadInput(f"{told}; if it is antialiased, --threshold 128 makes two of them, if it has so many "
+                           "classes, list them in a classes.json; if it numbers objects, --threshold 1 makes them one "
+                           "class")
         least, highest = min(found.counts), max(found.counts)
         if least < 0 or not found.coloured and highest > 65535:
             raise BadInput(f"{path} holds values from {least} to {highest}; expected 0 to 65535")
@@ -323,6 +337,13 @@ def name_classes(found: Values) -> list[dict]:
     else:
         names = [f"class {value}" for value in present]
     return [{"name": name, "value": value} for name, value in zip(names, present)]
+
+
+def void_hint(values: list) -> str:
+    """Return a line that says that one of these values of classes stands for no class, most likely, or ""."""
+    if 255 in values and len(values) > 2 and max(value for value in values if value != 255) < 32:
+        return "255 beside such small values is void, most likely: list it under ignore in classes.json"
+    return ""
 
 
 def name_two_classes(lower: int, higher: int) -> list[str]:

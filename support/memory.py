@@ -22,7 +22,7 @@ from support.images import MAX_LENGTH, ImageFacts, Rendering, rendering_entries
 from support.masks import MAX_VALUES, MaskFacts, MaskValues
 
 NAME = ".scan.jsonl"             # in the folder that has images/ and masks/
-VERSION = 1                      # of what is remembered: raise it where files are read in another way
+VERSION = 2                      # of what is remembered: raise it where files are read in another way
 LONGEST = 4096                   # characters of a line
 JUST_NOW = 2_000_000_000         # nanoseconds: some file systems would not show another change within these
 

@@ -61,6 +61,9 @@ def find_folders(folder: Path | str) -> str | None:
 
     A folder or a file is one of masks if its name says so; images and masks may lie in one folder.
     """
+    known = known_layout(Path(folder))
+    if known:
+        return as_typed("python", "-m", "tools.convert", *map(str, known), "--out", "DIR")
     found = []                   # (folder, names of images, names of masks)
     for place, folders, files in os.walk(folder):
         below = Path(place).relative_to(folder)
@@ -80,7 +83,18 @@ def find_folders(folder: Path | str) -> str | None:
             _, _, images, affixes = max(choices)
             pairs.append((images, masks, affixes))
     alike = [pair for pair in pairs if pair[2] == pairs[0][2]]
+    alike = [pair for number, pair in enumerate(alike) if pair[0] not in [other[0] for other in alike[:number]]]
     return convert_line([pair[0] for pair in alike], [pair[1] for pair in alike], alike[0][2]) if alike else None
+
+
+def known_layout(folder: Path) -> list | None:
+    """Return the words after `python -m tools.convert` for what annotation tools have written, or None."""
+    if (folder / "JPEGImages").is_dir() and (folder / "SegmentationClass").is_dir():
+        return ["voc", folder]
+    files = sorted([*folder.glob("_annotations.coco.json"), *folder.glob("*/_annotations.coco.json")])
+    if files:                    # as Roboflow writes them
+        return ["coco", *files, "--images", *(file.parent for file in files)]
+    return ["yolo", folder] if (folder / "data.yaml").is_file() else None
 
 
 def says_mask(name: str) -> bool:

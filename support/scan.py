@@ -53,6 +53,7 @@ class Look(NamedTuple):
     record: Record | None        # None where the pair cannot be read
     image: np.ndarray | None     # as image_facts returns it
     failures: list               # [("images" or "masks", path, Unreadable), …]
+    misfit: BadInput | None = None       # says why image and mask do not fit, or are too small
 
 
 def scan_pairs(pairs: list[Pair], threshold: int | None, memory: float = 0,
@@ -67,10 +68,12 @@ def scan_pairs(pairs: list[Pair], threshold: int | None, memory: float = 0,
     began, known = time.perf_counter(), NOTHING
     if folder is not None:
         known = recall(folder, (name for name, *_ in pairs), header_of(threshold, said))
-    readable, records, images, area, lost = [], {}, {}, 0, []
+    readable, records, images, area, lost, unfit = [], {}, {}, 0, [], {}
     looks = in_threads(lambda pair: look(pair, threshold, said, known.records.get(pair[0])), pairs)
-    for pair, (record, image, failures) in zip(pairs, progress(looks, len(pairs))):
+    for pair, (record, image, failures, misfit) in zip(pairs, progress(looks, len(pairs))):
         lost += failures
+        if misfit:
+            unfit[pair[0]] = misfit
         if record is None:
             continue
         readable.append(pair)
@@ -80,6 +83,9 @@ def scan_pairs(pairs: list[Pair], threshold: int | None, memory: float = 0,
             images[pair[0]] = image
         if len(pairs) > 1 and 4 * area > memory * 1e9:   # a pixel is three bytes in its image, one in its mask
             images.clear()
+    if unfit:
+        first, *others = unfit
+        raise BadInput(f"{unfit[first]}" + f"; {len(others)} more pairs do not fit: {first_few(others)}" * bool(others))
     if not readable:
         raise lost[0][2] if len(pairs) == 1 else BadInput(f"none of {len(pairs)} pairs can be read: {lost[0][2]}")
     print_unreadable(lost)
@@ -116,10 +122,13 @@ def look(pair: Pair, threshold: int | None, said: Rendering, known: Record | Non
         if failures:
             return Look(None, None, failures)
         facts, image = PairFacts(found[0], mask), found[1]
-    same_size(image_path, facts.image.size, mask_path, facts.mask.size)
-    height, width = facts.image.size
-    if min(height, width) < SMALLEST:
-        raise BadInput(f"{image_path} is {width}x{height} pixels; expected at least {SMALLEST} a side to train on")
+    try:
+        same_size(image_path, facts.image.size, mask_path, facts.mask.size)
+        height, width = facts.image.size
+        if min(height, width) < SMALLEST:
+            raise BadInput(f"{image_path} is {width}x{height} pixels; expected at least {SMALLEST} a side to train on")
+    except BadInput as error:
+        return Look(None, None, [], error)
     remarks = [remarks_on(path) for path in (image_path, mask_path)]
     return Look(known or Record(stamp or [], facts, remarks, None), image, [])
 

@@ -231,7 +231,11 @@ CASES = [
     case("a text as image", f"{TRAIN} x.png a_mask.png", "x.png is no readable image", text("x.png", "hello")),
     case("an empty image", f"{TRAIN} x.png a_mask.png", "x.png is no readable image", text("x.png")),
     case("a random image", f"{TRAIN} x.png a_mask.png", "x.png is no readable image", noise("x.png")),
-    case("a folder as image", f"{TRAIN} data a_mask.png", "data is no readable image", "Is a directory"),
+    case(
+        "a folder as image",
+        f"{TRAIN} data a_mask.png",
+        "data is a folder; expected an image file (infer.py segments a folder",
+    ),
     case("an image below a file", f"{TRAIN} a.png/x.png a_mask.png", "a.png/x.png is no readable image"),
     case("another size", X, "a.png is 90x70 pixels, but x.png is 91x70", picture("x.png", [0, 255], (91, 70))),
     case("one pixel", f"{TRAIN} x.png x.png", "x.png is 1x1 pixels; expected at least", picture("x.png", [0], (1, 1))),
@@ -307,7 +311,7 @@ CASES = [
     case("settings with a null", f"{PAIR} @x", "x cannot be read (it is no text)", text("x", "--out a\0b")),
     case("half a quotation", f"{PAIR} @x", "x cannot be read (No closing quotation)", text("x", "--out 'a")),
     case("settings that name themselves", f"{TRAIN} @x", "x names itself", text("x", "@x")),
-    case("nothing to resume", f"{TRAIN} --resume", "out/last.pt does not exist"),
+    case("nothing to resume", f"{TRAIN} --resume", "out/last.pt does not exist; expected the --out of a training"),
     case("a cut last.pt", RESUME, "run/last.pt is no checkpoint of ours", cut("run/last.pt")),
     case("a model as last.pt", RESUME, "run/last.pt holds a network but no training", copy("model.pt", "run/last.pt")),
     case(
@@ -350,7 +354,7 @@ CASES = [
     case("--choose nan", f"{CAMVID} --choose nan", "--choose: nan is not a number from"),
     case("--severity 6", f"{CORRUPT} --severity 6", "--severity: 6 is not a whole number from"),
     case("--split nan", f"{FACES} --split nan 0 0", "--split: nan is not a number from"),
-    case("--boxes nan", f"{COCO} --boxes nan", "--boxes: nan is not a number from"),
+    case("--boxes nan", f"{COCO} --boxes nan", "--boxes: nan is not a number of at least"),
     case("--halo -1", f"{SHOW} --halo=-1", "a halo of -1; expected"),
     case("--stride 0", f"{SHOW} --stride 0", "stride, 0"),
     case("--window 0", f"{SHOW} --window 0", "windows of 0 pixels"),
@@ -359,7 +363,11 @@ CASES = [
     case("--halo 10**9", f"{SHOW} --halo 1000000000", "a halo of 1000000000"),
     # predict.py
     case("no checkpoint", "predict.py a.png --checkpoint nowhere.pt", "nowhere.pt does not exist; expected"),
-    case("a folder as checkpoint", "predict.py a.png --checkpoint data", "data is no checkpoint of ours"),
+    case(
+        "a folder as checkpoint",
+        "predict.py a.png --checkpoint data",
+        "data is a folder; expected a checkpoint, such as",
+    ),
     case("a text as checkpoint", STRANGE, "x.pt is no checkpoint of ours", text("x.pt", "hello")),
     case("an empty checkpoint", STRANGE, "x.pt is no checkpoint of ours", text("x.pt")),
     case("an image as checkpoint", "predict.py a.png --checkpoint a.png", "a.png is no checkpoint of ours"),
@@ -399,9 +407,20 @@ CASES = [
     case("an image and an argument too many", "predict.py a.png b.png", "b.png"),
     case("a name with a leading dash", "predict.py -x.png", "-x.png"),
     case("a name with a leading @", "predict.py @x.png", "x.png cannot be read"),
+    case(
+        "over the sample's mask",
+        "predict.py a.png --out gt.png",
+        "gt.png is an input and would be overwritten",
+        picture("gt.png", [0, 255]),
+    ),
     # infer.py
+    case(
+        "features of ONNX",
+        "infer.py photos out --checkpoint model.onnx --score features --reject 1",
+        "only PyTorch shows them",
+    ),
     case("no images", "infer.py nowhere out", "nowhere is no folder; expected one of images"),
-    case("an image as folder", "infer.py a.png out", "a.png is no folder; expected one of images"),
+    case("an image as folder", "infer.py a.png out", "a.png is a file; expected a folder of images (predict.py"),
     case("a folder without images", "infer.py x out", "x holds no image; expected files", new_folder("x")),
     case("masks among the images", "infer.py photos photos/masks", "photos/masks is inside photos"),
     case(

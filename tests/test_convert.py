@@ -27,6 +27,7 @@ import data
 from infer import write_mask
 from support.files import BadInput
 from support.masks import read_classes
+from support.pairs import find_folders
 from tools.annotations import read_yolo_names
 
 HEIGHT, WIDTH = 60, 80
@@ -247,6 +248,55 @@ def test_of_folders_of_other_names_the_line_is_told_that_makes_a_data_set(tmp_pa
     for _, image_path, mask_path in data.find_pairs(tmp_path / "data"):
         found = [np.asarray(Image.open(path).convert("RGB")).astype(int) for path in (image_path, mask_path)]
         assert np.abs(found[0] - found[1]).mean() < 65  # the same noise, as a JPEG; of another it is 85
+
+
+@pytest.mark.parametrize("kind", ["voc", "coco", "yolo"])
+def test_of_what_annotation_tools_write_the_line_is_told_that_makes_a_data_set(tmp_path, kind):
+    there = tmp_path / "my set"
+    for part in "train", "valid":
+        photo(there / part / "images" / "one.jpg" if kind == "yolo" else there / part / "one.jpg")
+    if kind == "voc":
+        photo(there / "JPEGImages" / "one.jpg")
+        for folder in "SegmentationClass", "SegmentationObject":
+            (there / folder).mkdir()
+            Image.fromarray(drawn((SQUARE, 1))).save(there / folder / "one.png")
+    elif kind == "coco":
+        table = {
+            "images": [{"id": 0, "file_name": "one.jpg", "height": HEIGHT, "width": WIDTH}],
+            "categories": [{"id": 1, "name": "dog"}],
+            "annotations": [{"id": 0, "image_id": 0, "category_id": 1, "segmentation": [SQUARE]}],
+        }
+        for part in "train", "valid":
+            (there / part / "_annotations.coco.json").write_text(json.dumps(table))
+    else:
+        (there / "data.yaml").write_text("names: [dog]\n")
+        for part in "train", "valid":
+            (there / part / "labels").mkdir()
+            (there / part / "labels" / "one.txt").write_text("0 0.2 0.2 0.6 0.2 0.6 0.6\n")
+    with pytest.raises(BadInput, match=f" is no folder; .*convert {kind}.* makes one of other folders") as error:
+        data.find_pairs(there)
+    line = str(error.value).split("; ")[-1].removesuffix(" makes one of other folders")
+    python, *words = shlex.split(line.replace("--out DIR", "--out data"))
+    done = inside(*words, cwd=tmp_path)
+    assert python == "python" and done.returncode == 0, (line, done)
+    assert len(data.find_pairs(tmp_path / "data")) == (1 if kind == "voc" else 2)
+
+
+def test_the_folder_above_is_told_where_it_is_the_data_set(tmp_path):
+    photo(tmp_path / "images" / "One.jpg")
+    photo(tmp_path / "masks" / "one.png")
+    with pytest.raises(BadInput, match="is part of a data set; expected the folder .* --data "):
+        data.find_pairs(tmp_path / "images")
+    with pytest.raises(BadInput, match="no pair: .* in the same small and capital letters"):
+        data.find_pairs(tmp_path)
+
+
+def test_of_two_folders_of_masks_one_is_taken(tmp_path):
+    for folder in "images", "masks_by_class", "masks_to_look_at":
+        photo(tmp_path / folder / "one.png")
+        photo(tmp_path / folder / "two.png")
+    line = find_folders(tmp_path)
+    assert line.count("masks_by_class") == 1 and "masks_to_look_at" not in line, line
 
 
 def test_of_folders_that_tell_nothing_no_line_is_told(tmp_path):

@@ -48,6 +48,18 @@ def blob(seed=0, shape=(40, 60)):
     return mask
 
 
+def test_void_among_the_classes_is_pointed_out(tmp_path, capsys):
+    truth = np.where(blob(), 1, 0) + np.where(blob(1), 2, 0)
+    truth[:3] = 255
+    save(truth.astype(np.uint8), tmp_path / "data" / "masks" / "a.png")
+    save(truth.astype(np.uint8), tmp_path / "pred" / "a.png")
+    score(tmp_path)
+    assert "255 beside such small values is void, most likely: list it under ignore" in capsys.readouterr().out
+    write_table(tmp_path)
+    score(tmp_path)
+    assert "void, most likely" not in capsys.readouterr().out
+
+
 def iou(truth, prediction):
     return (truth & prediction).sum() / (truth | prediction).sum()
 

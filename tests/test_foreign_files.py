@@ -393,12 +393,35 @@ def test_masks_that_are_no_classes_are_refused(tmp_path):
         (np.full((4, 4), -(2**40)), "expected 0 to 65535"),
         (np.random.default_rng(0).random((4, 4, 3)), "colours of float64"),
         (np.full((4, 4), 1j), "complex128"),
-        (np.arange(400).reshape(20, 20), "400 different values"),  # of a program that numbers objects
+        (np.arange(400).reshape(20, 20), "if it numbers objects, --threshold 1 makes them one class"),
     ]:
         tifffile.imwrite(tmp_path / "a.tif", array, photometric="rgb" if array.ndim == 3 else "minisblack")
         with pytest.raises(BadInput) as caught:
             scan_classes([tmp_path / "a.tif"])
         assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.uint32])
+def test_a_threshold_of_1_makes_one_class_of_numbered_objects(tmp_path, dtype):
+    """As the message says; on a scale of brightness, the first hundred objects of 16 bits would be background."""
+    numbers = np.zeros((40, 30), dtype)
+    numbers[5:25, 5:25] = np.arange(1, 401).reshape(20, 20) % 251 + (numbers.itemsize > 1) * 3 + 1
+    tifffile.imwrite(tmp_path / "a.tif", numbers)
+    assert np.array_equal(read_mask(tmp_path / "a.tif", threshold=1), np.where(numbers > 0, 255, 0))
+    if dtype == np.uint16:
+        Image.fromarray(numbers).save(tmp_path / "a.png")
+        assert np.array_equal(read_mask(tmp_path / "a.png", threshold=1), np.where(numbers > 0, 255, 0))
+        tifffile.imwrite(tmp_path / "b.tif", np.where(numbers > 100, 40000, 10000).astype(np.uint16))
+        assert np.array_equal(read_mask(tmp_path / "b.tif", threshold=128), np.where(numbers > 100, 255, 0))
+
+
+def test_of_a_photograph_that_something_was_cut_out_of_the_opacity_is_named(tmp_path):
+    photograph = np.random.default_rng(0).integers(0, 256, (40, 30, 4), np.uint8)
+    photograph[:, :, 3] = np.where(np.arange(30) < 10, 255, 0)
+    Image.fromarray(photograph).save(tmp_path / "a.png")
+    with pytest.raises(BadInput, match="its opacity is the mask: save that alone") as caught:
+        scan_classes([tmp_path / "a.png"])
+    assert "threshold" not in str(caught.value)
 
 
 def test_damaged_files_for_tifffile_are_refused(tmp_path):
@@ -905,6 +928,24 @@ def test_stray_pixels_and_void_are_pointed_out_unless_a_table_lists_them(tmp_pat
     (tmp_path / "classes.json").write_text(json.dumps({"classes": found.classes}))
     load(str(tmp_path))
     assert "most likely" not in capsys.readouterr().out
+
+
+def test_numbered_objects_are_pointed_out_and_classes_are_not(tmp_path, capsys):
+    def objects(number, mask):
+        found = np.zeros_like(mask)
+        for place in range(3 + number):
+            found[4 * place + 2 : 4 * place + 5, 5:20] = place + 1
+        return found
+
+    rewrite_masks(tmp_path / "a", objects)
+    load(str(tmp_path / "a"))
+    assert "these values number the objects of an image, most likely: --threshold 1" in capsys.readouterr().out
+    found = load(str(tmp_path / "a"), threshold=1)
+    assert [entry["name"] for entry in found.classes] == ["background", "foreground"]
+    capsys.readouterr()
+    rewrite_masks(tmp_path / "b", lambda number, mask: np.where(objects(number, mask) == 2, 0, objects(number, mask)))
+    load(str(tmp_path / "b"))
+    assert "number the objects" not in capsys.readouterr().out
 
 
 def rewrite_masks(folder, change, count=6, values=(0, 1, 1, 0)):

@@ -1580,3 +1580,17 @@ def test_images_of_one_name_are_refused(tmp_path):
     assert not (tmp_path / "out" / "images" / "x.jpg").exists()  # or the same command could not go on
     with pytest.raises(BadInput, match="is another image"):
         place_images(find_sources([str(tmp_path / "b")]), tmp_path / "out" / "images")
+
+
+def test_of_a_folder_what_cannot_be_read_is_left_out_and_named(tmp_path, capsys):
+    from tools.paint.__main__ import find_sources
+
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "torn.jpg").write_bytes(b"\xff\xd8\xff torn")
+    with pytest.raises(BadInput, match="none of the images in .*a can be read"):
+        find_sources([str(tmp_path / "a")])
+    Image.new("RGB", (20, 20)).save(tmp_path / "a" / "whole.png")
+    assert list(find_sources([str(tmp_path / "a")])) == ["whole"]
+    assert "left out: " in (told := capsys.readouterr().out) and "torn.jpg is no readable image" in told
+    with pytest.raises(BadInput, match="torn.jpg is no readable image"):
+        find_sources([str(tmp_path / "a" / "torn.jpg")])

@@ -44,6 +44,15 @@ def damage(folder):
     return [name for name in NAMES if name not in ("n1", "n2", "n3", "n5")]
 
 
+def test_all_pairs_that_do_not_fit_are_named_at_once(folder):
+    for number in (1, 3, 4):
+        path = folder / "masks" / f"n{number}.png"
+        mask = Image.open(path)
+        mask.crop((0, 0, mask.width, mask.height - 1)).save(path)
+    with pytest.raises(BadInput, match=r"n1.png is 100x70 pixels, but .*n1.png is 100x69.*; 2 more pairs .*: n3, n4"):
+        load(folder)
+
+
 @pytest.mark.parametrize("memory", [2, 0])
 def test_damaged_files_are_left_out_and_named_and_all_others_stay_where_they_were(folder, tmp_path, capsys, memory):
     whole = load(folder, memory=memory)
@@ -260,7 +269,7 @@ SPOILT = {
     "cut": lambda lines: [*lines[:3], lines[3][:40]],
     "a long line": lambda lines: [*lines, json.dumps(["x" * 5000])],
     "nested deeply": lambda lines: [*lines, "[" * 4000],
-    "another version": lambda lines: [lines[0].replace('"version": 1', '"version": 2'), *lines[1:]],
+    "another version": lambda lines: [lines[0].replace('"version": 2', '"version": 1'), *lines[1:]],
     "no size": lambda lines: line_of(lines, 2, 2, [0, 90]),
     "a size of 10^9 pixels": lambda lines: line_of(lines, 2, 2, [40000, 40000]),
     "a size of text": lambda lines: line_of(lines, 2, 2, ["70", "90"]),

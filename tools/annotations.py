@@ -571,7 +571,7 @@ def draw_yolo(path, classes, size):
 
 
 class CocoFile(NamedTuple):
-    """What a COCO file holds that is sound."""
+    """The sound parts of a COCO file."""
 
     categories: list
     images: list

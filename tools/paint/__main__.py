@@ -33,6 +33,7 @@ from support.images import (
     parse_rendering,
 )
 from support.masks import are_coloured, class_colours, read_rendering
+from support.mistakes import Unreadable
 from support.names import READABLE, images_by_name, is_passed_over
 from support.notes import print_notes
 from support.sample import sample
@@ -57,9 +58,17 @@ def find_sources(words: list[str]) -> dict[str, Path]:
         for name, image in images.items():
             if name in found and not found[name].samefile(image):
                 raise BadInput(f"{found[name]} and {image} have the same name; expected names that differ")
-            height, width = image_size(image)    # whatever is wrong with its header is said now
+            try:
+                height, width = image_size(image)        # whatever is wrong with its header is said now
+            except Unreadable as error:
+                if not path.is_dir():
+                    raise
+                print(f"left out: {error}")
+                continue
             check_pixels(image, width, height)
             found[name] = image
+    if words and not found:
+        raise BadInput(f"none of the images in {', '.join(words)} can be read; expected some to paint on")
     return found
 
 
