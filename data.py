@@ -93,7 +93,7 @@ class TrainingData(NamedTuple):
     classes: list                # as name_classes returns them
     ignore: list                 # mask values that are no class
     fingerprint: str             # of images, masks and split, so that a resumed training knows its data again
-    held_out: list               # name of each image, or part of one, to validate on; of one image, none
+    held_out: list               # name of each image to validate on, once for each of its parts; none for one image
     rendering: Rendering = AS_FOUND      # how images are read: what is white, and which bands
 
 
@@ -570,8 +570,8 @@ def usual_light(dataset: Dataset) -> dict:
     evidence = [find_light(count_values(part), rest).evidence for part, rest in others if rest.any()]
     most = max(evidence, default=0.0)            # none of a single pixel
     needed = max(EVIDENCE, most)
-    print(f"light: an image that another makes likelier by over {needed:.2f} nats a value is predicted as in this one; "
-          f"parts of the same image differ by up to {most:.2f}")
+    print(f"light: a new image is brought into this one's light where that makes its colours likelier by over "
+          f"{needed:.2f} nats a value; parts of this image gain up to {most:.2f}")
     return {"colours": colours.tolist(), "evidence": needed}
 
 

@@ -98,7 +98,7 @@ for depth in (3, 4):
     height, width, cover = tiles(2048, 2048, halo, stride)
     work = len(cover) * height * width / 2048**2
     stated = {3: 2.48, 4: 13.14}[depth]
-    fact(f"{depth} poolings: halo {halo}; each pixel is computed so often", work, stated, within=0.01)
+    fact(f"{depth} poolings: halo {halo}; how often each pixel is computed", work, stated, within=0.01)
 
 # %% [markdown]
 # But a U-Net is a chain of *stages*, of two convolutions each, and one stage sees only 2 pixels around each. So the
@@ -107,7 +107,7 @@ for depth in (3, 4):
 
 # %%
 height, width, cover = tiles(2048, 2048, 2, 1, limit=stage_side(0))
-fact("stage by stage: each pixel is computed so often, in the first stage",
+fact("stage by stage: how often each pixel is computed, in the first stage",
      len(cover) * height * width / 2048**2, stated=1.04, within=0.02)
 
 torch.manual_seed(0)

@@ -99,7 +99,7 @@ measured("IoU in another light, no jitter", score[0][1], stated=0.88, within=0.0
 measured("IoU in another light, jitter 0.2", score[0.2][1], stated=0.94, within=0.025)
 
 # %% [markdown]
-# Jitter is a bargain: in another light the IoU rises from **0.88** to **0.94**. It is no gift. Where colour is the
+# Jitter is a trade-off: in another light the IoU rises from **0.88** to **0.94**, but where colour is the
 # signal, as with green plants on a field, much jitter costs:
 # [measured](../docs/RESULTS.md#what-was-tried-and-left-as-it-is). (Predictions can also
 # [undo](../docs/TRAINING.md#the-next-image) another light, and do so unless `--light keep` says not to, as in these

@@ -71,9 +71,9 @@ measured("recall, weighted", recalls["weighted"], stated=0.99, within=0.01)
 
 # %% [markdown]
 # *Precision*: of what it calls nucleus, so much is. *Recall*: of the nuclei, so much was found. Weighted, it finds
-# nearly all, and four in ten of its nuclei are none. Did it learn less? Where it learned, there were 23 other pixels
-# for each of a nucleus, so the weights have multiplied the odds of a nucleus by 23: what was an honest half now reads
-# 23/24, or 0.96. Take that as the *threshold*, in place of a half:
+# nearly all, and four in ten of what it calls nuclei are not. Did it learn less? Where it learned, there were 23 other
+# pixels for each of a nucleus, so the weights have multiplied the odds of a nucleus by 23: what was an honest half now
+# reads 23/24, or 0.96. Take that as the *threshold*, in place of a half:
 
 # %%
 sure = confusion_matrix(there, (probability["weighted"] > 0.96).astype(np.uint8), classes=2)
@@ -97,7 +97,7 @@ axes.plot([0, 1], [0, 1], color=GREY, linestyle=":")
 for (name, p), colour, marker in zip(probability.items(), (BLUE, ORANGE, "black", SKY), "os^D"):
     points = np.array([share_of_nuclei(p, least, least + 0.1) for least in np.arange(0, 1, 0.1)])
     axes.plot(*points.T, color=colour, marker=marker, markersize=9, label=name)
-axes.set(xlabel="the network says: a nucleus with probability …", ylabel="… and so often it is one",
+axes.set(xlabel="the network says: a nucleus with probability …", ylabel="… and how often it is one",
          xlim=(0, 1), ylim=(0, 1))
 axes.legend(frameon=False, loc="upper left")
 show(figure, "5")

@@ -235,7 +235,7 @@ def add_prediction_knobs(add: Callable) -> None:
     add("--tta", action="store_true",
         help="average over flips and turns, those that training used (off: up to eight times the work)")
     add("--halo", type=number(int, 0, 127), metavar="PIXELS",
-        help="run whole windows that see so many pixels around what they keep (off: all the network can see, exact)")
+        help="run whole windows that see this many pixels around what they keep (off: all the network can see, exact)")
     add("--amp", choices=["auto", "on", "off"], default="off",
         help="multiply in 16 bits; auto tries whether that is faster here, and says what it changes (off: up to "
              "a pixel in 700 would get another class, see docs/BENCHMARKS.md)")
@@ -270,9 +270,9 @@ def add_weather_knobs(add: Callable) -> None:
     """Add the knobs for images in weather or with other damage that training had none of."""
     add("--adapt", type=number(float, 0, 1), default=0.0, metavar="SHARE",
         help="move BatchNorm's statistics by this share towards each image's own: for weather, dusk or noise that "
-             "training had none of (0: as trained; more means to look at each image once more)")
+             "training had none of (0: as trained; above 0, each image is gone through twice)")
     add("--opening", type=number(int, 0, 99), default=0, metavar="PIXELS",
-        help="take away what is bright, upright and less wide than so many pixels, as streaks of rain (0: nothing; "
+        help="take away what is bright, upright and less wide than this many pixels, as streaks of rain (0: nothing; "
              "thin objects suffer, too)")
 
 
@@ -377,7 +377,7 @@ def train_arguments(argv: list[str] | None = None, description: str | None = Non
         help="ce, bce (of two classes), focal, dice, or a sum such as ce+dice (ce+dice for a pair: at times better "
              "with many classes, as good with two; ce for a folder)")
     add("--class-weights", type=number(float, 0, 1), default=0.0, metavar="P",
-        help="weight a class by its share of pixels to the power of -P (0: all alike; 1: all count the same)")
+        help="weight a class by its share of pixels to the power of -P (0: each pixel counts the same; 1: each class)")
 
     add = parser.add_argument_group("the optimization").add_argument
     add("--epochs", type=number(int, 1), metavar="N",
@@ -387,7 +387,8 @@ def train_arguments(argv: list[str] | None = None, description: str | None = Non
     add("--time-limit", type=number(float, 0.01), metavar="MINUTES",
         help="stop within this time, the learning rate annealed by then; only the first validation may take longer "
              "(no limit)")
-    add("--patience", type=number(int, 1), metavar="EPOCHS", help="end after so many without a better one (off)")
+    add("--patience", type=number(int, 1), metavar="EPOCHS",
+        help="end after this many epochs without a better one (off)")
     add("--lr", type=number(float, 1e-9), metavar="RATE",
         help="peak learning rate (0.02 for the FCN: high, as it is tiny; 0.003 for the U-Net)")
     add("--warmup", type=number(int, 1), default=100, metavar="STEPS",
@@ -408,7 +409,7 @@ def train_arguments(argv: list[str] | None = None, description: str | None = Non
     add("--halo", type=number(int, 0, 127), metavar="PIXELS",
         help="as predict.py's: what windows see around what they keep (off: all the network can see, exact)")
     add("--val-images", type=number(int, 1), default=100, metavar="N",
-        help="validate on at most so many, evenly spaced (100: enough to choose an epoch by)")
+        help="validate on at most this many, evenly spaced (100: enough to choose an epoch by)")
     add("--tensorboard", metavar="DIR", help="curves and predictions for TensorBoard, if that is installed (off)")
     for name in RETIRED:
         parser.add_argument(name, action=Retired)

@@ -451,7 +451,7 @@ def test_the_light_is_matched_or_kept_as_asked(pair, folder):
         ("matched", ["--data", folder, "--light", "match"], True),
     ]:
         done = inside("train.py", *words, *QUICK, "--out", what, cwd=place)
-        assert done.returncode == 0 and done.stdout.count("light: an image") == matches, done.stderr
+        assert done.returncode == 0 and done.stdout.count("light: a new image") == matches, done.stderr
         assert (light_of(place / what / "model.pt") is not None) == matches
         again = inside("train.py", f"@{what}/settings.args", *QUICK, "--out", f"{what} again", cwd=place)
         assert again.returncode == 0, again.stderr
@@ -496,7 +496,7 @@ def test_two_processes_have_the_light_of_one(tmp_path):
     words = [tmp_path / "data" / part / "a.png" for part in ("images", "masks")] + QUICK
     assert inside("train.py", *words, "--out", "one", cwd=tmp_path).returncode == 0
     done = together("train.py", *words, "--out", "two", cwd=tmp_path)
-    assert done.returncode == 0 and done.stdout.count("light: an image") == 1, done.stderr
+    assert done.returncode == 0 and done.stdout.count("light: a new image") == 1, done.stderr
     assert light_of(tmp_path / "one" / "model.pt") == light_of(tmp_path / "two" / "model.pt") is not None
     rows = [torch.load(tmp_path / out / "last.pt", weights_only=True)["resume"]["best"] for out in ("one", "two")]
     assert rows[0]["val_copies_iou"] == pytest.approx(rows[1]["val_copies_iou"], abs=0.02)

@@ -162,7 +162,7 @@ def speed_arguments(argv=None, description=None):
     add("--amp", choices=["auto", "on", "off"], default="off", help="multiply in 16 bits, of a .pt file (off)")
     add("--threads", type=number(int, 1, 1024), metavar="N", help="(one for each core)")
     add("--halo", type=number(int, 0, 127), metavar="PIXELS",
-        help="run whole windows that see so many pixels around what they keep (off: all the network can see, exact)")
+        help="run whole windows that see this many pixels around what they keep (off: all the network can see, exact)")
     add("--json", metavar="FILE", help="also write the figures, for programs to read")
     add("--indices", metavar="DIR", help="also write the class indices of each image, as NAME.png, into a new folder")
     return parser.parse_args(argv)
