@@ -51,7 +51,7 @@ from support.files import (
 from support.geotiff import check_world, free_value, read_kept, write_placed
 from support.large_tiff import LargeTiff, open_large
 from support.machine import RANK, WORLD
-from support.masks import black_and_white, class_colours, look_black, to_picture, to_values
+from support.masks import black_and_white, class_colours, black_line, to_picture, to_values
 from support.names import WRITABLE, find_images, name_of, read_names
 from support.notes import FOUND, note, print_notes
 from support.onnx_file import load_onnx
@@ -67,6 +67,8 @@ def choose_images(folder: Path | str, only: Path | str | None) -> list[Path]:
     """
     if Path(folder).is_file():
         raise BadInput(f"{folder} is a file; expected a folder of images (predict.py segments a single one)")
+    if (Path(folder) / "images").is_dir() and (Path(folder) / "masks").is_dir():
+        raise BadInput(f"{folder} is a data set, with masks among its images; expected {Path(folder) / 'images'}")
     found = find_images(folder)
     if only:
         names = set(read_names(only, [name_of(path, folder) for path in found]))
@@ -336,8 +338,8 @@ def write_all(args: Namespace, segment: Segmenter, paths: dict[Path, dict[str, P
           (f", {len(rejected)} images rejected" if rejecting else "") +
           f"; by {args.onnx or args.checkpoint}, {seconds:.1f} s on {'ONNX Runtime' if args.onnx else segment.device}, "
           f"{seconds / max(done + len(rejected), 1):.2f} s an image")
-    if done and look_black(segment.classes) and not args.overlay:
-        print(f"{output}: {look_black(segment.classes)}; --overlay DIR shows where they are")
+    if done and black_line(segment.classes) and not args.overlay:
+        print(f"{output}: {black_line(segment.classes)}; --overlay DIR shows where they are")
     print_notes()
     return failures
 

@@ -514,7 +514,7 @@ def same_size(image_path: Path | str, image_size: tuple[int, ...], mask_path: Pa
 # Class indices → pictures
 
 
-def look_black(classes: list[dict]) -> str:
+def black_line(classes: list[dict]) -> str:
     """Return a text that says that masks of these classes look black, "" where they do not."""
     values = [entry["value"] for entry in classes]
     dark = not are_coloured(classes) and max(values) < 16

@@ -30,6 +30,9 @@ def find_affixes(images: list[str], masks: list[str]) -> tuple[str, str, str] | 
     Either the name of an image stands in that of its mask, or begins with it, as 1_0000 does with 1; or both
     begin alike and end in words after a mark, as 1_sat and 1_seg do.
     """
+    whole_names = {os.path.splitext(mask)[0] for mask in masks if mask.lower().endswith(READABLE)}
+    if len(whole_names & set(images)) > min(len(images), len(masks)) / 2:        # photo.jpg and photo.jpg.png
+        return "", "", ""
     images_last = {image.rpartition("/")[2] for image in images}
     choices: set[tuple[str, str, str]] = set()
     for number in evenly_spaced(len(masks), 3):

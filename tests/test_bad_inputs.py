@@ -419,6 +419,7 @@ CASES = [
         "infer.py photos out --checkpoint model.onnx --score features --reject 1",
         "only PyTorch shows them",
     ),
+    case("a data set", "infer.py data out", "data is a data set, with masks among its images; expected data"),
     case("no images", "infer.py nowhere out", "nowhere is no folder; expected one of images"),
     case("an image as folder", "infer.py a.png out", "a.png is a file; expected a folder of images (predict.py"),
     case("a folder without images", "infer.py x out", "x holds no image; expected files", new_folder("x")),

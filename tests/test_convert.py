@@ -28,7 +28,7 @@ from infer import write_mask
 from support.files import BadInput
 from support.masks import read_classes
 from support.pairs import find_folders
-from tools.annotations import read_yolo_names
+from tools.annotations import find_yolo_names, read_yolo_names
 
 HEIGHT, WIDTH = 60, 80
 SQUARE = [10, 10, 40, 10, 40, 40, 10, 40]
@@ -248,6 +248,22 @@ def test_of_folders_of_other_names_the_line_is_told_that_makes_a_data_set(tmp_pa
     for _, image_path, mask_path in data.find_pairs(tmp_path / "data"):
         found = [np.asarray(Image.open(path).convert("RGB")).astype(int) for path in (image_path, mask_path)]
         assert np.abs(found[0] - found[1]).mean() < 65  # the same noise, as a JPEG; of another it is 85
+
+
+def test_masks_that_are_named_as_the_whole_files_of_images(tmp_path):
+    random = np.random.default_rng(0)
+    for number, ending in enumerate([".jpg", ".png", ".JPG", ".jpg"]):
+        photo(tmp_path / "set" / "images" / f"n{number}{ending}", number)
+        (tmp_path / "set" / "masks").mkdir(exist_ok=True)
+        mask = random.integers(0, 2, (HEIGHT, WIDTH), np.uint8)
+        Image.fromarray(mask).save(tmp_path / "set" / "masks" / f"n{number}{ending}.png")
+    with pytest.raises(BadInput, match="but no pair") as error:
+        data.find_pairs(tmp_path / "set")
+    line = str(error.value).split("; ")[-1].removesuffix(" makes pairs of them")
+    assert "suffix" not in line
+    done = inside(*shlex.split(line.replace("--out DIR", "--out data"))[1:], cwd=tmp_path)
+    assert "4 images with masks" in done.stdout and "left out" not in done.stdout, done
+    assert [name for name, _, _ in data.find_pairs(tmp_path / "data")] == ["n0", "n1", "n2", "n3"]
 
 
 @pytest.mark.parametrize("kind", ["voc", "coco", "yolo"])
@@ -674,12 +690,24 @@ def test_yolo(tmp_path, image, label, names):
     assert data.load(tmp_path / "data").held_out == ["valid/two"]
 
 
+def test_the_names_of_yolo_s_classes_stand_in_the_only_yaml_file_or_in_classes_txt(tmp_path):
+    assert find_yolo_names(tmp_path) == tmp_path / "data.yaml"  # whose absence is told
+    (tmp_path / "classes.txt").write_text("cat\ndog\n")
+    assert find_yolo_names(tmp_path) == tmp_path / "classes.txt"
+    (tmp_path / "coco8-seg.yaml").write_text("names: [cat, dog]\n")
+    assert find_yolo_names(tmp_path) == tmp_path / "coco8-seg.yaml"
+    (tmp_path / "data.yaml").write_text("names: [cat, dog]\n")
+    assert find_yolo_names(tmp_path) == tmp_path / "data.yaml"
+
+
 @pytest.mark.parametrize(
     "line, expected",
     [
         ("names: ['truck, large', car]", ["truck, large", "car"]),
         ('names: [driver\'s cab, "a: b, c" , d]', ["driver's cab", "a: b, c", "d"]),
         ("names: {0: 'truck, large', 1: car}", ["truck, large", "car"]),
+        ("names: {1: car, 0: truck}", ["truck", "car"]),
+        ("names:\n  1: car\n  0: truck\n", ["truck", "car"]),
         ("names: {\n  0: a,\n  1: 'b, c',\n}", ["a", "b, c"]),
         ("names:  # of animals\n  0: a\n  # outdoors\n  1: b  # and more\n", ["a", "b"]),
     ],

@@ -1025,7 +1025,7 @@ def test_where_there_is_no_pair_a_name_of_each_side_is_shown(tmp_path):
 
 
 @pytest.mark.parametrize("values, dark", [((0, 1), True), ((0, 15), True), ((0, 255), False), ((0, 16), False)])
-def test_masks_that_look_black_are_said_to(tmp_path, values, dark):
+def test_masks_that_black_line_are_said_to(tmp_path, values, dark):
     write_pair(tmp_path, "one", 0)
     metadata = {"classes": [{"name": str(value), "value": value} for value in values], "ignore": [], "settings": {}}
     save_checkpoint(tmp_path / "model.pt", FCN(classes=2), mean=[0.5] * 3, std=[0.2] * 3, **metadata)

@@ -120,6 +120,9 @@ def find_pairs(args):
     taken = set(masks.values())              # both may lie in one folder
     images = {name: path for name, path in named_by(args.images, args.images, "", args.image_suffix).items()
               if path not in taken}
+    for name, path in images.items():        # as some write it: photo.jpg and photo.jpg.png
+        if name not in masks and f"{name}{path.suffix}" in masks:
+            masks[name] = masks.pop(f"{name}{path.suffix}")
     items = [Item(name, path, masks[name]) for name, path in images.items() if name in masks]
     if not items:
         raise BadInput(f"{args.images[0]} and {args.masks[0]} hold no pair; expected images NAME{args.image_suffix} "
@@ -498,7 +501,7 @@ def find_yolo(args):
     An empty file of labels stands for an image of nothing; without one, nobody knows.
     """
     folder, items, problems = Path(args.folder), [], []
-    names = read_yolo_names(Path(args.names) if args.names else folder / "data.yaml")
+    names = read_yolo_names(Path(args.names) if args.names else find_yolo_names(folder))
     for image in find_images(folder):
         parts = list(image.relative_to(folder).parts)
         if "images" not in parts[:-1]:
@@ -515,6 +518,14 @@ def find_yolo(args):
                        "train/images/NAME.jpg and train/labels/NAME.txt" +
                        (f": {problems[0][1]} is not there" if problems else ""))
     return Found(items, ["background", *names], problems)
+
+
+def find_yolo_names(folder):
+    """Return the path of data.yaml in a folder, else of its only other YAML file, else of classes.txt where that is."""
+    others = [*folder.glob("*.yaml"), *folder.glob("*.yml")]
+    if not (folder / "data.yaml").is_file() and len(others) == 1:
+        return others[0]
+    return folder / ("classes.txt" if not others and (folder / "classes.txt").is_file() else "data.yaml")
 
 
 def read_yolo_names(path):
@@ -538,8 +549,9 @@ def read_yolo_names(path):
         numbers = [entry.partition(":")[0] for entry in entries]
         if all(entry.startswith("-") for entry in entries):
             return [unquote(entry[1:]) for entry in entries]
-        if numbers == [str(number) for number in range(len(entries))]:
-            return [unquote(entry.partition(":")[2]) for entry in entries]
+        named = {number.strip(): unquote(entry.partition(":")[2]) for number, entry in zip(numbers, entries)}
+        if named.keys() == {str(number) for number in range(len(entries))}:
+            return [named[str(number)] for number in range(len(entries))]
     raise BadInput(f"{path} names no classes; expected names: ['cat', 'dog'], or another file after --names, with a "
                    "name a line")
 

@@ -41,7 +41,8 @@ def convert_arguments(argv=None, description=None):
     add("--names", metavar="FILE", help="the classes, a name a line from value 0 on (labelmap.txt, class_names.txt)")
     add = begin("yolo", "YOLO's outlines: images/ and labels/ with a file of text for each image")
     add("folder", metavar="DIR", help="what holds images/ and labels/, or train/images/, train/labels/ and so on")
-    add("--names", metavar="FILE", help="the classes: a data.yaml, or a name a line (data.yaml in DIR)")
+    add("--names", metavar="FILE", help="the classes: a data.yaml, or a name a line (data.yaml in DIR, else "
+        "its only YAML file, else classes.txt)")
     add = begin("coco", "any annotation file in COCO's format, all its classes; or several files")
     add("file", nargs="+", metavar="FILE", help="the annotations, .json; also several, as train/_annotations.coco.json "
         "valid/_annotations.coco.json")
