@@ -51,7 +51,7 @@ from support.files import (
 from support.geotiff import check_world, free_value, read_kept, write_placed
 from support.large_tiff import LargeTiff, open_large
 from support.machine import RANK, WORLD
-from support.masks import black_and_white, class_colours, black_line, to_picture, to_values
+from support.masks import black_and_white, black_line, class_colours, to_picture, to_values
 from support.names import WRITABLE, find_images, name_of, read_names
 from support.notes import FOUND, note, print_notes
 from support.onnx_file import load_onnx
@@ -338,8 +338,8 @@ def write_all(args: Namespace, segment: Segmenter, paths: dict[Path, dict[str, P
           (f", {len(rejected)} images rejected" if rejecting else "") +
           f"; by {args.onnx or args.checkpoint}, {seconds:.1f} s on {'ONNX Runtime' if args.onnx else segment.device}, "
           f"{seconds / max(done + len(rejected), 1):.2f} s an image")
-    if done and black_line(segment.classes) and not args.overlay:
-        print(f"{output}: {black_line(segment.classes)}; --overlay DIR shows where they are")
+    if done and not args.overlay and (line := black_line(segment.classes)):
+        print(f"{output}: {line}; --overlay DIR shows where they are")
     print_notes()
     return failures
 

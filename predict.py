@@ -20,7 +20,7 @@ from segmenter import Segmenter
 from support.files import PICTURES, TIFFS, BadInput, check_no_truth, check_writable, is_jpeg, write_image
 from support.geotiff import check_world, free_value, read_kept, write_placed
 from support.large_tiff import LargeTiff, made_of, open_large, write_large
-from support.masks import foreground_index, black_line, to_picture, to_values
+from support.masks import black_line, foreground_index, to_picture, to_values
 from support.notes import print_notes
 from support.probabilities import ENDINGS, beside, check_kind, empty_probabilities, write_probabilities
 from support.sample import SAMPLE, write_sample
@@ -70,8 +70,8 @@ def predict(args: Namespace) -> np.ndarray | None:
     print(f"{args.image}, {image.shape[1]}x{image.shape[0]} pixels, by {checkpoint}: " +
           ", ".join(f"{entry['name']} {share:.1%}" for entry, share in zip(segment.classes, shares)) +
           "; see " + ", ".join(str(path) for path in dict.fromkeys((out, lossless, overlay, *maps.values())) if path))
-    if black_line(segment.classes) and not overlay:
-        print(f"{lossless}: {black_line(segment.classes)}; --overlay FILE shows where they are")
+    if not overlay and (line := black_line(segment.classes)):
+        print(f"{lossless}: {line}; --overlay FILE shows where they are")
     print_notes()
     if truth is not None:
         print_scores(truth, indices, segment.classes)
@@ -97,8 +97,8 @@ def predict_large(args: Namespace, segment: Segmenter, image: LargeTiff, checkpo
     began = time.perf_counter()
     segment_large(segment, args.image, image, out, checkpoint)
     print(f"by {checkpoint}, {time.perf_counter() - began:.1f} s; see {out}")
-    if black_line(segment.classes):
-        print(f"{out}: {black_line(segment.classes)}")
+    if line := black_line(segment.classes):
+        print(f"{out}: {line}")
     print_notes()
 
 
