@@ -51,11 +51,16 @@ def find_affixes(images: list[str], masks: list[str]) -> tuple[str, str, str] | 
 
 
 def convert_line(images: list[Path], masks: list[Path], affixes: tuple[str, str, str]) -> str:
-    """Return the command that makes a data set of folders of images and as many of masks; see find_affixes."""
+    """Return the command that makes a data set of folders of images and as many of masks; see find_affixes.
+
+    The names of the classes are those that Roboflow writes beside the masks, where it did.
+    """
     words = ["python", "-m", "tools.convert", "pairs", "--images", *map(str, images), "--masks", *map(str, masks)]
     for option, text in zip(("--image-suffix", "--prefix", "--suffix"), affixes):
         if text:
             words += [f"{option}={text}"] if text.startswith("-") else [option, text]
+    if (masks[0] / "_classes.csv").is_file():
+        words += ["--names", str(masks[0] / "_classes.csv")]
     return as_typed(*words, "--out", "DIR")
 
 

@@ -307,6 +307,18 @@ def test_the_folder_above_is_told_where_it_is_the_data_set(tmp_path):
         data.find_pairs(tmp_path)
 
 
+def test_roboflow_s_names_of_classes_are_in_the_line(tmp_path):
+    for part in "train", "valid":
+        for name in "one", "two":
+            photo(tmp_path / "set" / part / f"{part}_{name}.jpg")
+            Image.fromarray(drawn((SQUARE, 1))).save(tmp_path / "set" / part / f"{part}_{name}_mask.png")
+        (tmp_path / "set" / part / "_classes.csv").write_text("Pixel Value, Class\n0, background\n1, road\n")
+    line = find_folders(tmp_path / "set")
+    done = inside(*shlex.split(line.replace("--out DIR", "--out data"))[1:], cwd=tmp_path)
+    assert "4 images with masks, 2 in train.txt, 2 in val.txt" in done.stdout, (line, done)
+    assert names_of(tmp_path) == ["background", "road"]
+
+
 def test_of_two_folders_of_masks_one_is_taken(tmp_path):
     for folder in "images", "masks_by_class", "masks_to_look_at":
         photo(tmp_path / folder / "one.png")
