@@ -93,7 +93,7 @@ class TrainingData(NamedTuple):
     classes: list                # as name_classes returns them
     ignore: list                 # mask values that are no class
     fingerprint: str             # of images, masks and split, so that a resumed training knows its data again
-    held_out: list               # name of each image to validate on, once for each of its parts; none for one image
+    held_out: list               # name of each image to validate on; none for one image
     rendering: Rendering = AS_FOUND      # how images are read: what is white, and which bands
 
 
@@ -345,36 +345,29 @@ def load(source: Any, threshold: int | None = None, table: Path | str | None = N
     print_turned(scan.facts)
     reading = decide_reading(scan, table, threshold)
     infos = inspect_pairs(scan, reading)
-    classes, ignore, held_out = reading.classes, reading.ignore, []
     if not single:
         check_lists(scan, lists, source)
     if len(infos) == 1:
         _, image, mask = scan.pairs[0]
-        training, validation = cut_single(image, mask, infos[0], len(classes), least, gap, share)
+        held_out, parts = [], cut_single(image, mask, infos[0], len(reading.classes), least, gap, share)
     else:
-        decode = None if scan.fits else functools.partial(read_pair, **reading._asdict())
-        if len(pairs) == 1:
-            learnt, strip, how = strip_of_parts(scan, infos, share)
-        else:
-            learnt, strip, how = split_pairs(scan, lists or source, share, source)
-            held_out = [stem_of(scan.pairs[number][0]) for number in strip]
-        training, validation = (dataset_of(scan, infos, numbers, decode) for numbers in (learnt, strip))
-        what = source[0] if single else source
-        print(f"{what}: {describe(scan)}; {len(training)} to train on, {len(validation)} to validate on, {how}")
+        held_out, parts = split_scan(scan, infos, reading, source, len(pairs) > 1, lists, share)
+    training, validation = parts
     for dataset, purpose in (training, "train on"), (validation, "validate on"):
         if not dataset.with_truth():
             raise BadInput(f"{source[1] if single else source}: no pixel to {purpose} has a truth, all are ignored; "
                            "expected some of a class")
-    print_classes(classes, ignore, training.cumulative_counts[-1], validation.cumulative_counts[-1])
+    print_classes(reading.classes, reading.ignore, training.cumulative_counts[-1], validation.cumulative_counts[-1])
     if not table:
-        print_hints(classes, infos)
+        print_hints(reading.classes, infos)
     print_notes()
     if not single:
         remember_scan(scan, source, reading, [Figures(info.counts.tolist(), info.digest.hex()) for info in infos])
     digest = hashlib.sha256(training.cumulative_counts.tobytes() + validation.cumulative_counts.tobytes())
     for info in infos:
         digest.update(info.digest)
-    return TrainingData(training, validation, classes, ignore, digest.hexdigest(), held_out, reading.rendering)
+    return TrainingData(training, validation, reading.classes, reading.ignore, digest.hexdigest(), held_out,
+                        reading.rendering)
 
 
 def print_turned(facts: list[PairFacts]) -> None:
@@ -395,6 +388,25 @@ def cut_single(image_path: Path | str, mask_path: Path | str, info: PairInfo, cl
         what = "no strip of it can be held out: validating on the training pixels, which flatters"
     print(f"{image_path}: {image.shape[1]}x{image.shape[0]} pixels; {mask_path}, {what}")
     return [Dataset.in_memory(part, classes) for part in parts]
+
+
+def split_scan(scan: Scan, infos: list[PairInfo], reading: Reading, source: Any, several: bool,
+               lists: Path | str | None, share: float) -> tuple[list[str], list[Dataset]]:
+    """Return (names of the images to validate on, [data set to train on, to validate on]) of pairs. Prints the split.
+
+    They are `several` pairs of a folder, see split_pairs, or parts of a single large one, see strip_of_parts.
+    Raises BadInput.
+    """
+    if several:
+        learnt, strip, how = split_pairs(scan, lists or source, share, source)
+    else:
+        learnt, strip, how = strip_of_parts(scan, infos, share)
+    decode = None if scan.fits else functools.partial(read_pair, **reading._asdict())
+    parts = [dataset_of(scan, infos, numbers, decode) for numbers in (learnt, strip)]
+    what = source[0] if isinstance(source, tuple) else source
+    print(f"{what}: {describe(scan)}; {len(learnt)} to train on, {len(strip)} to validate on, {how}")
+    names = dict.fromkeys(stem_of(scan.pairs[number][0]) for number in strip)        # once for all parts of an image
+    return list(names) if several else [], parts
 
 
 def split_pairs(scan: Scan, lists: Path | str, share: float, folder: Path | str) -> tuple[list[int], list[int], str]:

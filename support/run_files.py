@@ -65,7 +65,7 @@ def write_settings(run: Any) -> None:
     remarks = [f'{STAMP}: python train.py "@settings.args" --out DIR repeats this training', machine]
     write_text(out / "settings.args", as_settings_file(args, remarks, (*NOT_SETTINGS, "device", "tensorboard")))
     if run.data.held_out:
-        write_names(out / "val.txt", list(dict.fromkeys(run.data.held_out)), "the images to validate on")
+        write_names(out / "val.txt", run.data.held_out, "the images to validate on")
     else:
         remove(out / "val.txt")
 
