@@ -801,6 +801,23 @@ def test_several_coco_files_become_one_data_set(tmp_path):
     fails_in_one_line(done, "3 files, but --images names 1 folders; expected as many")
 
 
+def test_coco_files_of_parts_whose_images_lie_in_one_folder(tmp_path):
+    sizes = {"height": HEIGHT, "width": WIDTH}
+    for part in "train", "val":
+        photo(tmp_path / "photos" / f"{part}_one.jpg")
+        table = {
+            "images": [{"id": 0, "file_name": f"{part}_one.jpg", **sizes}],
+            "categories": [{"id": 1, "name": "dog", "supercategory": ["odd"]}, {"id": 2, "supercategory": "none"}],
+            "annotations": [{"id": 0, "image_id": 0, "category_id": 1, "segmentation": [SQUARE]}],
+        }
+        (tmp_path / f"instances_{part}2017.json").write_text(json.dumps(table))
+    files = ["instances_train2017.json", "instances_val2017.json"]
+    told = converted(tmp_path, "coco", *files, "--images", "photos", "photos")
+    assert "2 images with masks, 1 in train.txt, 1 in val.txt" in told
+    done = convert(tmp_path, "coco", files[0], files[0], "--images", "photos", "photos", "--out", "other")
+    fails_in_one_line(done, "would both become train_one")
+
+
 @pytest.mark.parametrize(
     "turn, said, fits",
     [(6, (HEIGHT, WIDTH), True), (6, (WIDTH, HEIGHT), False), (3, (HEIGHT, WIDTH), False), (1, (HEIGHT, WIDTH), True)],

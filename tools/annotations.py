@@ -606,7 +606,9 @@ def find_coco(args):
     values = number_classes(str(category.get("name")) for file in files for category in file.categories)
     for path, file, folder, label in zip(args.file, files, args.images, what_differs(args.images)):
         some, wrong = coco_items(Path(path), file, Path(folder), label, values)
-        items, problems = items + some, problems + wrong
+        words = "/".join(re.split("[^a-z]+", Path(path).stem.lower()))       # instances/train/ of instances_train2017
+        part = part_of(f"{words}/") if len(files) > 1 else None
+        items, problems = items + [item._replace(part=part) for item in some], problems + wrong
     if not items:
         reason = f", as {problems[0][1]} is one of the {problems[0][0]}" if problems else ""
         raise BadInput(f"{args.file[0]}: no image can be used of the {len(files[0].images)} that it names{reason}; "
@@ -626,7 +628,7 @@ def read_coco(path):
         raise BadInput(f"{path}: {lost} annotations have no image_id or category_id; expected both, as nobody "
                        "knows which masks would be wrong")
     used = {one["category_id"] for one in annotations}
-    above = {category.get("supercategory") for category in categories}
+    above = [category.get("supercategory") for category in categories if category.get("supercategory")]
     for one in list(categories):             # as Roboflow writes it
         if one.get("supercategory") == "none" and one.get("name") in above and one["id"] not in used:
             print(f"{path}: the category {one['name']} gathers others and has no annotation, so it is no class")
