@@ -40,7 +40,7 @@ from support.masks import (
 from support.memory import NAME, Figures
 from support.names import PARTS, evenly_spaced, first_few, hash_to_unit, images_by_name, part_of, read_names
 from support.notes import print_notes
-from support.pairs import convert_line, find_affixes, find_folders
+from support.pairs import convert_line, find_affixes, find_folders, is_data_set
 from support.scan import PairFacts, Scan, known_figures, progress, remember_scan, scan_pairs
 from support.segments import Part
 
@@ -103,12 +103,12 @@ class TrainingData(NamedTuple):
 
 def find_pairs(folder: Path | str) -> list[tuple[str, Path, Path]]:
     """Return [(name, image path, mask path), …] of a folder, by name. Prints what has no partner. Raises BadInput."""
+    above = os.path.normpath(Path(folder, ".."))
+    if Path(folder).is_dir() and not is_data_set(folder) and is_data_set(above):
+        raise BadInput(f"{folder} is part of a data set; expected the folder that holds images/ and masks/: "
+                       f"--data {as_typed(above)}")
     for part in (folder, Path(folder) / "images", Path(folder) / "masks"):
         if not Path(part).is_dir():
-            above = Path(folder).resolve().parent
-            if (above / "images").is_dir() and (above / "masks").is_dir():
-                raise BadInput(f"{folder} is part of a data set; expected the folder that holds images/ and masks/: "
-                               f"--data {as_typed(str(Path(folder).parent))}")
             line = find_folders(folder) or "python -m tools.convert"
             raise BadInput(f"{part} is no folder; expected a data set: {Path(folder) / 'images'} and "
                            f"{Path(folder) / 'masks'}; {line} makes one of other folders")
@@ -128,9 +128,9 @@ def no_pair(folder: Path | str, images: dict[str, Path], masks: dict[str, Path])
     some = [next(iter(paths.values())).relative_to(folder).as_posix() for paths in (images, masks)]
     told = (f"{folder} holds {len(images)} images and {len(masks)} masks, but no pair: {some[0]}, {some[1]}; expected "
             "images/NAME.jpg (or .png, .tif, ...) and masks/NAME.png, each with the same NAME")
-    affixes = find_affixes(list(images), list(masks))
     if {name.casefold() for name in images} & {name.casefold() for name in masks}:
         return f"{told}, in the same small and capital letters"
+    affixes = find_affixes(list(images), list(masks))
     if affixes is None:
         return told
     line = convert_line([Path(folder) / "images"], [Path(folder) / "masks"], affixes)
@@ -519,8 +519,8 @@ def print_hints(classes: list[dict], infos: list[PairInfo]) -> None:
     if values == [0, 1, 255] and not counts[:, 1:].all(axis=1).any():
         print(f"  {masks[1]} masks hold 0 and 1, {masks[2]} hold 0 and 255: the same two classes, most likely; "
               "--threshold 1 makes these of both")
-    elif void_hint(values):
-        print(f"  {void_hint(values)}")
+    elif hint := void_hint(values):
+        print(f"  {hint}")
     if number_objects(values, counts):
         print("  these values number the objects of an image, most likely: --threshold 1 makes them one class")
 

@@ -55,6 +55,7 @@ from support.masks import black_and_white, black_line, class_colours, to_picture
 from support.names import WRITABLE, find_images, name_of, read_names
 from support.notes import FOUND, note, print_notes
 from support.onnx_file import load_onnx
+from support.pairs import is_data_set
 from support.probabilities import beside, check_kind, empty_probabilities, usual_ending, write_probabilities
 
 AHEAD = 4                        # images decoded, and masks not yet written, while the network works
@@ -67,7 +68,7 @@ def choose_images(folder: Path | str, only: Path | str | None) -> list[Path]:
     """
     if Path(folder).is_file():
         raise BadInput(f"{folder} is a file; expected a folder of images (predict.py segments a single one)")
-    if (Path(folder) / "images").is_dir() and (Path(folder) / "masks").is_dir():
+    if is_data_set(folder):
         raise BadInput(f"{folder} is a data set, with masks among its images; expected {Path(folder) / 'images'}")
     found = find_images(folder)
     if only:

@@ -370,7 +370,7 @@ def resize_indices(indices: np.ndarray, size: tuple[int, int], down: int = 1, ac
 
 
 class Sampling(NamedTuple):
-    """How the patches of a training are drawn. The knobs of train.py have the defaults: support/arguments.py."""
+    """How the patches of a training are drawn. Defaults, and the reasons for them, stand in support/arguments.py."""
 
     seed: int
     size: int                    # side of a patch, in pixels

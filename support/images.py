@@ -312,7 +312,10 @@ def is_lossy(path: Source) -> bool:
 
 
 def has_opacity(path: Source) -> bool:
-    """Return whether an image is opaque in some places only, as what was cut out of a photograph is."""
+    """Return whether an image is opaque in some places only, as what was cut out of a photograph is.
+
+    Of one that cannot be read, it is not.
+    """
     try:
         image = open_image(path)
     except BadInput:

@@ -11,6 +11,11 @@ MASK_WORDS = re.compile("mask|label|annot|truth|segm|manual|(^|[^a-z])(ann|gt|se
 MOST_FOLDERS, DEEPEST = 50, 3    # folders that are looked into, and how deep they may lie
 
 
+def is_data_set(folder: Path | str) -> bool:
+    """Return whether a folder holds images/ and masks/."""
+    return os.path.isdir(Path(folder, "images")) and os.path.isdir(Path(folder, "masks"))
+
+
 def bare_name(name: str, prefix: str, suffix: str) -> str | None:
     """Return a name, folders before it, without what begins and ends it; None where it has that not."""
     place, slash, last = name.rpartition("/")
@@ -90,9 +95,11 @@ def find_folders(folder: Path | str) -> str | None:
         if choices:
             _, _, images, affixes = max(choices)
             pairs.append((images, masks, affixes))
-    alike = [pair for pair in pairs if pair[2] == pairs[0][2]]
-    alike = [pair for number, pair in enumerate(alike) if pair[0] not in [other[0] for other in alike[:number]]]
-    return convert_line([pair[0] for pair in alike], [pair[1] for pair in alike], alike[0][2]) if alike else None
+    alike: dict[Path, Path] = {}             # images → the first of their folders of masks
+    for images, masks, affixes in pairs:
+        if affixes == pairs[0][2]:
+            alike.setdefault(images, masks)
+    return convert_line(list(alike), list(alike.values()), pairs[0][2]) if pairs else None
 
 
 def known_layout(folder: Path) -> list | None:

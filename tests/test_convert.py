@@ -171,6 +171,7 @@ def test_the_classes_of_coloured_pairs_stand_in_a_table_of_colours(tmp_path):
     for text, told in [
         ("Idx\tName\n1\twall\n", "begins with 'Idx"),
         ("Pixel Value, Class\nx, road\n", "a value is no number"),
+        ("Pixel Value, Class\n", "has a single line, 'Pixel Value, Class'"),
     ]:
         (tmp_path / "class_dict.csv").write_text(text)
         fails_in_one_line(convert(tmp_path, *words, "--out", "other"), "class_dict.csv", told)
@@ -298,13 +299,18 @@ def test_of_what_annotation_tools_write_the_line_is_told_that_makes_a_data_set(t
     assert len(data.find_pairs(tmp_path / "data")) == (1 if kind == "voc" else 2)
 
 
-def test_the_folder_above_is_told_where_it_is_the_data_set(tmp_path):
+def test_the_folder_above_is_told_where_it_is_the_data_set(tmp_path, monkeypatch):
     photo(tmp_path / "images" / "One.jpg")
     photo(tmp_path / "masks" / "one.png")
     with pytest.raises(BadInput, match="is part of a data set; expected the folder .* --data "):
         data.find_pairs(tmp_path / "images")
     with pytest.raises(BadInput, match="no pair: .* in the same small and capital letters"):
         data.find_pairs(tmp_path)
+    monkeypatch.chdir(tmp_path / "images")
+    with pytest.raises(BadInput, match=r"--data \.\.$"):
+        data.find_pairs(".")
+    with pytest.raises(BadInput, match="gone is no folder; expected a data set"):
+        data.find_pairs("../gone")
 
 
 def test_roboflow_s_names_of_classes_are_in_the_line(tmp_path):

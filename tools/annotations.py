@@ -131,8 +131,7 @@ def find_pairs(args):
     alone = [("images without a mask", images[name].name) for name in images if name not in masks]
     alone += [("masks without an image", masks[name].name) for name in masks if name not in images]
     names, values = read_class_list(Path(args.names)) if args.names else (None, None)
-    if values and isinstance(values[0], list) and not any(read_mask(item.source, coloured=True).ndim == 3
-                                                          for item in items):
+    if are_colours(values) and not any(read_mask(item.source, coloured=True).ndim == 3 for item in items):
         raise BadInput(f"{args.names} lists colours, but the masks, such as {items[0].source}, hold numbers; expected "
                        "a name a line, from value 0 on")
     return Found(items, names, alone, values)
@@ -148,6 +147,8 @@ def read_class_list(path):
     header, *rows = [[word.strip() for word in re.split("[,;\t]", line)] for line in lines]
     if len(header) == 1 or any(len(row) != len(header) for row in rows):         # a name may hold a comma
         return lines, None
+    if not rows:
+        raise BadInput(f"{path} has a single line, {lines[0][:60]!r}; expected a line for each class")
     try:
         if [word.lower() for word in header] == ["pixel value", "class"]:
             return [name for _, name in rows], [int(value) for value, _ in rows]
@@ -157,6 +158,11 @@ def read_class_list(path):
         raise BadInput(f"{path}: a value is no number; expected a class a line, as its first line says") from None
     raise BadInput(f"{path} begins with {lines[0][:60]!r}; expected the names of the classes alone, one a line, from "
                    "value 0 on, or a table that begins with 'Pixel Value, Class' or 'name,r,g,b'")
+
+
+def are_colours(values):
+    """Return whether the values that read_class_list has returned are colours."""
+    return bool(values) and isinstance(values[0], list)
 
 
 def named_by(folders, images, prefix, suffix):
@@ -422,10 +428,10 @@ def read_voc_names(folder, file, masks):
         return read_labelmap(labelmap)
     if file or class_names.is_file():
         names, values = read_class_list(Path(file or class_names))
-        if values and values != list(range(len(values))) and not isinstance(values[0], list):
+        if values and values != list(range(len(values))) and not are_colours(values):
             raise BadInput(f"{file} has the values {first_few(list(map(str, values)))}; expected 0, 1, 2, …")
         names = ["background" if name == "_background_" else name for name in names if name != "__ignore__"]
-        return names, values if values and isinstance(values[0], list) else None
+        return names, values if are_colours(values) else None
     highest = max(in_threads(highest_class, masks))
     print(f"{folder} has neither labelmap.txt nor class_names.txt; its classes are called by their values: give "
           "--names a file with a name a line, from value 0 on")

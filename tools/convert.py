@@ -39,7 +39,7 @@ from support.files import (
 )
 from support.images import image_size
 from support.machine import in_threads
-from support.masks import IGNORE, check_classes, same_size
+from support.masks import IGNORE, are_coloured, check_classes, same_size
 from support.names import PARTS, READABLE, first_few, is_passed_over, part_of, print_left_out, write_names
 from tools.annotations import FIND, CannotDraw
 
@@ -96,10 +96,9 @@ def convert(args):
     check_names(found.items)
     table = None
     if found.names is not None:
-        values = found.values or list(range(len(found.names)))
-        free = not isinstance(values[0], list) and IGNORE not in values
-        table = {"classes": [{"name": name, "value": value} for name, value in zip(found.names, values)],
-                 "ignore": [IGNORE] if free else []}
+        values = found.values or range(len(found.names))
+        classes = [{"name": name, "value": value} for name, value in zip(found.names, values)]
+        table = {"classes": classes, "ignore": [] if are_coloured(classes) or IGNORE in values else [IGNORE]}
         try:
             check_classes(table["classes"], table["ignore"])
         except ValueError as error:
