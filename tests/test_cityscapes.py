@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import ROOT, command, fails_in_one_line, inside
+from conftest import ROOT, fails_in_one_line, inside
 from PIL import Image
 
 import data
@@ -219,7 +219,7 @@ def test_masks_keep_the_label_ids_all_the_way_to_a_submission(cityscapes, tmp_pa
     out, words = tmp_path / "data", ["--patch", 16, "--batch", 2, "--steps", 2, "--epochs", 1]
     prepared(cityscapes, out, "cityscapes")
     assert inside("train.py", "--data", out, "--out", tmp_path / "run", *words, cwd=tmp_path).returncode == 0
-    done = command(
+    done = inside(
         "infer.py", out / "inference", tmp_path / "masks", "--checkpoint", tmp_path / "run" / "model.pt", cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr

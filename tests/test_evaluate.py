@@ -123,7 +123,7 @@ def test_boundaries_of_all_masks_together_and_of_each(tmp_path):
     for name, truth, prediction in [("a", 0, 1), ("b", 0, 2)]:
         save(np.uint8(strokes[truth]) * 255, tmp_path / f"data/masks/{name}.png")
         save(np.uint8(strokes[prediction]) * 255, tmp_path / f"pred/{name}.png")
-    done = command("evaluate.py", "pred", "data/masks", "--json", "s.json", cwd=tmp_path)
+    done = inside("evaluate.py", "pred", "data/masks", "--json", "s.json", cwd=tmp_path)
     figures = json.loads((tmp_path / "s.json").read_text())
     assert [row["boundary_f"] for row in figures["images"]] == [1.0, 0.0]
     assert [row["iou"] for row in figures["images"]] == [0.0, 0.0]
@@ -152,7 +152,7 @@ def test_images_without_foreground_are_left_out_of_one_mean_and_count_as_one_in_
     ]:
         save(np.uint8(true) * 255, tmp_path / f"data/masks/{name}.png")
         save(np.uint8(predicted) * 255, tmp_path / f"pred/{name}.png")
-    done = command("evaluate.py", "pred", "data/masks", "--json", "s.json", cwd=tmp_path)
+    done = inside("evaluate.py", "pred", "data/masks", "--json", "s.json", cwd=tmp_path)
     figures = json.loads((tmp_path / "s.json").read_text())
     expected = iou(truth, prediction)
     assert figures["empty"] == ["e1", "e2"]

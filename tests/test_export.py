@@ -194,7 +194,7 @@ def test_files_that_are_no_network_of_ours(unet, images, tmp_path):
     (tmp_path / "half.onnx").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "text.onnx").write_text("segmentation-from-scratch")
     for name in ["stranger.onnx", "half.onnx", "text.onnx", "missing.onnx"]:
-        process = command("infer.py", images, tmp_path / "masks", "--onnx", tmp_path / name, cwd=tmp_path)
+        process = inside("infer.py", images, tmp_path / "masks", "--onnx", tmp_path / name, cwd=tmp_path)
         fails_in_one_line(process, name, "expected")
     with pytest.raises(BadInput, match="tools.export wrote"):
         onnx_file.load_onnx(tmp_path / "stranger.onnx")
@@ -249,7 +249,7 @@ def test_eight_bits_and_the_benchmark(tmp_path):
             Image.fromarray(array[:200, left : left + 180]).save(tmp_path / part / f"n{number}.png")
     (tmp_path / "first.txt").write_text("n0\n")
     (tmp_path / "rest.txt").write_text("n1\nn2\n")
-    process = command(
+    process = inside(
         "-m", "tools.export", SHIPPED, "--int8", "images", "--int8-only", "first.txt",
         "--benchmark", "images", "--masks", "masks", "--only", "rest.txt", "--rounds", 1, cwd=tmp_path,
     )  # fmt: skip
@@ -306,7 +306,7 @@ def test_speed(tmp_path):
         write_pair(tmp_path, name, len(name))
     save_checkpoint(tmp_path / "model.pt", network(FCN), **METADATA)
     words = ["model.pt", "images", "--threads", 1]
-    process = command("-m", "tools.speed", *words, "--json", "speed.json", "--indices", "indices", cwd=tmp_path)
+    process = inside("-m", "tools.speed", *words, "--json", "speed.json", "--indices", "indices", cwd=tmp_path)
     assert process.returncode == 0 and "median of 3" in process.stdout, process.stderr
     figures = json.loads((tmp_path / "speed.json").read_text())
     assert figures["file_bytes"] == (tmp_path / "model.pt").stat().st_size and figures["threads"] == 1

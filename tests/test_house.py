@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, command
+from conftest import ROOT, inside
 
 RUN = {"train", "predict", "infer", "evaluate"}
 READ = {"data", "patches", "model", "losses", "metrics", "optimizer", "segmenter"}
@@ -145,7 +145,7 @@ def test_help_answers_at_once(words):
 
 
 def test_help_shows_what_a_beginner_touches_and_help_all_the_rest():
-    short, full = (command("train.py", flag, cwd=ROOT).stdout for flag in ("--help", "--help-all"))
+    short, full = (inside("train.py", flag, cwd=ROOT).stdout for flag in ("--help", "--help-all"))
     options = lambda text: set(re.findall(r"--[a-z][a-z-]+", text.split("options:")[1]))
     assert options(short) < options(full)
     assert len(options(short)) <= 16 and {"--model", "--epochs", "--help-all"} <= options(short)

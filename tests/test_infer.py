@@ -64,7 +64,7 @@ def files(folder):
 def test_every_image_gets_a_mask_of_the_same_name_and_size(images, tmp_path):
     model = checkpoint(tmp_path / "model.pt", network(), [0, 255])
     (images / "notes.txt").write_text("not an image")
-    done = command("infer.py", "images", "out", cwd=tmp_path)
+    done = inside("infer.py", "images", "out", cwd=tmp_path)
     assert done.returncode == 0 and f"{len(NAMES)} masks in out" in done.stdout, done.stderr
     assert files(tmp_path / "out") == sorted(NAMES)
     for name in NAMES:
@@ -352,6 +352,6 @@ def test_names_of_masks():
 def test_what_training_writes_infer_reads(folder, tmp_path):
     write_pair(tmp_path / "new", "x", 99)
     words = ["--data", folder, "--model", "unet", "--width", 4, "--depth", 2, "--epochs", 1, "--steps", 3]
-    assert command("train.py", *words, cwd=tmp_path).returncode == 0
+    assert inside("train.py", *words, cwd=tmp_path).returncode == 0
     assert inside("infer.py", "new/images", "out", cwd=tmp_path).returncode == 0
     assert set(np.unique(read_mask(tmp_path / "out" / "x.png"))) <= {0, 3, 7}

@@ -5,7 +5,7 @@ import csv
 import numpy as np
 import pytest
 import torch
-from conftest import TABLE, command, fails_in_one_line, inside, together
+from conftest import TABLE, fails_in_one_line, inside, together
 from PIL import Image
 from scipy.special import logsumexp
 from scipy.stats import entropy as scipy_entropy
@@ -140,7 +140,7 @@ def folders(network, tmp_path):
 
 @pytest.mark.slow
 def test_infer_rejects_what_is_below_the_threshold(folders, network):
-    done = command("-m", "tools.thresholds", "known", "--against", "other", "--keep", 1, cwd=folders)
+    done = inside("-m", "tools.thresholds", "known", "--against", "other", "--keep", 1, cwd=folders)
     assert done.returncode == 0 and "5 familiar images, 5 of another kind" in done.stdout, done.stderr
     line = next(line.split() for line in done.stdout.splitlines() if line.startswith("features"))
     assert line[-2:] == ["1.0000", "100.0%"]

@@ -283,7 +283,7 @@ def test_only_batchnorm_adapts(tmp_path):
 def test_demonstrations_write_their_pictures(tmp_path):
     show = ["-m", "tools.show"]
     for kind, picture in [("windows", "windows.png"), ("patches", "patches.png")]:
-        done = command(*show, kind, cwd=tmp_path)
+        done = inside(*show, kind, cwd=tmp_path)
         assert done.returncode == 0 and picture in done.stdout, done.stderr
         assert read_image(tmp_path / picture).std() > 10
     assert sorted(file.name for file in tmp_path.iterdir()) == ["patches.png", "windows.png"]

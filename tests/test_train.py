@@ -67,7 +67,7 @@ def test_from_nothing_it_writes_the_sample_trains_and_resumes(tmp_path):
 
 def test_it_learns(pair):
     folder, image, mask = pair
-    done = command("train.py", image, mask, "--epochs", 6, "--steps", 20, cwd=folder)
+    done = inside("train.py", image, mask, "--epochs", 6, "--steps", 20, cwd=folder)
     assert done.returncode == 0, done.stderr
     rows = history(folder)
     assert float(rows[-1]["train_loss"]) < 0.3 * float(rows[0]["train_loss"])
@@ -82,13 +82,9 @@ def test_it_learns(pair):
 @pytest.mark.slow
 def test_same_seed_same_weights_another_seed_others(pair):
     folder, image, mask = pair
-    for out, seed in [("a", 1), ("b", 1), ("c", 2)]:
-        assert (
-            command(
-                "train.py", image, mask, "--out", out, "--seed", seed, "--device", "cpu", *QUICK, cwd=folder
-            ).returncode
-            == 0
-        )
+    for out, seed, run in [("a", 1, command), ("b", 1, command), ("c", 2, inside)]:
+        words = [image, mask, "--out", out, "--seed", seed, "--device", "cpu", *QUICK]
+        assert run("train.py", *words, cwd=folder).returncode == 0
     assert same_weights(folder / "a" / "model.pt", folder / "b" / "model.pt")
     assert same_weights(folder / "a" / "last.pt", folder / "b" / "last.pt")
     assert not same_weights(folder / "a" / "model.pt", folder / "c" / "model.pt")
@@ -208,7 +204,7 @@ def test_a_settings_file_that_names_itself_is_refused(tmp_path):
 
 def test_a_settings_file_repeats_a_training(folder, tmp_path):
     words = ["--data", folder, *UNET, "--epochs", 2, "--steps", 5, "--scale", 0.8, 1.3, "--dropout", 0.1]
-    assert command("train.py", *words, "--out", "first", cwd=tmp_path).returncode == 0
+    assert inside("train.py", *words, "--out", "first", cwd=tmp_path).returncode == 0
     text = (tmp_path / "first" / "settings.args").read_text()
     assert text.startswith("# segmentation-from-scratch") and "torch" in text and "--scale 0.8 1.3" in text
     again = command("train.py", "@first/settings.args", "--out", "second", "--device", "cpu", cwd=tmp_path)
@@ -314,7 +310,7 @@ def test_sixteen_bits_learn_as_well(pair):
 @pytest.mark.slow
 def test_auto_precision_is_told_and_kept_for_resuming(pair):
     folder, image, mask = pair
-    done = command("train.py", image, mask, "--amp", "auto", *QUICK, "--device", "cpu", cwd=folder)
+    done = inside("train.py", image, mask, "--amp", "auto", *QUICK, "--device", "cpu", cwd=folder)
     assert "--amp auto: a step in 16 bits is" in done.stdout
     _, metadata = load_network(folder / "last.pt")
     assert metadata["settings"]["amp"] in ("on", "off")
