@@ -1,13 +1,14 @@
 """Names of images and of their masks that differ in what stands before and behind them, or in their folders."""
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from support.arguments import as_typed
 from support.names import READABLE, evenly_spaced, is_passed_over
 
 MASK_WORDS = re.compile("mask|label|annot|truth|segm|manual|(^|[^a-z])(ann|gt|seg)([^a-z]|$)")       # in names of masks
+SEVERAL = "some images have several masks, of which one is taken"
 MOST_FOLDERS, DEEPEST = 50, 3    # folders that are looked into, and how deep they may lie
 
 
@@ -55,6 +56,30 @@ def find_affixes(images: list[str], masks: list[str]) -> tuple[str, str, str] | 
     return best if believed else None
 
 
+def image_of(mask: str, images: Collection[str]) -> str | None:
+    """Return the image that a mask shows an object of, by their names, folders before them, or None.
+
+    It is the longest that the name of the mask begins with, up to a mark: one for one_2 and one/2.
+    """
+    cuts = [mark.start() for mark in re.finditer(r"[\W_]", mask) if mark.start() >= mask.rfind("/")]
+    return next((name for name in [mask, *(mask[:cut] for cut in reversed(cuts))] if name in images), None)
+
+
+def show_objects(images: list[str], masks: list[str]) -> bool:
+    """Return whether some image has several masks whose names differ in nothing but numbers, as of its objects."""
+    known, ends = set(images), {}
+    for mask in masks:
+        image = image_of(mask, known)
+        if image is not None:
+            ends.setdefault(image, []).append(re.sub(r"[\W\d_]", "", mask.removeprefix(image)))
+    return any(len(found) > 1 and len(set(found)) == 1 for found in ends.values())
+
+
+def objects_line(folder: Path | str) -> str:
+    """Return the command that makes a data set of images with a mask for each object."""
+    return as_typed("python", "-m", "tools.convert", "objects", str(folder), "--out", "DIR")
+
+
 def convert_line(images: list[Path], masks: list[Path], affixes: tuple[str, str, str]) -> str:
     """Return the command that makes a data set of folders of images and as many of masks; see find_affixes.
 
@@ -87,6 +112,8 @@ def find_folders(folder: Path | str) -> str | None:
             names[says_mask(f"{below.as_posix()}/{name}")].append(name)
         if any(names.values()) and len(found) < MOST_FOLDERS:
             found.append((Path(place), names[False], names[True]))
+    if any(show_objects(images, masks) for _, images, masks in found):
+        return objects_line(folder)
     pairs = []                   # (images, masks, affixes)
     for masks, _, mask_names in found:
         choices = [(count_pairs(names, mask_names, *affixes), nearness(images, masks), images, affixes)
@@ -109,7 +136,11 @@ def known_layout(folder: Path) -> list | None:
     files = sorted([*folder.glob("_annotations.coco.json"), *folder.glob("*/_annotations.coco.json")])
     if files:                    # as Roboflow writes them
         return ["coco", *files, "--images", *(file.parent for file in files)]
-    return ["yolo", folder] if (folder / "data.yaml").is_file() else None
+    if (folder / "data.yaml").is_file():
+        return ["yolo", folder]
+    each = [[[*path.glob("*")] for path in (image.parent, image.parent.parent / "masks")]
+            for image in sorted(folder.glob("*/images/*"))[:2]]
+    return ["objects", folder] if any(len(images) == 1 < len(masks) for images, masks in each) else None
 
 
 def says_mask(name: str) -> bool:

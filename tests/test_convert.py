@@ -325,6 +325,105 @@ def test_roboflow_s_names_of_classes_are_in_the_line(tmp_path):
     assert names_of(tmp_path) == ["background", "road"]
 
 
+# ---------------------------------------------------------------------------------------------------
+# A mask for each object
+
+
+LEFT, RIGHT, LOW = np.s_[5:20, 4:20], np.s_[5:30, 15:60], np.s_[40:55, 30:70]  # the first two overlap
+
+
+def object_mask(path, *places, value=255, size=(HEIGHT, WIDTH)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mask = np.zeros(size, np.uint8)
+    for place in places:
+        mask[place] = value
+    Image.fromarray(mask).save(path)
+
+
+def union(*places):
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    for place in places:
+        mask[place] = 1
+    return mask
+
+
+@pytest.mark.parametrize(
+    "image, first, second, name",
+    [
+        ("{0}/images/{0}.png", "{0}/masks/f7a0.png", "{0}/masks/0b3.png", "{0}"),
+        ("{0}/images/photo.png", "{0}/masks/f7a0.png", "{0}/masks/0b3.png", "{0}/photo"),
+        ("images/{0}.jpg", "masks/{0}_1.png", "masks/{0}-02.png", "{0}"),
+        ("images/{0}.jpg", "masks/{0}/1.png", "masks/{0}/2.png", "{0}"),
+        ("train/images/{0}.jpg", "train/masks/{0}_cell_1.png", "train/masks/{0}_cell_2.png", "train/{0}"),
+        ("good/{0}.png", "good/{0}_mask.png", "good/{0}_mask_1.png", "good/{0}"),
+    ],
+)
+def test_masks_of_objects_are_joined(tmp_path, image, first, second, name):
+    shown = {"cell (1)": (LEFT, RIGHT), "cell (10)": (LOW, LEFT), "cell": (RIGHT, LOW)}
+    for number, (one, places) in enumerate(shown.items()):
+        photo(tmp_path / "set" / image.format(one), number)
+        for mask, place in zip((first, second), places):
+            object_mask(tmp_path / "set" / mask.format(one), place, value=255 - number)
+    line = (
+        find_folders(tmp_path / "set") if "good" in image or "f7a0" in first else "python -m tools.convert objects set"
+    )
+    assert "tools.convert objects" in line and "set" in line
+    told = converted(tmp_path, "objects", "set")
+    assert "3 images with masks" in told and "left out" not in told
+    for one, places in shown.items():
+        assert np.array_equal(mask_of(tmp_path, name.format(one)), union(*places)), one
+    assert names_of(tmp_path) == ["background", "object"]
+    assert ("2 in train.txt" in told or "3 in train.txt" in told) == ("train" in image)
+
+
+def test_what_is_no_object_is_left_out_and_told(tmp_path):
+    for name in "abcde":
+        photo(tmp_path / "set" / "images" / f"{name}.png")
+    object_mask(tmp_path / "set/masks/a_1.png", LEFT)
+    object_mask(tmp_path / "set/masks/a_2.png")  # nothing is there
+    object_mask(tmp_path / "set/masks/b_1.png", LEFT, size=(HEIGHT, WIDTH + 1))
+    object_mask(tmp_path / "set/masks/c_1.png", LEFT, value=7)
+    Image.fromarray(union(LEFT) + 2 * union(LOW)).save(tmp_path / "set/masks/c_2.png")
+    Image.fromarray(np.dstack([union(LEFT), union(LOW), union(LOW)])).save(tmp_path / "set/masks/d_1.png")
+    object_mask(tmp_path / "set/masks/strange.png", LEFT)
+    told = converted(tmp_path, "objects", "set")
+    assert "1 images with masks" in told and np.array_equal(mask_of(tmp_path, "a"), union(LEFT))
+    for line in (
+        "1 images of another size than a mask of theirs: b.png",
+        "2 images with a mask that has several values beside 0, where a single object was expected: c.png, d.png",
+        "1 images without a mask: images/e.png",
+        "1 masks without an image: masks/strange.png",
+    ):
+        assert line in told, told
+    object_mask(tmp_path / "set/masks/a_2.png", LOW)  # a mask changed: that is another data set
+    fails_in_one_line(convert(tmp_path, "objects", "set", "--out", "data"), "data")
+    photo(tmp_path / "none" / "a.png")
+    fails_in_one_line(convert(tmp_path, "objects", "none", "--out", "new"), "none holds no image with masks; expected")
+    assert not (tmp_path / "new").exists()
+
+
+def test_several_masks_of_an_image_are_pointed_out(tmp_path, capsys):
+    """In a data set, in folders that pairs are made of, and where no mask has its image's name."""
+    hint = "if each shows another object, "
+    for name in "one", "two":
+        photo(tmp_path / "set" / "images" / f"{name}.png")
+        object_mask(tmp_path / "set" / "masks" / f"{name}_1.png", LEFT)
+    with pytest.raises(BadInput, match="tools.convert pairs"):
+        data.find_pairs(tmp_path / "set")
+    object_mask(tmp_path / "set" / "masks" / "two_2.png", LEFT)
+    with pytest.raises(BadInput, match="tools.convert objects .*set --out DIR joins several masks"):
+        data.find_pairs(tmp_path / "set")
+    words = ["--images", "set/images", "--masks", "set/masks", "--suffix", "_1"]
+    assert hint in converted(tmp_path, "pairs", *words)
+    for name in "one", "two":
+        object_mask(tmp_path / "set" / "masks" / f"{name}.png", LEFT)
+    assert len(data.find_pairs(tmp_path / "set")) == 2 and hint in capsys.readouterr().out
+    for path in (tmp_path / "set" / "masks").glob("*_?.png"):
+        path.unlink()
+    object_mask(tmp_path / "set" / "masks" / "two-extra.png", LEFT)  # of another kind, as it seems
+    assert len(data.find_pairs(tmp_path / "set")) == 2 and hint not in capsys.readouterr().out
+
+
 def test_of_two_folders_of_masks_one_is_taken(tmp_path):
     for folder in "images", "masks_by_class", "masks_to_look_at":
         photo(tmp_path / folder / "one.png")

@@ -1,4 +1,4 @@
-"""Find what annotation tools write, and draw it as masks: pairs of any names, labelme, CVAT, VOC, YOLO and COCO.
+"""Find what annotation tools write, and draw it as masks: pairs, masks of objects, labelme, CVAT, VOC, YOLO and COCO.
 
 Each find function takes the command line of tools.convert and returns a Found.
 """
@@ -23,7 +23,7 @@ from support.images import open_image
 from support.machine import in_threads
 from support.masks import IGNORE, check_classes, read_mask, to_indices
 from support.names import PARTS, find_file, find_images, first_few, images_by_name, name_of, part_of, read_names
-from support.pairs import bare_name
+from support.pairs import SEVERAL, bare_name, image_of, says_mask, show_objects
 from support.tiff import open_known
 
 # A name in a YAML list: in quotation marks, or up to the next comma.
@@ -38,6 +38,7 @@ class Item(NamedTuple):
     source: Path                 # the file that the mask is made of
     draw: Callable | None = None             # (height, width) → mask uint8 (H, W); None: the source is the mask
     part: str | None = None      # "train", "val" or "test", where the annotations tell; else see part_of
+    more: list = []              # further files that the mask is made of
 
 
 class Found(NamedTuple):
@@ -130,6 +131,11 @@ def find_pairs(args):
                        f"{first_of(args.masks[0])}")
     alone = [("images without a mask", images[name].name) for name in images if name not in masks]
     alone += [("masks without an image", masks[name].name) for name in masks if name not in images]
+    paired = {item.image for item in items}
+    for folder, mask_folder in zip(args.images, args.masks):
+        others = [name_of(path, mask_folder) for path in find_images(mask_folder) if path not in paired]
+        if show_objects([name_of(path, folder) for path in paired if path.is_relative_to(folder)], others):
+            print(f"{mask_folder}: {SEVERAL}; if each shows another object, tools.convert objects joins them")
     names, values = read_class_list(Path(args.names)) if args.names else (None, None)
     if are_colours(values) and not any(read_mask(item.source, coloured=True).ndim == 3 for item in items):
         raise BadInput(f"{args.names} lists colours, but the masks, such as {items[0].source}, hold numbers; expected "
@@ -193,6 +199,59 @@ def what_differs(folders):
 
 def first_of(folder):
     return find_images(folder)[0].relative_to(folder)
+
+
+# ---------------------------------------------------------------------------------------------------
+# A mask for each object
+
+
+def find_objects(args):
+    """Return the Found of a folder whose images have several masks, each of which shows an object, as one class.
+
+    images/ and masks/ may lie side by side, below any folder; the only image there has all of the masks. Else a mask
+    belongs to the image whose name its own begins with, up to a mark, or which its folder is named after. Without
+    such folders, masks lie beside their image and say in their names that they are masks.
+    """
+    folder, items, problems, groups = Path(args.folder), [], [], {}
+    for path in find_images(folder):
+        groups.setdefault(path.parent, []).append(path)
+    for place, files in groups.items():
+        if "masks" in place.relative_to(folder).parts:
+            continue
+        beside = place.name == "images" and (place.parent / "masks").is_dir()
+        above, within = (place.parent, place.parent / "masks") if beside else (place, place)
+        masks = find_images(within) if beside else [path for path in files if says_mask(path.stem)]
+        found = {path.stem: [path] for path in files if beside or not says_mask(path.stem)}      # then come its masks
+        for mask in masks:
+            name = next(iter(found)) if beside and len(found) == 1 else image_of(name_of(mask, within), found)
+            if name is None:
+                problems.append(("masks without an image", mask.relative_to(folder)))
+            else:
+                found[name].append(mask)
+        for name, (image, *masks) in found.items():
+            if masks:
+                name = name_of(above if above.name == name else above / image.name, folder)     # ONE/images/ONE.png
+                draw = functools.partial(draw_objects, masks)
+                items.append(Item(name, image, masks[0], draw, more=masks[1:]))
+            else:
+                problems.append(("images without a mask", image.relative_to(folder)))
+    if not items:
+        raise BadInput(f"{folder} holds no image with masks; expected ONE/images/ and ONE/masks/, images/ONE.png and "
+                       "masks/ONE_1.png, or ONE.png and ONE_mask_1.png")
+    return Found(items, ["background", "object"], problems)
+
+
+def draw_objects(paths, size):
+    """Return the mask of all objects, uint8 (H, W): 1 where a mask of `paths` is not 0. Raises CannotDraw, BadInput."""
+    objects = blank(size)
+    for path in paths:
+        mask = read_mask(path)
+        if mask.shape[:2] != size:
+            raise CannotDraw("images of another size than a mask of theirs")
+        if mask.ndim > 2 or len(np.unique(mask[mask > 0])) > 1:
+            raise CannotDraw("images with a mask that has several values beside 0, where a single object was expected")
+        objects[mask > 0] = 1
+    return objects
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -682,5 +741,5 @@ def draw_coco(folder, image, annotations, values, size):
     return mask
 
 
-FIND = {"pairs": find_pairs, "labelme": find_labelme, "cvat": find_cvat, "voc": find_voc, "yolo": find_yolo,
-        "coco": find_coco}
+FIND = {"pairs": find_pairs, "objects": find_objects, "labelme": find_labelme, "cvat": find_cvat, "voc": find_voc,
+        "yolo": find_yolo, "coco": find_coco}

@@ -6,7 +6,8 @@ def convert_arguments(argv=None, description=None):
     """Parse the command line of tools.convert."""
     parser = Parser("tools.convert", description)
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND",
-                                  help="pairs, labelme, cvat, voc, yolo, coco, to-coco, to-geojson; each has --help")
+                                  help="what there is: pairs, ..., or what masks become: to-coco, to-geojson; each has "
+                                  "--help")
 
     def begin(kind, text):
         add = kinds.add_parser(kind, help=text, description=text).add_argument
@@ -29,6 +30,9 @@ def convert_arguments(argv=None, description=None):
     add("--image-suffix", default="", metavar="TEXT", help="what ends an image's name, as _sat (none)")
     add("--names", metavar="FILE", help="the classes: a name a line from value 0 on, as codes.txt; or a table, "
         "as _classes.csv or class_dict.csv (found by value)")
+    add = begin("objects", "images with a mask for each object; all objects are one class")
+    add("folder", metavar="DIR", help="what holds ONE/images/ and ONE/masks/, or images/ONE.png and masks/ONE_1.png, "
+        "or ONE.png and ONE_mask_1.png")
     add = begin("labelme", "labelme's JSON files, with their images")
     add("folder", metavar="DIR", help="where they are")
     add("--images", metavar="DIR", help="the images, where they lie neither beside their files nor as these say")

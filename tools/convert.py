@@ -1,6 +1,7 @@
 """Make the folder that train.py --data reads of other people's annotations; and outlines of masks, to be corrected.
 
     python -m tools.convert pairs --images photos --masks labels --suffix _mask --out DATA
+    python -m tools.convert objects DIR --out DATA               a mask for each object: ONE/images/, ONE/masks/
     python -m tools.convert labelme DIR --out DATA               JSON files beside their images
     python -m tools.convert cvat annotations.xml --out DATA      CVAT's own XML, "CVAT for images 1.1"
     python -m tools.convert voc DIR --out DATA                   JPEGImages/ and SegmentationClass/
@@ -103,11 +104,12 @@ def convert(args):
             check_classes(table["classes"], table["ignore"])
         except ValueError as error:
             raise BadInput(f"{args.kind}: the classes {first_few(found.names)} cannot be taken: {error}") from None
-    files = dict.fromkeys(path for item in found.items for path in (item.image, item.source))
+    files = dict.fromkeys(path for item in found.items for path in (item.image, item.source, *item.more))
     options = {name: getattr(args, name, "") for name in ("prefix", "suffix", "image_suffix")}
     made_of = {"kind": args.kind, **options, "classes": found.names, "values": found.values,
                "set of files": set_of_files(files),
-               "content of annotations": digest_of({item.source for item in found.items if item.draw})}
+               "content of annotations": digest_of({path for item in found.items if item.draw
+                                                for path in (item.source, *item.more)})}
     with begin_folder(out, made_of):
         write_all(out, found, table)
 
