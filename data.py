@@ -62,8 +62,13 @@ class Dataset:
 
     @classmethod
     def in_memory(cls, pairs: list[tuple[np.ndarray, np.ndarray]], classes: int) -> "Dataset":
-        """Return the data set of (image, mask) arrays."""
+        """Return the data set of arrays, (image, mask of class indices). Raises ValueError where one does not fit."""
         items = [(image, mask, class_rows(mask, classes)) for image, mask in pairs]
+        for image, mask, rows in items:
+            if image.shape[:2] != mask.shape:
+                raise ValueError(f"an image is {image.shape}, its mask {mask.shape}; expected the same height and width")
+            if rows[:, -1].sum() + np.count_nonzero(mask == IGNORE) != mask.size:
+                raise ValueError(f"a mask holds {mask[mask != IGNORE].max()}; expected 0 to {classes - 1}, or {IGNORE}")
         return cls(items, [rows[:, -1] for _, _, rows in items], [mask.size for _, mask, _ in items])
 
     def with_truth(self) -> list[int]:

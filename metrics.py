@@ -18,13 +18,18 @@ def confusion_matrix(truth: np.ndarray, prediction: np.ndarray, classes: int) ->
     """Return pixel counts, int64 (classes, classes): row = true class, column = predicted class.
 
     Both are arrays of class indices of one shape; pixels whose truth is IGNORE (255) are not counted. Add the
-    matrices of several images to score them together.
+    matrices of several images to score them together. Raises ValueError for other shapes or indices.
     """
+    if truth.shape != prediction.shape:
+        raise ValueError(f"the truth is {truth.shape}, the prediction {prediction.shape}; expected one shape")
     counts, truth, prediction = np.zeros(classes**2, np.int64), truth.ravel(), prediction.ravel()
     for start in range(0, truth.size, PART):
         known = truth[start:start + PART] != IGNORE
-        pairs = truth[start:start + PART][known].astype(np.int64) * classes + prediction[start:start + PART][known]
-        counts += np.bincount(pairs, minlength=classes**2)
+        true, predicted = truth[start:start + PART][known], prediction[start:start + PART][known]
+        highest = max(true.max(initial=0), predicted.max(initial=0))
+        if highest >= classes:
+            raise ValueError(f"class {highest} is none of {classes}; expected 0 to {classes - 1}")
+        counts += np.bincount(true.astype(np.int64) * classes + predicted, minlength=classes**2)
     return counts.reshape(classes, classes)
 
 
@@ -65,7 +70,7 @@ def boundary_counts(truth: np.ndarray, prediction: np.ndarray, classes: int) -> 
     Both are arrays (H, W) of class indices. A boundary pixel of a class touches another class with one of its
     four sides: the image's border is no boundary, nor is that of pixels whose truth is IGNORE (255). It is
     right, or found, where the other mask has a boundary pixel of the same class within a Euclidean distance of
-    NEAR. One as near to an ignored pixel is not counted, as its counterpart may lie there. Add the counts of
+    NEAR. One within NEAR of an ignored pixel is not counted, as its counterpart may lie there. Add the counts of
     several images to score them together.
     """
     counts, rows, margin = np.zeros((4, classes), np.int64), max(1, PART // truth.shape[1]), NEAR + 1

@@ -272,7 +272,7 @@ def normalize(images: np.ndarray, mean: list[float], std: list[float], device: t
               gain: np.ndarray | float = 1.0, offset: np.ndarray | float = 0.0) -> Tensor:
     """Return uint8 images (N, H, W, 3) as float32 (N, 3, H, W): (pixel·gain + offset − mean) / std, channels last.
 
-    All in units of the full scale (1 = 255); mean and std are (3,), gain and offset (N, 3) or numbers.
+    Mean, std (3,) and offset are in units of the full scale (1 = 255); gain and offset are (N, 3) or numbers.
     """
     scale = np.broadcast_to(gain / (255 * np.asarray(std)), (len(images), 3))
     shift = np.broadcast_to((offset - np.asarray(mean)) / std, (len(images), 3))
@@ -309,7 +309,8 @@ def unused_settings(name: str, batchnorm: bool = False, width: int = 16, depth: 
     """Return a line for the user about settings that settings_of leaves out, or "" where there are none."""
     if name == "unet":
         return "--batchnorm changes nothing: a U-Net has it anyway" if batchnorm else ""
-    return "--width and --depth change nothing: the FCN's layers are prescribed" if (width, depth) != (16, 3) else ""
+    prescribed = name == "fcn" and (width, depth) != (16, 3)
+    return "--width and --depth change nothing: the FCN's layers are prescribed" if prescribed else ""
 
 
 def build(name: str, classes: int, **settings: Any) -> nn.Module:
@@ -335,7 +336,7 @@ def start_from(path: Path | str, network: nn.Module, classes: list[dict]) -> dic
     """
     other, metadata = load_network(path)
     given, own = other.state_dict(), network.state_dict()             # own: not copies
-    *inner, weight, bias = own                                        # the last layer's two come last
+    *inner, weight, bias = own                                        # the last layer's two must come last
     shapes = [{name: tensors[name].shape for name in tensors if name in inner} for tensors in (given, own)]
     if list(given) != list(own) or shapes[0] != shapes[1]:
         raise BadInput(f"--start-from {path}: it holds {other.name} {other.arguments}; expected layers as those of "

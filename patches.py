@@ -260,7 +260,7 @@ def at_own_size(pieces: Pieces, size: tuple[int, int], zoom: float = 1, most: in
 
 
 def strips(start: int, stop: int, rows: int) -> Iterator[tuple[int, int]]:
-    """Yield (first row, last row, exclusive) of strips of so many rows, at least one."""
+    """Yield (first row, row after the last) of strips of so many rows, at least one."""
     for top in range(start, stop, max(rows, 1)):
         yield top, min(top + max(rows, 1), stop)
 
@@ -508,7 +508,7 @@ def paste_objects(dataset: Any, sampling: Sampling, epoch: int, first: int, slot
 
 
 def photometric_jitter(seed: int, epoch: int, step: int, count: int, strength: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return gain and offset (count, 3), in units of the full scale, for each patch and colour channel of a batch.
+    """Return gain and offset (count, 3) for each patch and colour channel of a batch, where 1 is the full scale.
 
     `pixel · gain + offset` changes contrast around mid-grey, then light, each by up to ±strength, then the
     tint by a third of that. Being affine it costs nothing: `model.normalize` folds it into its own.
@@ -524,8 +524,8 @@ def noise(seed: int, epoch: int, step: int, slots: Sequence[int], size: int, str
 
     For each patch, draw a standard deviation from [0, strength] and a grain size from 1, 2, 4, … pixels up to
     a quarter of the patch. Grains of more than a pixel are enlarged smoothly, which leaves two thirds of the
-    deviation; the coarsest resemble uneven light. To learn with noise helps against other damage, too (Rusak
-    et al., ECCV 2020).
+    deviation; the coarsest resemble uneven light. Training with noise helps against other damage, too
+    (Rusak et al., ECCV 2020).
     """
     fields = np.empty((len(slots), size, size, 3), np.float32)
     for field, slot in zip(fields, slots):

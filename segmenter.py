@@ -8,7 +8,6 @@ PyTorch is imported only where a network needs it: an .onnx file does without.
 import contextlib
 import copy
 import functools
-import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -41,7 +40,7 @@ from support import ood
 from support.arguments import SCORES, with_former_settings
 from support.files import BadInput
 from support.images import note_other_range, read_image
-from support.light import GREY, NOTED, Light, lacks_colour, other_light, relight
+from support.light import GREY, NOTED, Light, count_values, lacks_colour, other_light, relight
 from support.machine import keep_freed_memory
 from support.masks import read_pair
 from support.metadata import rendering_in
@@ -64,6 +63,9 @@ class Segmenter:
     adapted_batchnorm), `opening` takes away bright lines less wide than so many pixels (see patches.open_across), and
     `amp` multiplies in 16 bits: "on", "off", or "auto" where that is faster. Raises BadInput for a halo that does not
     fit, where there is no BatchNorm to adapt, and for `adapt` or `amp` with an OnnxNetwork.
+
+    The network is moved to the device and set to eval mode. Several threads may call one Segmenter, but not with
+    `adapt` or for the score "features": these change its BatchNorm layers for as long as an image takes.
     """
 
     def __init__(self, network: Any, metadata: dict, device: Any = "cpu", halo: int | None = None, tta: bool = False,
@@ -74,7 +76,7 @@ class Segmenter:
         self.zoom, self.threshold = settings["zoom"], settings["threshold"]
         self.rendering = rendering_in(metadata)                       # of images: what is white, and which bands
         self.usual_light = metadata.get("light")                      # see data.usual_light; older files have none
-        self.lights: dict[int, Light | None] = {}                     # of images that are still there, by their id
+        self.found_light: tuple[bytes, Light | None] = b"", None      # of the last image, by its counts of values
         scaling = metadata["mean"], metadata["std"]
         self.in_16_bits = self.uncompared = False
         self.options: dict[str, Any] = {"halo": halo, "tta": tta, "adapt": adapt, "opening": opening}
@@ -149,9 +151,9 @@ class Segmenter:
 
     def logits(self, image: np.ndarray) -> np.ndarray:
         """Return the logits float32 (classes, H, W) of an image uint8 (H, W, 3), which takes their memory."""
-        size = image.shape[:2]
         with self.adapted(image):
-            planes = assemble(self.core_logits(image), zoomed_size(size, self.zoom))     # (classes, zoom·H, zoom·W)
+            pieces, size = self.core_logits(image), image.shape[:2]
+            planes = assemble(pieces, zoomed_size(size, self.zoom))   # (classes, zoom·H, zoom·W)
         return planes if self.zoom == 1 else np.stack([resize(plane, size) for plane in planes])
 
     def with_scores(self, image: np.ndarray, names: list[str],
@@ -174,11 +176,12 @@ class Segmenter:
         """Return the Light of an image, None where it is that learned from, or where the network takes any."""
         if self.usual_light is None:
             return None
-        number = id(image)
-        if number not in self.lights:            # found once, asked for twice: where it is read, to note it, and here
-            self.lights[number] = other_light(image, self.usual_light)
-            weakref.finalize(image, self.lights.pop, number, None)
-        return self.lights[number]
+        values = count_values(image)             # (3, 256)
+        known, light = self.found_light          # it is asked for twice: where an image is read, to note it, and here
+        if known != values.tobytes():
+            light = other_light(values, self.usual_light)
+            self.found_light = values.tobytes(), light
+        return light
 
     def relit(self, image: Any) -> Any:
         """Return an image, or LargeTiff, as it would be in the light that the network learned from."""
@@ -198,7 +201,15 @@ class Segmenter:
             note(path, NOTED)
 
     def core_logits(self, image: Any, begin: int = 0) -> Pieces:
-        """Return the generator patches.core_logits for an image, at the scale at which the network sees it."""
+        """Return the generator patches.core_logits for an image, at the scale at which the network sees it.
+
+        Raises BadInput for anything but uint8 (H, W, 3).
+        """
+        shape: tuple[int, ...] = getattr(image, "shape", ())
+        dtype = getattr(image, "dtype", np.uint8)        # a LargeTiff has none
+        if dtype != np.uint8 or len(shape) != 3 or shape[2] != 3 or 0 in shape:
+            raise BadInput(f"expected an image uint8 (H, W, 3), found a {type(image).__name__}" +
+                           (f" {dtype} {tuple(shape)}" if shape else ""))
         seen, stride = self.seen(image), self.network.stride
         limits = self.limits(*seen.shape[:2])
         return core_logits(self.forward_views, seen, self.halo, stride, limit=limits, begin=begin)
@@ -245,8 +256,8 @@ class Segmenter:
     @contextlib.contextmanager
     def adapted(self, image: np.ndarray) -> Iterator[None]:
         """Inside `with`, BatchNorm's statistics are moved to those of this image, if that was asked for."""
-        single = max(zoomed_size(image.shape[:2], self.zoom)) <= self.network.stride
-        if not self.adapt or single:             # one value at the bottom has no variance
+        # A single value at the bottom has no variance.
+        if not self.adapt or max(zoomed_size(image.shape[:2], self.zoom)) <= self.network.stride:
             yield
             return
         windows = core_logits(self.in_one, self.seen(image), self.window_halo, self.network.stride)
@@ -362,15 +373,17 @@ def average_views(forward: Forward, views: str) -> Forward:
 
     "none": the window as it is; "mirror": also left to right; "all": its eight flips and quarter turns.
     """
+    quarter_turns = {"none": 0, "mirror": 1, "all": 4}[views]
+
     def over_views(window):
         results = []
-        for turns in range(4 if views == "all" else 1):
+        for turns in range(quarter_turns):
             turned = np.rot90(window, turns)
             for logits in forward(turned), np.flip(forward(np.flip(turned, 1)), 2):      # (classes, h, w) each
                 results.append(np.rot90(logits, -turns, axes=(1, 2)))
         return sum(results) / len(results)
 
-    return forward if views == "none" else over_views
+    return over_views if quarter_turns else forward
 
 
 @contextlib.contextmanager

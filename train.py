@@ -247,7 +247,7 @@ def check_settings(args: Namespace, classes: list[dict], stride: int) -> None:
         raise BadInput(f"--paste {args.paste:g}: none of the classes {first_few(names)} is called background; expected "
                        "one, as all others are taken for objects")
     if args.patch < 2 * stride:                  # or BatchNorm would find a single pixel at the bottom
-        raise BadInput(f"--patch {args.patch}: with {args.depth} poolings, expected at least {2 * stride}")
+        raise BadInput(f"--patch {args.patch}: the network's stride is {stride}, expected at least {2 * stride}")
     if args.batch % WORLD:
         raise BadInput(f"--batch {args.batch}: expected a multiple of {WORLD}, the number of processes")
     within_budget(torch.empty(micro_batch_size(args), 3, args.patch, args.patch, device="meta"), args.budget)
@@ -517,8 +517,8 @@ def finish_epoch(run: Run, epoch: int, train_loss: float, validation: Validation
 def quality(row: dict) -> tuple[float, float]:
     """Return what epochs are compared by: the IoU and, where that is the same, the loss.
 
-    For a single image it is the mean IoU of its strip and of the strip's changed copies, which foretells better
-    that of the next image.
+    For a single image it is the mean IoU of its strip and of the strip's changed copies, which predicts the next
+    image's better.
     """
     return metrics.mean([row["val_iou"], row.get("val_copies_iou")]) or 0.0, -row["val_loss"]
 

@@ -10,7 +10,8 @@
 # its *channels*, of the 3×3 pixels around it; the weights of one sum, a *kernel*, are what is learned. *Pooling* keeps
 # the highest of each 2×2 pixels, which halves the image; *upsampling* doubles it again. In order: convolution 3×3,
 # convolution 3×3, pooling 2×2, convolution 3×3, upsampling, convolution 5×5. After each of the first three
-# convolutions, *ReLU* replaces what is negative by 0: without it, convolutions in a row would do no more than one can.
+# convolutions, *ReLU* replaces what is negative by 0: without it, convolutions in a row would do no more than a larger
+# one.
 #
 # **Predict first.** How many pixels wide is the square? And if a network may see the colour of one pixel only, how well
 # can it do: right for half of the pixels, for three quarters, for nine tenths? Write both down.

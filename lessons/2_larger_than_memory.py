@@ -7,8 +7,8 @@
 # **Question.** Can that be done without a trace?
 #
 # **Predict first.** We cut a photograph of 512×512 pixels into 64 tiles of 64×64. For which share of the pixels does
-# the network now compute another value than for the whole photograph: 1 %, 5 %, a third? (A pixel sees up to 7 pixels
-# around it, says chapter 1.)
+# the network now compute a value different from the whole photograph's: 1 %, 5 %, a third? (A pixel sees up to 7
+# pixels around it, says chapter 1.)
 
 # %%
 import sys
@@ -25,11 +25,11 @@ from segmenter import staged_forward, torch_forward
 from support.sample import sample
 
 # %% [markdown]
-# **Experiment.** First, a referee: the network's result for the whole photograph at once, in memory that we pretend not
-# to have. Computers round sums, and round them differently for images of different sizes. To leave no excuse, the
+# **Experiment.** First, a referee: the network's result for the whole photograph at once, in memory that we pretend
+# not to have. Computers round sums, and round them differently for images of different sizes. To leave no excuse, the
 # trained network that comes with the project gets weights that are whole multiples of 1/64, and colours that are
-# multiples of 1/8 (not those that it learned from, which does not matter here). With 64-bit numbers, all of its sums
-# are then exact, and two results are either the same to the last bit or really different.
+# multiples of 1/8 (not the colours as it learned them, which does not matter here). With 64-bit numbers, all of its
+# sums are then exact, and two results are either the same to the last bit or really different.
 
 # %%
 image, _ = sample()                                      # uint8 (512, 512, 3)
@@ -59,7 +59,7 @@ for halo in (0, 2, 4, 6, 8):
     window = 64 + 2 * halo                               # so that the core always has 64×64 pixels
     stitched = stitch(forward, image, halo, network.stride, window)
     changed[halo] = (stitched != whole).any(axis=0)      # (512, 512)
-    print(f"halo {halo}: {changed[halo].mean():.1%} of the pixels have another value than in the whole photograph")
+    print(f"halo {halo}: {changed[halo].mean():.1%} of the pixels have a different value from the whole photograph's")
 
 fact("share of pixels that plain tiles change", changed[0].mean(), stated=0.30, within=0.01)
 fact("share that windows with a halo of 4 change", changed[4].mean(), stated=0.10, within=0.01)
@@ -73,7 +73,7 @@ grey = np.repeat(image[part].mean(axis=2, keepdims=True).astype(np.uint8), 3, ax
 for axes, halo in zip(panels, (0, 8)):
     axes.imshow(np.where(changed[halo][part][:, :, None], np.uint8([213, 94, 0]), grey))
     axes.set(title=f"halo {halo}: {changed[halo].mean():.0%} changed", xticks=[], yticks=[])
-figure.supxlabel("orange: another value than in the whole photograph", color=ORANGE)
+figure.supxlabel("orange: a different value from the whole photograph's", color=ORANGE)
 show(figure, "2")
 
 # %% [markdown]
@@ -106,9 +106,11 @@ for depth in (3, 4):
 # next stage over that, and so on.
 
 # %%
-height, width, cover = tiles(2048, 2048, 2, 1, limit=stage_side(0))
-fact("stage by stage: how often each pixel is computed, in the first stage",
-     len(cover) * height * width / 2048**2, stated=1.04, within=0.02)
+for level, stated in (0, 1.04), (4, 1.27):
+    side = 2048 // 2**level
+    height, width, cover = tiles(side, side, 2, 1, limit=stage_side(level))
+    work = len(cover) * height * width / side**2
+    fact(f"stage by stage: how often each pixel of {side}×{side} is computed", work, stated, within=0.01)
 
 torch.manual_seed(0)
 unet, colours = UNet(classes=2, width=4, depth=3).eval(), ([0.7, 0.6, 0.6], [0.2, 0.2, 0.2])
@@ -120,8 +122,8 @@ for result in in_windows, in_stages:                     # with usual 32-bit num
     fact("largest difference to the whole", abs(result - at_once).max(), stated=0, within=1e-5)
 
 # %% [markdown]
-# With four poolings, windows of the whole network do **13 times** the work, stages hardly more than once, and the
-# result is the same.
+# With four poolings, windows of the whole network do **13 times** the work. Stages repeat 4 % of theirs at full size
+# and a quarter at the smallest. The result is the same.
 #
 # ## Exercises
 #

@@ -96,22 +96,23 @@ print(f"but on this machine they take {sum(clock[name] for name in others):.1f} 
 figure, axes = canvas(height=5)
 names = ["conv1", "conv2", "conv3", *parts]
 place = np.arange(len(names))
-for shift, values, colour, label in (-0.2, work, ORANGE, "million FLOPs"), (0.2, clock, BLUE, "time (10 µs)"):
-    scale = 100 if values is clock else 1
-    bars = axes.bar(place + shift, [scale * values[name] for name in names], 0.4, color=colour, label=label)
-    axes.bar_label(bars, fmt="%.0f", fontsize=12)
+for shift, values, scale, form, colour, label in (-0.2, work, 1, "%.0f", ORANGE, "million FLOPs"), \
+        (0.2, clock, 100, "%.1f", BLUE, "milliseconds"):
+    heights = [scale * values[name] for name in names]   # so that both fit into one picture
+    bars = axes.bar(place + shift, heights, 0.4, color=colour, label=label)
+    axes.bar_label(bars, [form % values[name] for name in names], fontsize=12)
 axes.set_xticks(place, names)
 axes.set(yticks=[], title="Work and time of the convolutions")
 axes.spines[["left", "top", "right"]].set_visible(False)
-axes.legend(frameon=False)
+figure.legend(frameon=False, loc="outside lower center", ncols=2)
 show(figure, "3")
 
 # %% [markdown]
 # **What to see.** If FLOPs were time, each blue bar would stand to its orange one in the same way. On the machine of
 # the picture that comes with this chapter, it roughly does for the first three. But the 5×5 convolution has only 2
-# channels out, one for each class, and most of the processor's arithmetic units have nothing to do: it takes longer
-# than those three together, for an eighth of their FLOPs. "Four 3×3" has 8 channels out, a smaller image, and takes a
-# fifth of the time.
+# channels out, one for each class, and most of the processor's arithmetic units have nothing to do: it takes two thirds
+# of the time of those three together, for an eighth of their FLOPs. "Four 3×3" has 8 channels out, a smaller image, and
+# takes little more than a quarter of the time.
 #
 # The *layout* matters as well: whether a pixel's channels lie beside each other in memory (channels last) or each
 # channel is a plane of its own. The FLOPs are the same:

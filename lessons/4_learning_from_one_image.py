@@ -7,8 +7,9 @@
 # **Question.** How do you notice that it learns its patches by heart, when there is only one image?
 #
 # **Predict first.** A network of 121,000 weights learns from a scrap of 160×160 pixels, but for a part that is
-# held back. How low does the loss become, and how low on that part? And if all colours are changed a little at
-# random during training, is it better or worse on a photograph that is a little brighter?
+# held back. The loss here is −log p, where p is the probability that the network gives to the true class: 0 is
+# perfect, and p = ½ everywhere makes log 2 = 0.69. How low does it become, and how low on that part? And if all colours
+# are changed a little at random during training, is it better or worse on a photograph that is a little brighter?
 
 # %%
 import sys
@@ -28,19 +29,19 @@ image, mask = sample()                                   # uint8 (512, 512, 3), 
 
 # %% [markdown]
 # **A strip is held out.** `train.py` cuts a strip out of the image, to *validate* on: it does not learn from it. Nor
-# from the 8 rows beside it, the halo of the FCN: neighbours are alike, and what is easy there would flatter. (Here the
-# strip lies at the lower edge.)
+# from the 8 rows on either side of it, the halo of the FCN: neighbours are alike, and what is easy there would flatter.
+# (Here the strip lies in the middle, so that two parts are left to learn from.)
 
 # %%
-training, [(strip, _)] = hold_out(image, mask, least=64, gap=8, share=0.2)
-fact("rows to learn from", sum(len(part) for part, _ in training), stated=402)
+training, [(strip, _)] = hold_out(image, mask // 255, least=64, gap=8, share=0.2)
+fact("rows to learn from", sum(len(part) for part, _ in training), stated=394)
 fact("rows of the strip", len(strip), stated=102)
-fact("rows in neither", 512 - len(strip) - sum(len(part) for part, _ in training), stated=8)
+fact("rows in neither", 512 - len(strip) - sum(len(part) for part, _ in training), stated=16)
 
 # %% [markdown]
 # **A step.** The *gradient* says how the loss changes with each weight; a step goes against it. But how far? Gradients
-# of two weights may differ a million times. *AdamW* (`optimizer.py`) divides each by its usual size, so that both
-# weights move as far:
+# of two weights may differ by a factor of a million. *AdamW* (`optimizer.py`) divides each by its usual size, so that
+# both weights move as far:
 
 # %%
 weights = torch.ones(2, requires_grad=True)
@@ -51,9 +52,11 @@ fact("how far a weight goes whose gradient is 1000", 1 - weights[0].item(), stat
 fact("how far a weight goes whose gradient is 0.001", 1 - weights[1].item(), stated=0.01, within=1e-6)
 
 # %% [markdown]
-# **Experiment.** A U-Net, a larger network (chapter 6), learns from a scrap of the photograph, from its patches as they
-# are, without any change of light or direction. Its halo is 48: of the scrap's 160 rows it learns from 64, and 32 are
-# held out. After each *epoch*, here 25 steps, its loss on the strip is taken.
+# **Experiment.** A U-Net, a larger network (chapter 6), learns from a scrap of the photograph, from its patches as
+# they are, without any change of light or direction. Rows 112 to 143 of the scrap are held out. Its halo is 48 rows,
+# so it learns from the 64 rows above that; the 16 rows below the strip lie within the halo. After each *epoch*, here
+# 25 steps, its loss on the strip is taken. (Two helpers are off: the average of chapter 6, `ema`, and the `balance`
+# of classes.)
 
 # %%
 scrap = np.s_[150:310, 0:160]
@@ -81,8 +84,7 @@ show(figure, "4")
 # it. Flips, turns and changes of light make more patches out of few, and so does a larger image.
 #
 # **The next image** is another test. It is never lit quite as the one that was learned from. So here is the right half
-# of the photograph, unseen, as it is and 15 % brighter and darker, for the small network with and without *jitter* of
-# the light:
+# of the photograph, unseen, as it is and 15 % brighter and darker, for the FCN with and without *jitter* of the light:
 
 # %%
 unseen, truth = image[:, 256:], mask[:, 256:] // 255

@@ -71,7 +71,7 @@ small = "--model unet --width 8 --depth 2 --lr 0.005"
 fcn, zoomed, unet = score("FCN", ""), score("FCN at half the size", "--zoom 0.5"), score("U-Net", small)
 measured("IoU, FCN", fcn, stated=0.38, within=0.15)
 measured("IoU, FCN at half the size", zoomed, stated=0.75, within=0.12)
-measured("IoU, U-Net", unet, stated=0.97, within=0.05)
+measured("IoU, U-Net", unet, stated=0.98, within=0.03)
 
 # %% [markdown]
 # *Zoom* is cheap: at half the size, 14 pixels are 28 of the original, for a quarter of the work. But borders become
@@ -94,22 +94,22 @@ for levels, name in ((0,), "no skip at full size"), ((1,), "no skip at half size
     NETWORKS["unet"] = without(*levels)
     ablated[name] = score(name, small)
 NETWORKS["unet"] = UNet
-measured("IoU, no skip at full size", ablated["no skip at full size"], stated=0.95, within=0.06)
-measured("IoU, no skip at half size", ablated["no skip at half size"], stated=0.96, within=0.06)
-measured("IoU, no skip at all", ablated["no skip"], stated=0.90, within=0.1)
+measured("IoU, no skip at full size", ablated["no skip at full size"], stated=0.95, within=0.04)
+measured("IoU, no skip at half size", ablated["no skip at half size"], stated=0.98, within=0.04)
+measured("IoU, no skip at all", ablated["no skip"], stated=0.90, within=0.08)
 
 # %%
-figure, panels = canvas(columns=4, height=3.0)
-part = np.s_[80:136, 160:216]
+figure, panels = canvas(columns=4, height=2.6)
+part = np.s_[48:100, 222:280]
 for axes, name in zip(panels, (None, "FCN", "no skip", "U-Net")):
     picture = image[part].copy()
     if name:
         found, there = shown[name][part] == 1, truth[part] == 1
         picture[found & there], picture[found & ~there] = (86, 180, 233), (213, 94, 0)
-        picture[there & ~found] = 120, 0, 90
+        picture[there & ~found] = 204, 121, 167
     axes.imshow(picture)
     axes.set(title=name or "the rings", xticks=[], yticks=[])
-figure.supxlabel("light blue: right; orange: invented; violet: missed", fontsize=14)
+figure.supxlabel("light blue: right; orange: invented; pink: missed", fontsize=14)
 show(figure, "6")
 
 # %% [markdown]
@@ -131,7 +131,8 @@ fact("the same in this project", np.prod([average_decay(step, 0.99) for step in 
 # a U-Net an IoU of 0.956 instead of 0.469.
 #
 # **Answer.** By pooling it sees far, by its skips it stays sharp: IoU **0.38** for the FCN, **0.75** at half the size,
-# **0.97** for a U-Net, **0.90** without skips. One skip alone can nearly be spared, as the other does its work.
+# **0.98** for a U-Net, **0.90** without skips. The skip at full size matters more than that at half size, which can
+# nearly be spared: try another seed, `--seed 1` in `small`, before you believe a difference of 0.03.
 #
 # ## Exercises
 #

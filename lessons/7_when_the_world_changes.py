@@ -34,7 +34,7 @@ fact("contrast in fog, as a share", worlds["fog"].std() / unseen.std(), stated=0
 # bright streaks and less light. A U-Net learns from the clear left half.
 #
 # Between its layers stands *BatchNorm*: it subtracts from each channel its mean in training, and divides by its
-# deviation. In fog, both are others. So before it judges an image, the network can look at it once, and take this
+# deviation. In fog, both are different. So before it judges an image, the network can look at it once, and take this
 # image's own mean and deviation. No weight changes, and no mask is needed. That is `--adapt 1`.
 
 # %%
@@ -74,9 +74,9 @@ show(figure, "7")
 # only has odd statistics of its own. [Measured](../challenges/cityscapes/REPORT.md) on streets.
 #
 # **To know when not to know.** The network gives every pixel a class, also of a cup of coffee. Two scores of
-# `support/ood.py` say how familiar an image looks: *softmax*, how high the highest probability is, and *energy*, how
-# high the logits are. *AUROC* is the chance that a clear image looks more familiar than a foggy one: 1 is perfect, 0.5
-# is a coin.
+# `support/ood.py` say how familiar an image looks: the *softmax score*, how high the highest probability is, and
+# *energy*, how high the logits are. *AUROC* is the chance that a clear image looks more familiar than a foggy one: 1
+# is perfect, 0.5 is a coin.
 
 
 # %%
@@ -98,9 +98,10 @@ measured("AUROC of softmax, fog", notice["fog", "softmax"], stated=1.0, within=0
 measured("AUROC of softmax, rain", notice["rain", "softmax"], stated=0.1, within=0.25)
 
 # %% [markdown]
-# Energy notices the rain and finds fog no less familiar than the clear day; with softmax it is the other way round. (Of
-# another seed's network it may be the other way round again.) No score notices everything: choose it, and its
-# threshold, on images of the kind that you fear (`python -m tools.thresholds`).
+# Energy notices the rain and finds fog no less familiar than the clear day. The softmax score notices fog, but an
+# AUROC far below 0.5 is worse than a coin: rain looks *more* familiar to it, as the network is surer there than on a
+# clear day. (Of another seed's network it may be the other way round.) No score notices everything: choose it, and
+# its threshold, on images of the kind that you fear (`python -m tools.thresholds`).
 #
 # **Robust is not the same as aware.** The hardened network learned with noise and much changed light:
 

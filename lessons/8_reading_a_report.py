@@ -6,7 +6,7 @@
 # **Question.** Which figures of a report can be believed, and what has to be asked first?
 #
 # **Predict first.** A training log ends with "Dice −0.18, accuracy 1e-9". Is the network very bad, or is it something
-# else? And: a method that understands nothing copies the mask of that training frame which looks most alike. Which IoU
+# else? And: a method that understands nothing copies the mask of that training frame that looks most like it. Which IoU
 # does it reach on frames of a video: 0.3, 0.6, 0.9?
 
 # %%
@@ -68,7 +68,7 @@ fact("accuracy of a black mask", accuracy(black), stated=0.416, within=0.001)
 fact("IoU of a white mask", iou(white)[1], stated=0.584, within=0.001)
 
 # %% [markdown]
-# A mask that calls everything a gland has an IoU of 0.58. Ask of each figure: what would doing nothing have got?
+# A mask that calls everything a gland has an IoU of 0.58. Ask of each figure: what would doing nothing have scored?
 #
 # "Ours is better by 0.004." The *seed* decides by chance with which weights a training begins and which patches it
 # sees. Three trainings, alike but for the seed:
@@ -83,9 +83,9 @@ measured("mean IoU", np.mean(ious), stated=0.965, within=0.01)
 measured("from the worst to the best seed", max(ious) - min(ious), stated=0.005, within=0.005)
 
 # %% [markdown]
-# One run cannot show a gain that is smaller than what another seed makes. Nor can one that was *chosen* on the test
-# images. Take 20 settings that are all equally good, IoU 0.80, each measured with a chance error of 0.02. Report the
-# best:
+# One run cannot show a gain that is smaller than what another seed makes. Nor can a figure that was *chosen* on the
+# test images. Take 20 settings that are all equally good, IoU 0.80, each measured with a chance error of 0.02. Report
+# the best:
 
 # %%
 random = np.random.default_rng(0)

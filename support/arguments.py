@@ -43,8 +43,6 @@ class Parser(argparse.ArgumentParser):
         for name in "stdout", "stderr":          # None where it is closed, as with 2>&-: write to nowhere
             if getattr(sys, name) is None:
                 setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
-        escape_what_cannot_be_shown()
-        sys.excepthook = functools.partial(tell_shortly, self.prog)
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {printable(message)}\n")
@@ -55,6 +53,9 @@ class Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         words = sys.argv[1:] if args is None else args
+        if args is None:         # this process is the command, not a program that uses this as a library
+            escape_what_cannot_be_shown()
+            sys.excepthook = functools.partial(tell_shortly, self.prog)
         return super().parse_known_args(list(self.expand(words)), namespace)
 
     def expand(self, words: Iterable[str], inside_of: tuple[str, ...] = ()) -> Iterator[str]:

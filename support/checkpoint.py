@@ -40,6 +40,8 @@ def load_checkpoint(path: Path | str, networks: dict[str, Any]) -> tuple[nn.Modu
     """
     metadata = read_checkpoint(path)
     with opening(path):
+        if metadata["network"] not in networks:
+            raise ValueError(f"its network is {str(metadata['network'])[:40]!r}, which this version does not have")
         network = with_weights(networks[metadata["network"]], metadata["arguments"], metadata["weights"])
     metadata["arguments"] = network.arguments            # with those that were not yet known when it was written
     return network.eval(), metadata
@@ -59,6 +61,9 @@ def read_checkpoint(path: Path | str) -> dict[str, Any]:
         if metadata["format"] == FORMER_FORMAT:          # which knew neither ignored values nor this way to resume
             metadata["ignore"], _ = [], metadata.pop("resume", None)
         check_values(metadata["arguments"], NETWORK_ARGUMENTS, "network's arguments")
+        unknown = sorted(metadata["arguments"].keys() - NETWORK_ARGUMENTS.keys())
+        if unknown:              # it could make a network of any size
+            raise ValueError(f"its network has an argument {unknown[0]!r}, of which support/metadata.py says nothing")
         check_metadata(metadata, metadata["arguments"]["classes"])
         resume = metadata.get("resume", {})              # of last.pt
         if not isinstance(resume, dict) or not isinstance(resume.get("history", []), list):

@@ -22,7 +22,9 @@ TIMEOUT = datetime.timedelta(days=1)     # of waiting for the other processes: o
 
 
 def pick_device(name: str) -> torch.device:
-    """Return the torch.device for "auto", "cpu" or "cuda". Raises BadInput for a GPU that is not there."""
+    """Return the torch.device for "auto", "cpu" or "cuda". Raises BadInput for another, or a GPU that is not there."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise BadInput(f"there is no device {name}; expected auto, cpu or cuda")
     if name == "cuda" and not torch.cuda.is_available():
         raise BadInput("--device cuda: PyTorch finds no CUDA GPU here; use --device cpu or auto")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

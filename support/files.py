@@ -119,7 +119,17 @@ def check_writable(path: Path | str, *inputs: Path | str, endings: Iterable[str]
 def lies_in(path: Path | str, folder: Path | str) -> bool:
     """Return whether a path is this folder, or one inside of it, whatever links lead there."""
     real = Path(os.path.realpath(path))
-    return Path(os.path.realpath(folder)) in [real, *real.parents]
+    return any(is_same(part, folder) for part in (real, *real.parents))
+
+
+def is_same(path: Path | str, other: Path | str) -> bool:
+    """Return whether two paths lead to the same place, which need not be there yet.
+
+    Where it is, the system tells: masks and Masks are one folder on some disks.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        return os.path.samefile(path, other)
+    return os.path.realpath(path) == os.path.realpath(other)
 
 
 def keep_apart(output: Path | str, folder: Path | str) -> None:
@@ -144,7 +154,7 @@ def check_no_truth(path: Path | str) -> None:
     """
     whole = Path(os.path.realpath(path))
     for masks in (whole, *whole.parents):
-        if masks.name == "masks" and (masks.parent / "made_of.json").exists():
+        if (masks.parent / "made_of.json").exists() and is_same(masks, masks.parent / "masks"):
             raise BadInput(f"{path} is among the true masks of a data set, see {masks.parent / 'made_of.json'}; write "
                            "elsewhere")
 

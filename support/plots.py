@@ -17,8 +17,8 @@ from support.masks import IGNORE, class_colours, foreground_index
 
 BLUE, ORANGE, SKY = "#0072b2", "#d55e00", "#56b4e9"    # from the palette of Okabe & Ito (2008)
 LOSS_LABELS = {"ce": "cross-entropy (nats per pixel)", "bce": "cross-entropy (nats per pixel)", "focal": "focal loss",
-               "dice": "1 - soft Dice", "ce+dice": "cross-entropy (nats per pixel) + 1 - soft Dice",
-               "bce+dice": "cross-entropy (nats per pixel) + 1 - soft Dice", "focal+dice": "focal loss + 1 - soft Dice"}
+               "dice": "1 − soft Dice", "ce+dice": "cross-entropy (nats per pixel) + 1 − soft Dice",
+               "bce+dice": "cross-entropy (nats per pixel) + 1 − soft Dice", "focal+dice": "focal loss + 1 − soft Dice"}
 
 warnings.filterwarnings("ignore", "Glyph .* missing from")       # a file's name may hold what no font here can draw
 
@@ -62,7 +62,11 @@ def draw_curves(history: list[dict], best: dict, loss: str, path: Path | str, wi
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("")
     if len(panels) == 2:
-        figure.axes[1].set(ylim=(0, 1), ylabel="share", title="Figures against epochs")
+        values = [row.get(column) for column, *_ in panels[1] for row in history]
+        least = min((float(value) for value in values if value not in (None, "")), default=0)
+        least = np.floor(20 * least) / 20                # most IoUs lie close together
+        name = "IoU" if panels[1][1][0] == "val_copies_iou" else "IoU, accuracy"
+        figure.axes[1].set(ylim=(min(least, 0.95), 1), ylabel=name, title=f"{name} against epochs")
     save(figure, path)
 
 

@@ -3,7 +3,6 @@
 A `run` is train.py's: it has the arguments, the data, the networks, the history and the metadata of a training.
 """
 import csv
-import os
 import platform
 from argparse import Namespace
 from pathlib import Path
@@ -14,7 +13,7 @@ import torch
 
 from support.arguments import as_settings_file
 from support.checkpoint import save_checkpoint
-from support.files import MARK, STAMP, BadInput, check_writable, keep_apart, remove, write_text, write_whole
+from support.files import MARK, STAMP, BadInput, check_writable, is_same, keep_apart, remove, write_text, write_whole
 from support.machine import RANK, WORLD
 from support.names import write_names
 
@@ -28,7 +27,7 @@ def check_outputs(args: Namespace) -> None:
     """Raise BadInput where a file that will be written cannot be, or is not ours to overwrite."""
     inputs = [path for path in (args.image, args.mask, args.classes, args.start_from) if path]
     for folder in filter(None, (args.data, args.lists)):
-        if os.path.realpath(args.out) == os.path.realpath(folder):
+        if is_same(args.out, folder):
             raise BadInput(f"--out {args.out} is the data set itself or the folder of its lists, where val.txt would "
                            "be taken for a list of yours; write elsewhere")
     for part in ("images", "masks") if args.data else ():

@@ -757,3 +757,13 @@ def test_a_list_that_names_what_is_not_there_is_refused(tmp_path):
     (tmp_path / "test.txt").write_text("n1\nm2\n")
     with pytest.raises(BadInput, match="test.txt names m2; expected names"):
         load(str(tmp_path))
+
+
+def test_arrays_that_do_not_fit_are_refused():
+    image, mask = np.zeros((20, 30, 3), np.uint8), np.zeros((20, 30), np.uint8)
+    mask[0], mask[1] = 1, 255
+    assert len(data.Dataset.in_memory([(image, mask)], classes=2)) == 1
+    with pytest.raises(ValueError, match="the same height and width"):
+        data.Dataset.in_memory([(image, mask), (image, mask[:, :20])], classes=2)
+    with pytest.raises(ValueError, match="a mask holds 7; expected 0 to 1, or 255"):
+        data.Dataset.in_memory([(image, 7 * (mask == 1))], classes=2)

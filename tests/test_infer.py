@@ -16,6 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 import infer
 from model import FCN, UNet, load_network
 from segmenter import Segmenter
+from support import files as guards
 from support.checkpoint import save_checkpoint
 from support.files import MARK, BadInput, one_writer
 from support.images import SEVERAL_PAGES, read_image
@@ -355,3 +356,27 @@ def test_what_training_writes_infer_reads(folder, tmp_path):
     assert inside("train.py", *words, cwd=tmp_path).returncode == 0
     assert inside("infer.py", "new/images", "out", cwd=tmp_path).returncode == 0
     assert set(np.unique(read_mask(tmp_path / "out" / "x.png"))) <= {0, 3, 7}
+
+
+def test_a_folder_by_another_spelling_is_the_same_folder(tmp_path, monkeypatch):
+    """As on most disks of Macs and of Windows, where masks and Masks are one."""
+
+    def same(one, other):
+        if not os.path.exists(str(one).lower()) or not os.path.exists(str(other).lower()):
+            raise FileNotFoundError
+        return str(one).lower() == str(other).lower()
+
+    base = tmp_path / "set"
+    (base / "masks").mkdir(parents=True)
+    (base / "made_of.json").write_text("{}")
+    assert str(base) == str(base).lower()
+    guards.check_no_truth(base / "Masks")  # here these are two
+    guards.check_no_truth(base / "masks_of_mine" / "a.png")
+    monkeypatch.setattr(os.path, "samefile", same)
+    for path in base / "masks", base / "Masks", base / "MASKS" / "a.png":
+        with pytest.raises(BadInput, match="is among the true masks"):
+            guards.check_no_truth(path)
+    with pytest.raises(BadInput, match="is inside"):
+        guards.keep_apart(base / "Masks" / "new" / "out", base / "masks")
+    guards.check_no_truth(base / "masks_of_mine" / "a.png")
+    guards.keep_apart(base / "new", base / "masks")

@@ -207,3 +207,16 @@ def test_what_is_found_by_what_is_not_counted_is_found():
     truth[:, :4] = IGNORE  # what is predicted lies one and two pixels from there, what is true three and four
     assert metrics.boundary_counts(truth, prediction, 2).tolist() == [[0, 0], [0, 0], [20, 20], [20, 20]]
     assert metrics.boundary_f(metrics.boundary_counts(truth, prediction, 2)) == [1.0, 1.0]
+
+
+def test_other_shapes_and_classes_that_are_none_are_refused():
+    two = np.zeros((2, 2), np.uint8)
+    for truth, prediction, told in [
+        (two, np.zeros((4, 1), np.uint8), "expected one shape"),
+        (two, two + 2, "class 2 is none of 2"),
+        (two + 3, two, "class 3 is none of 2"),
+        (two, two + 255, "class 255 is none of 2"),
+    ]:
+        with pytest.raises(ValueError, match=told):
+            metrics.confusion_matrix(truth, prediction, 2)
+    assert not metrics.confusion_matrix(two + 255, two + 7, 2).any()  # nobody knows the truth

@@ -16,8 +16,8 @@ from conftest import ROOT
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from model import FCN, BatchNorm, MaxPool, UNet, build, convolution, load_network, normalize, reach
-from patches import choose_halo
+from model import FCN, NETWORKS, BatchNorm, MaxPool, UNet, build, convolution, load_network, normalize, reach
+from patches import choose_halo, stitch
 from segmenter import torch_forward
 from support.checkpoint import save_checkpoint
 from support.devices import pick_precision
@@ -507,3 +507,57 @@ def test_files_that_are_no_checkpoints_are_refused_in_one_line(tmp_path):
             with pytest.raises(BadInput) as caught:
                 load_network(file)
             assert file.name in str(caught.value) and "\n" not in str(caught.value) and "expected" in str(caught.value)
+
+
+# ---------------------------------------------------------------------------------------------------
+# What every network promises
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_windows_of_every_network_are_cut_as_it_says(name):
+    """In 64 bits: a halo that is a pixel too small, or a stride that is a half, shows, however faintly."""
+    torch.manual_seed(0)
+    network = build(name, 3).double().eval()
+    with torch.no_grad():
+        for parameter in network.parameters():  # weights that let much through
+            parameter.normal_(std=0.2 if parameter.ndim > 1 else 0.01)
+    assert (network.halo, network.stride) == reach(name) and 256 % network.stride == 0
+
+    @torch.no_grad()
+    def forward(window):
+        return network(torch.from_numpy(window / 255).permute(2, 0, 1)[None])[0].numpy()
+
+    side = 2 * network.halo + 4 * network.stride
+    image = np.random.default_rng(0).integers(
+        0, 256, (side + 6 * network.stride, side + 2 * network.stride, 3), np.uint8
+    )
+    whole = forward(image)
+    assert whole.shape == (3, *image.shape[:2]) and np.ptp(whole) > 1e-3
+    stitched = stitch(forward, image, network.halo, network.stride, side)
+    assert abs(stitched - whole).max() < 1e-12 * np.ptp(whole) + 1e-15
+    if network.stride > 1:  # each window begins where no window may
+        shifted = stitch(forward, image[1:], network.halo, network.stride, side)
+        assert abs(shifted - whole[:, 1:]).max() > 1e-9 * np.ptp(whole)
+
+
+def test_a_checkpoint_whose_network_has_unknown_arguments_is_refused(tmp_path):
+    save_checkpoint(
+        tmp_path / "model.pt", FCN(), classes=BLACK_AND_WHITE, mean=[0.5] * 3, std=[0.2] * 3, ignore=[], settings={}
+    )
+    content = torch.load(tmp_path / "model.pt", weights_only=True)
+    for change, told in [
+        ({"arguments": content["arguments"] | {"rates": 10**9}}, "an argument 'rates'"),
+        ({"network": "deep"}, "its network is 'deep', which this version does not have"),
+    ]:
+        torch.save(content | change, tmp_path / "other.pt")
+        with pytest.raises(BadInput, match=told):
+            load_network(tmp_path / "other.pt")
+
+
+def test_the_view_of_a_dilated_layer_and_of_one_with_a_stride(monkeypatch):
+    layers = nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=2, dilation=2),
+        nn.Conv2d(4, 4, 3, padding=1, stride=2),
+        nn.Conv2d(4, 2, 3, padding=1),
+    )
+    assert [row[-1] for row in summary(layers)] == [5, 7, 11]

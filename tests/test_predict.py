@@ -18,9 +18,10 @@ from model import FCN, UNet, batchnorm_layers, load_network, normalize
 from segmenter import Segmenter, adapted_batchnorm
 from support.arguments import predict_arguments
 from support.checkpoint import save_checkpoint
+from support.files import BadInput
 from support.images import read_image
 from support.masks import read_mask
-from support.sample import BLACK_AND_WHITE
+from support.sample import BLACK_AND_WHITE, sample
 
 
 def checkpoint(path, classes=BLACK_AND_WHITE, seed=0, **metadata):
@@ -315,3 +316,34 @@ def test_a_name_in_capitals_is_a_png_too(tmp_path):
     assert inside("predict.py", "--out", "mask.PNG", cwd=tmp_path).returncode == 0
     assert sorted(file.name for file in tmp_path.iterdir()) == ["mask.PNG", "model.pt", "rgb.png"]
     assert np.array_equal(read_mask(tmp_path / "mask.PNG"), np.array([3, 7])[oracle(tmp_path / "model.pt", image)])
+
+
+SHIPPED = ROOT / "checkpoints" / "fcn.pt"
+
+
+@pytest.mark.parametrize("suit", [lambda image: image, lambda image: image[::2, ::2], lambda image: image[:1, :1]])
+def test_an_image_of_any_size_is_segmented(suit):
+    image = suit(sample()[0][:60, :80])
+    assert Segmenter.load(SHIPPED)(image).shape == image.shape[:2]
+
+
+@pytest.mark.parametrize(
+    "change, found",
+    [
+        (lambda image: image / 255, r"ndarray float64 \(20, 30, 3\)"),
+        (lambda image: image.astype(np.uint16), "uint16"),
+        (lambda image: image[:, :, 0], r"uint8 \(20, 30\)"),
+        (lambda image: image[:, :, :1], r"uint8 \(20, 30, 1\)"),
+        (lambda image: image[:0], r"uint8 \(0, 30, 3\)"),
+        (lambda image: image.tolist(), "a list$"),
+        (lambda image: Image.fromarray(image), "a Image$"),
+        (lambda image: torch.from_numpy(image), "a Tensor torch.uint8"),
+    ],
+)
+def test_what_is_no_image_is_refused(change, found):
+    segment, image = Segmenter.load(SHIPPED), np.zeros((20, 30, 3), np.uint8)
+    for use in segment, segment.logits, lambda image: list(segment.pieces(image)), lambda image: segment.by_rows(image):
+        with pytest.raises(BadInput, match=f"expected an image uint8 .H, W, 3., found .*{found}"):
+            use(change(image))
+    with pytest.raises(BadInput, match="no device gpu; expected auto, cpu or cuda"):
+        Segmenter.load(SHIPPED, device="gpu")

@@ -98,7 +98,9 @@ def begin_classes(checkpoint: str | None) -> tuple[list[dict], object, Rendering
                 for value, name in enumerate(("background", "foreground"))], 255, AS_FOUND
     from model import load_network
 
-    _, metadata = load_network(checkpoint)
+    network, metadata = load_network(checkpoint)
+    if network.name not in ("fcn", "unet"):
+        raise BadInput(f"{checkpoint} holds a network {network.name}; expected fcn or unet, which this can correct")
     classes, ignored = metadata["classes"], metadata["ignore"]
     if len(classes) > 2 or "colour" in classes[0] or are_coloured(classes):
         colours = class_colours(classes).tolist()
