@@ -66,9 +66,10 @@ class Dataset:
         items = [(image, mask, class_rows(mask, classes)) for image, mask in pairs]
         for image, mask, rows in items:
             if image.shape[:2] != mask.shape:
-                raise ValueError(f"an image is {image.shape}, its mask {mask.shape}; expected the same height and width")
+                raise ValueError(f"an image is {image.shape}, its mask {mask.shape}; expected the same height, width")
             if rows[:, -1].sum() + np.count_nonzero(mask == IGNORE) != mask.size:
-                raise ValueError(f"a mask holds {mask[mask != IGNORE].max()}; expected 0 to {classes - 1}, or {IGNORE}")
+                worst = mask[mask != IGNORE].max()
+                raise ValueError(f"a mask holds {worst}; expected class indices 0 to {classes - 1}, or {IGNORE}")
         return cls(items, [rows[:, -1] for _, _, rows in items], [mask.size for _, mask, _ in items])
 
     def with_truth(self) -> list[int]:

@@ -150,7 +150,7 @@ def table(confusion: np.ndarray, names: list[str], boundaries: list[float | None
     """Return the metrics of all classes as lines of text; `boundaries` are their boundary_f, if known."""
     columns = of_each_class(confusion) | ({"boundary": boundaries} if boundaries else {})
     width = max(map(len, names))
-    lines = [" " * width + "".join(f"{column:>11}" for column in columns)]
+    lines = [" " * width + "".join(f" {column:>10}" for column in columns)]
     for name, row in zip(names, zip(*columns.values())):
         lines.append(f"{name:<{width}}" + "".join(f"{format_metric(value):>11}" for value in row))
     return "\n".join(lines)

@@ -75,11 +75,13 @@ def find_light(values: np.ndarray, colours: np.ndarray) -> Light:
     return Light(gain, offset, after - before)
 
 
-def other_light(values: np.ndarray, usual: dict) -> Light | None:
+def other_light(values: np.ndarray, usual: dict | None) -> Light | None:
     """Return the Light of an image with these counts of values (3, 256), None where it is the usual one.
 
-    `usual` is what data.usual_light returned for the images learned from.
+    `usual` is what data.usual_light returned for the images learned from; None stands for any light.
     """
+    if usual is None:
+        return None
     light = find_light(values, np.array(usual["colours"]))
     return light if light.evidence > usual["evidence"] else None
 

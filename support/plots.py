@@ -62,9 +62,9 @@ def draw_curves(history: list[dict], best: dict, loss: str, path: Path | str, wi
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("")
     if len(panels) == 2:
-        values = [row.get(column) for column, *_ in panels[1] for row in history]
-        least = min((float(value) for value in values if value not in (None, "")), default=0)
-        least = np.floor(20 * least) / 20                # most IoUs lie close together
+        figures = [row.get(column) for column, *_ in panels[1] for row in history]
+        worst = min((float(value) for value in figures if value not in (None, "")), default=0.0)
+        least = np.floor(20 * worst) / 20                # most IoUs lie close together
         name = "IoU" if panels[1][1][0] == "val_copies_iou" else "IoU, accuracy"
         figure.axes[1].set(ylim=(min(least, 0.95), 1), ylabel=name, title=f"{name} against epochs")
     save(figure, path)

@@ -763,7 +763,7 @@ def test_arrays_that_do_not_fit_are_refused():
     image, mask = np.zeros((20, 30, 3), np.uint8), np.zeros((20, 30), np.uint8)
     mask[0], mask[1] = 1, 255
     assert len(data.Dataset.in_memory([(image, mask)], classes=2)) == 1
-    with pytest.raises(ValueError, match="the same height and width"):
+    with pytest.raises(ValueError, match="the same height, width"):
         data.Dataset.in_memory([(image, mask), (image, mask[:, :20])], classes=2)
-    with pytest.raises(ValueError, match="a mask holds 7; expected 0 to 1, or 255"):
+    with pytest.raises(ValueError, match="a mask holds 7; expected class indices 0 to 1, or 255"):
         data.Dataset.in_memory([(image, 7 * (mask == 1))], classes=2)

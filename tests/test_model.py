@@ -552,12 +552,3 @@ def test_a_checkpoint_whose_network_has_unknown_arguments_is_refused(tmp_path):
         torch.save(content | change, tmp_path / "other.pt")
         with pytest.raises(BadInput, match=told):
             load_network(tmp_path / "other.pt")
-
-
-def test_the_view_of_a_dilated_layer_and_of_one_with_a_stride(monkeypatch):
-    layers = nn.Sequential(
-        nn.Conv2d(3, 4, 3, padding=2, dilation=2),
-        nn.Conv2d(4, 4, 3, padding=1, stride=2),
-        nn.Conv2d(4, 2, 3, padding=1),
-    )
-    assert [row[-1] for row in summary(layers)] == [5, 7, 11]

@@ -119,6 +119,10 @@ def test_a_network_learns_from_strokes_and_its_prediction_becomes_the_mask(serve
     mask = learn_and_accept(paint, page, steps=150)
     assert iou(mask == 1, truth) > 0.9
     wait(lambda: re.search("Saved as the mask|newer", page["accept"].text), "word that it is saved")
+    wider = (
+        "return ['panel', 'classes'].map((id) => document.getElementById(id)).map((e) => e.scrollWidth - e.clientWidth)"
+    )
+    assert page.driver.execute_script(wider) == [0, 0]  # no button is cut off
 
     # What a person sees of it: a curve, the command lines, the square that the network saw, where it is unsure.
     assert "Loss" in page["chart"].get_attribute("aria-label")
@@ -257,6 +261,44 @@ def test_images_of_every_kind_are_shown_and_painted(several, show):
         wait(lambda: (abs(page.screenshot()[int(y), int(x)] - orange) < 30).all(), "the stroke")
         page.press(Keys.PAGE_DOWN)
     assert page["name"].text == images[0]["name"]
+
+
+def test_an_image_is_whole_until_somebody_zooms(several, show):
+    """Also when the thumbnails take some of the room, and when a phone is turned."""
+    page = show(several)
+
+    def is_whole():
+        before = page["zoom-text"].text
+        page.press("0")
+        return page["zoom-text"].text == before
+
+    page.press("a")
+    wait(lambda: "two classes" in page["toast"].text, "word why nothing can be accepted")
+    assert is_whole()
+    page.driver.set_window_size(700, 900)
+    time.sleep(0.5)
+    assert is_whole()
+    page.press("+")
+    zoomed = page["zoom-text"].text
+    page.driver.set_window_size(1280, 860)
+    time.sleep(0.5)
+    assert page["zoom-text"].text == zoomed and not is_whole()
+
+
+def test_a_narrow_phone_has_room_for_the_tools(several, show):
+    page = show(several, width=320, height=640, scale=2, phone=True)
+    page["sheet"].click()
+    wait(lambda: page["learn"].is_displayed(), "the sheet")
+    outside = (
+        "return [...document.querySelectorAll('#tools button, #tools input')].filter((e) => {"
+        "const { left, right } = e.getBoundingClientRect(); return left < 0 || right > innerWidth}).map((e) => e.id)"
+    )
+    assert page.driver.execute_script(outside) == []
+    page["close-sheet"].click()
+    time.sleep(0.4)
+    page["help-button"].click()
+    shown = wait(lambda: page["help"].text, "the help")
+    assert "two fingers" in shown and "Page" not in shown, shown
 
 
 def test_a_phone_has_room_for_everything(several, show):

@@ -44,7 +44,7 @@ def summary(network, size=256):
         nonlocal field, jump
         flops = 0
         if isinstance(layer, nn.Conv2d):
-            field, jump = field + (layer.kernel_size[0] - 1) * layer.dilation[0] * jump, layer.stride[0] * jump
+            field += (layer.kernel_size[0] - 1) * jump
             flops = 2 * layer.weight[0].numel() * output.numel()
         elif isinstance(layer, nn.MaxPool2d):
             field, jump = field + jump, 2 * jump

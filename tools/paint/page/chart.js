@@ -23,7 +23,7 @@ export function drawChart(canvas, loss, agreement) {
   // The loss falls by powers of ten: a logarithmic axis, from one power to another.
   const powers = loss.map(([, value]) => Math.log10(Math.max(value, 1e-6)));
   const [low, high] = loss.length ? [Math.floor(Math.min(...powers)), Math.ceil(Math.max(...powers) + 1e-9)] : [-2, 0];
-  const ticks = [low, high].map((power) => [power, String(10 ** power)]);
+  const ticks = [low, high].map((power) => [power, power < -2 ? `10${raised(power)}` : String(10 ** power)]);
   plot(loss.map(([step], i) => [step, powers[i]]), TOP, ticks, "loss", "--loss", (power) => shortened(10 ** power));
 
   const least = Math.min(...agreement.map(([, share]) => share)) < 0.5 ? 0 : 0.5;
@@ -58,6 +58,10 @@ export function drawChart(canvas, loss, agreement) {
     context.textAlign = "left";
     context.textBaseline = "alphabetic";
     context.fillText(name, LEFT, y0 - 5);
+    if (!points.length && loss.length) {
+      context.fillStyle = colour("--quiet");
+      context.fillText("from the fifth stroke of a class on", LEFT + 8, y0 + plotHeight / 2 + 4);
+    }
     if (!points.length) return;
     context.strokeStyle = context.fillStyle = colour(line);
     context.lineWidth = 1.75;
@@ -78,4 +82,8 @@ export function drawChart(canvas, loss, agreement) {
 }
 
 /** A number with two significant digits, one below 0.01. */
-const shortened = (value) => (value < 0.01 ? value.toFixed(4) : value.toPrecision(2));
+const shortened = (value) => (value < 0.001 ? value.toExponential(0).replace("-", "−")
+  : value < 0.01 ? value.toFixed(4) : value.toPrecision(2));
+
+/** A negative whole number as an exponent. */
+const raised = (power) => `⁻${"⁰¹²³⁴⁵⁶⁷⁸⁹"[-power]}`;

@@ -396,7 +396,7 @@ function nextModel() {
 }
 
 async function goToWorst() {
-  if ($("next").disabled) return;
+  if ($("next").disabled) return toast("First paint some strokes of two classes");
   const worst = await server.get(`worst/${scene.image.id}`);
   if (!worst) return toast("Nothing is predicted here yet");
   view.glide(Math.max(view.scale, 2.5), worst.x + 0.5, worst.y + 0.5);
@@ -417,8 +417,8 @@ function showAccept() {
 }
 
 function accept(accepted) {
-  if (accepted && $("accept").disabled) return;
-  const { name } = scene.image;
+  const { name, prediction } = scene.image;
+  if (accepted && $("accept").disabled) return prediction || toast("First paint some strokes of two classes");
   server.send("accept", { image: name, accepted }).then((answer) => {
     if (answer) toast(accepted ? `The prediction of ${name} is saved as its mask` : `The mask of ${name} is withdrawn`);
   });

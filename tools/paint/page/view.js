@@ -37,6 +37,7 @@ export function makeView(canvas, scene, onMove) {
 
   function fit() {
     place(fitting(), scene.image.width / 2, scene.image.height / 2);
+    remembered.delete(scene.image.name);         // so it stays whole when the room for it changes
   }
 
   /** Show the point (x, y) of the image in the middle. */
@@ -99,7 +100,7 @@ export function makeView(canvas, scene, onMove) {
     canvas.height = Math.max(Math.round(height * ratio), 1);
     strokeLayer.canvas.width = canvas.width;
     strokeLayer.canvas.height = canvas.height;
-    if (scene.image && before.width) set(scale, left + (width - before.width) / 2, top + (height - before.height) / 2);
+    if (scene.image && remembered.has(scene.image.name)) set(scale, left + (width - before.width) / 2, top + (height - before.height) / 2);
     else if (scene.image) fit();
     draw();                             // at once: a canvas that is resized is empty
   }
