@@ -40,7 +40,7 @@ from support import ood
 from support.arguments import SCORES, with_former_settings
 from support.files import BadInput
 from support.images import note_other_range, read_image
-from support.light import GREY, NOTED, Light, count_values, lacks_colour, other_light, relight
+from support.light import GREY, NOTED, Light, lacks_colour, other_light, relight, some_pixels
 from support.machine import keep_freed_memory
 from support.masks import read_pair
 from support.metadata import rendering_in
@@ -76,7 +76,7 @@ class Segmenter:
         self.zoom, self.threshold = settings["zoom"], settings["threshold"]
         self.rendering = rendering_in(metadata)                       # of images: what is white, and which bands
         self.usual_light = metadata.get("light")                      # see data.usual_light; older files have none
-        self.found_light: tuple[bytes, Light | None] = b"", None      # of the last image, by its counts of values
+        self.found_light: tuple[np.ndarray, Light | None] = np.empty(0), None        # some pixels of the last image
         scaling = metadata["mean"], metadata["std"]
         self.in_16_bits = self.uncompared = False
         self.options: dict[str, Any] = {"halo": halo, "tta": tta, "adapt": adapt, "opening": opening}
@@ -176,11 +176,11 @@ class Segmenter:
         """Return the Light of an image, None where it is that learned from, or where the network takes any."""
         if self.usual_light is None:
             return None
-        values = count_values(image)             # (3, 256)
+        pixels = some_pixels(image)
         known, light = self.found_light          # it is asked for twice: where an image is read, to note it, and here
-        if known != values.tobytes():
-            light = other_light(values, self.usual_light)
-            self.found_light = values.tobytes(), light
+        if not np.array_equal(known, pixels):
+            light = other_light(image, self.usual_light)
+            self.found_light = pixels, light
         return light
 
     def relit(self, image: Any) -> Any:

@@ -36,8 +36,10 @@ def pick_precision(amp: str, network: nn.Module, device: torch.device,
 
     "auto" tries on a CPU: one training step of two small patches in each, or the prediction of one window, the
     fastest of three. Without bfloat16 in hardware the CPU imitates it, many times slower. GPUs with tensor cores
-    (since 2018) take 16 bits.
+    (since 2018) take 16 bits. Raises BadInput for another word.
     """
+    if amp not in ("auto", "on", "off"):
+        raise BadInput(f"amp is {amp!r}; expected auto, on or off")
     if device.type == "cuda":                    # pragma: no cover
         torch.backends.cudnn.allow_tf32 = False  # or convolutions of "float32" round to 10 bits, no faster at this size
         bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)

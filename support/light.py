@@ -34,12 +34,16 @@ class Light(NamedTuple):
     evidence: float              # nats a value by which it is likelier than the image as it is
 
 
-def count_values(image: Any) -> np.ndarray:
-    """Return how often each value occurs in some squares of an image uint8 (H, W, 3): int64 (3, 256)."""
+def some_pixels(image: Any) -> np.ndarray:
+    """Return the pixels, uint8 (n, 3), of some squares of an image uint8 (H, W, 3), which tell its light."""
     height, width, _ = image.shape
     rows, columns = (np.linspace(0, max(0, length - SIDE), SQUARES).astype(int) for length in (height, width))
-    pixels = np.concatenate([np.asarray(image[y:y + SIDE, x:x + SIDE]).reshape(-1, 3) for y in rows for x in columns])
-    return np.stack([np.bincount(channel, minlength=256) for channel in pixels.T])
+    return np.concatenate([np.asarray(image[y:y + SIDE, x:x + SIDE]).reshape(-1, 3) for y in rows for x in columns])
+
+
+def count_values(image: Any) -> np.ndarray:
+    """Return how often each value occurs in some squares of an image uint8 (H, W, 3): int64 (3, 256)."""
+    return np.stack([np.bincount(channel, minlength=256) for channel in some_pixels(image).T])
 
 
 def count_colours(image: np.ndarray, indices: np.ndarray, classes: int) -> np.ndarray:
@@ -75,14 +79,11 @@ def find_light(values: np.ndarray, colours: np.ndarray) -> Light:
     return Light(gain, offset, after - before)
 
 
-def other_light(values: np.ndarray, usual: dict | None) -> Light | None:
-    """Return the Light of an image with these counts of values (3, 256), None where it is the usual one.
-
-    `usual` is what data.usual_light returned for the images learned from; None stands for any light.
-    """
+def other_light(image: Any, usual: dict | None) -> Light | None:
+    """Return the Light of an image, None where it is the usual one, see data.usual_light, or where any is (None)."""
     if usual is None:
         return None
-    light = find_light(values, np.array(usual["colours"]))
+    light = find_light(count_values(image), np.array(usual["colours"]))
     return light if light.evidence > usual["evidence"] else None
 
 

@@ -347,3 +347,5 @@ def test_what_is_no_image_is_refused(change, found):
             use(change(image))
     with pytest.raises(BadInput, match="no device gpu; expected auto, cpu or cuda"):
         Segmenter.load(SHIPPED, device="gpu")
+    with pytest.raises(BadInput, match="amp is 'maybe'; expected auto, on or off"):
+        Segmenter.load(SHIPPED, amp="maybe")
