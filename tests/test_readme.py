@@ -316,7 +316,7 @@ def test_a_wrong_command_is_noticed():
 
 def test_the_commands_of_the_ci_are_there():
     lines = README.splitlines()
-    assert "pip install -r requirements-dev.txt && python -m pytest -n 3" in lines
+    assert "pip install -r requirements-dev.txt && python -m pytest -n 2" in lines
     assert "pip install -r requirements.txt && python train.py && python predict.py rgb.png" in lines
 
 
