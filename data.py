@@ -40,7 +40,7 @@ from support.masks import (
 from support.memory import NAME, Figures
 from support.names import PARTS, evenly_spaced, first_few, hash_to_unit, images_by_name, part_of, read_names
 from support.notes import print_notes
-from support.pairs import SEVERAL, convert_line, find_affixes, find_folders, is_data_set, objects_line, show_objects
+from support.pairs import SEVERAL, command, convert_line, find_affixes, find_folders, is_data_set, show_objects
 from support.scan import PairFacts, Scan, known_figures, progress, remember_scan, scan_pairs
 from support.segments import Part
 
@@ -127,7 +127,7 @@ def find_pairs(folder: Path | str) -> list[tuple[str, Path, Path]]:
         if alone:
             print(f"left out: {len(alone)} {kind}: {first_few(alone)}")
     if show_objects(list(images), list(masks)):
-        print(f"{SEVERAL}; if each shows another object, {objects_line(folder)} joins them")
+        print(SEVERAL.format(command("objects", folder)))
     return pairs
 
 
@@ -139,7 +139,7 @@ def no_pair(folder: Path | str, images: dict[str, Path], masks: dict[str, Path])
     if {name.casefold() for name in images} & {name.casefold() for name in masks}:
         return f"{told}, in the same small and capital letters"
     if show_objects(list(images), list(masks)):
-        return f"{told}; {objects_line(folder)} joins several masks of an image"
+        return f"{told}; {command('objects', folder)} joins several masks of an image"
     affixes = find_affixes(list(images), list(masks))
     if affixes is None:
         return told

@@ -103,7 +103,7 @@ def check_writable(path: Path | str, *inputs: Path | str, endings: Iterable[str]
             raise BadInput(f"{path} ends in {path.suffix or 'nothing'}; expected {' or '.join(endings)}")
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
-            if any(Path(source).exists() and path.samefile(source) for source in inputs):
+            if any(is_same(path, source) for source in inputs):
                 raise BadInput(f"{path} is an input and would be overwritten; write elsewhere")
             if not is_ours(path, mark):
                 raise BadInput(f"{path} exists and was not written by this program, or was changed since; move it, or "

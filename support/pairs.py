@@ -8,7 +8,7 @@ from support.arguments import as_typed
 from support.names import READABLE, evenly_spaced, is_passed_over
 
 MASK_WORDS = re.compile("mask|label|annot|truth|segm|manual|(^|[^a-z])(ann|gt|seg)([^a-z]|$)")       # in names of masks
-SEVERAL = "some images have several masks, of which one is taken"
+SEVERAL = "some images have several masks, of which one is taken; if each shows another object, {} joins them"
 MOST_FOLDERS, DEEPEST = 50, 3    # folders that are looked into, and how deep they may lie
 
 
@@ -75,9 +75,9 @@ def show_objects(images: list[str], masks: list[str]) -> bool:
     return any(len(found) > 1 and len(set(found)) == 1 for found in ends.values())
 
 
-def objects_line(folder: Path | str) -> str:
-    """Return the command that makes a data set of images with a mask for each object."""
-    return as_typed("python", "-m", "tools.convert", "objects", str(folder), "--out", "DIR")
+def command(*words: Path | str) -> str:
+    """Return the command line of tools.convert with these words."""
+    return as_typed("python", "-m", "tools.convert", *map(str, words), "--out", "DIR")
 
 
 def convert_line(images: list[Path], masks: list[Path], affixes: tuple[str, str, str]) -> str:
@@ -85,13 +85,13 @@ def convert_line(images: list[Path], masks: list[Path], affixes: tuple[str, str,
 
     The names of the classes are those that Roboflow writes beside the masks, where it did.
     """
-    words = ["python", "-m", "tools.convert", "pairs", "--images", *map(str, images), "--masks", *map(str, masks)]
+    words: list[Path | str] = ["pairs", "--images", *images, "--masks", *masks]
     for option, text in zip(("--image-suffix", "--prefix", "--suffix"), affixes):
         if text:
             words += [f"{option}={text}"] if text.startswith("-") else [option, text]
     if (masks[0] / "_classes.csv").is_file():
-        words += ["--names", str(masks[0] / "_classes.csv")]
-    return as_typed(*words, "--out", "DIR")
+        words += ["--names", masks[0] / "_classes.csv"]
+    return command(*words)
 
 
 def find_folders(folder: Path | str) -> str | None:
@@ -101,7 +101,7 @@ def find_folders(folder: Path | str) -> str | None:
     """
     known = known_layout(Path(folder))
     if known:
-        return as_typed("python", "-m", "tools.convert", *map(str, known), "--out", "DIR")
+        return command(*known)
     found = []                   # (folder, names of images, names of masks)
     for place, folders, files in os.walk(folder):
         below = Path(place).relative_to(folder)
@@ -113,7 +113,7 @@ def find_folders(folder: Path | str) -> str | None:
         if any(names.values()) and len(found) < MOST_FOLDERS:
             found.append((Path(place), names[False], names[True]))
     if any(show_objects(images, masks) for _, images, masks in found):
-        return objects_line(folder)
+        return command("objects", folder)
     pairs = []                   # (images, masks, affixes)
     for masks, _, mask_names in found:
         choices = [(count_pairs(names, mask_names, *affixes), nearness(images, masks), images, affixes)

@@ -135,7 +135,7 @@ def find_pairs(args):
     for folder, mask_folder in zip(args.images, args.masks):
         others = [name_of(path, mask_folder) for path in find_images(mask_folder) if path not in paired]
         if show_objects([name_of(path, folder) for path in paired if path.is_relative_to(folder)], others):
-            print(f"{mask_folder}: {SEVERAL}; if each shows another object, tools.convert objects joins them")
+            print(f"{mask_folder}: {SEVERAL.format('tools.convert objects')}")
     names, values = read_class_list(Path(args.names)) if args.names else (None, None)
     if are_colours(values) and not any(read_mask(item.source, coloured=True).ndim == 3 for item in items):
         raise BadInput(f"{args.names} lists colours, but the masks, such as {items[0].source}, hold numbers; expected "

@@ -395,8 +395,10 @@ function nextModel() {
   announce(MODELS[next][0]);
 }
 
+const NOTHING_YET = "First paint some strokes of two classes";
+
 async function goToWorst() {
-  if ($("next").disabled) return toast("First paint some strokes of two classes");
+  if ($("next").disabled) return toast(NOTHING_YET);
   const worst = await server.get(`worst/${scene.image.id}`);
   if (!worst) return toast("Nothing is predicted here yet");
   view.glide(Math.max(view.scale, 2.5), worst.x + 0.5, worst.y + 0.5);
@@ -418,7 +420,8 @@ function showAccept() {
 
 function accept(accepted) {
   const { name, prediction } = scene.image;
-  if (accepted && $("accept").disabled) return prediction || toast("First paint some strokes of two classes");
+  if (accepted && !prediction) toast(NOTHING_YET);
+  if (accepted && $("accept").disabled) return;
   server.send("accept", { image: name, accepted }).then((answer) => {
     if (answer) toast(accepted ? `The prediction of ${name} is saved as its mask` : `The mask of ${name} is withdrawn`);
   });
