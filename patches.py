@@ -3,7 +3,6 @@
 `python -m tools.show windows` and `python -m tools.show patches` draw both. Everything here works on
 NumPy arrays; no network is needed to read or to test it.
 """
-import functools
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -335,19 +334,6 @@ def zoomed_size(size: tuple[int, int], zoom: float) -> tuple[int, int]:
 def zoom_image(image: np.ndarray, zoom: float) -> np.ndarray:
     """Return an image (H, W, 3) at this zoom; the image itself at 1."""
     return image if zoom == 1 else resize(image, zoomed_size(image.shape[:2], zoom))
-
-
-def open_across(image: np.ndarray, width: int) -> np.ndarray:
-    """Return an image uint8 (H, W, 3) without what is brighter than its surroundings and less wide than `width` pixels.
-
-    It is a morphological opening of each channel (Serra, 1982) by a line across: the least of the neighbours in a
-    row, then of these the greatest. Streaks of rain go, and so do other bright, upright lines; dark ones stay.
-    """
-    before, after = (width - 1) // 2, width // 2
-    for extreme, beside in (np.minimum, (before, after)), (np.maximum, (after, before)):
-        padded = np.pad(image, ((0, 0), beside, (0, 0)), mode="edge")
-        image = functools.reduce(extreme, (padded[:, start:start + image.shape[1]] for start in range(width)))
-    return image
 
 
 def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -26,7 +26,6 @@ from patches import (
     decide,
     decide_rows,
     inexact,
-    open_across,
     region_limits,
     resize,
     stage_side,
@@ -60,7 +59,7 @@ class Segmenter:
     `halo`, which replaces the network's own (see patches.choose_halo). Where the metadata hold the light that it
     learned from, an image in another one is brought into it first (see support/light.py). `tta` averages over the
     flips and turns that the training used, `adapt` moves BatchNorm's statistics to each image (see
-    adapted_batchnorm), `opening` takes away bright lines less wide than so many pixels (see patches.open_across), and
+    adapted_batchnorm), `opening` takes away bright lines less wide than so many pixels (see open_across), and
     `amp` multiplies in 16 bits: "on", "off", or "auto" where that is faster. Raises BadInput for a halo that does not
     fit, where there is no BatchNorm to adapt, and for `adapt` or `amp` with an OnnxNetwork.
 
@@ -384,6 +383,19 @@ def average_views(forward: Forward, views: str) -> Forward:
         return sum(results) / len(results)
 
     return over_views if quarter_turns else forward
+
+
+def open_across(image: np.ndarray, width: int) -> np.ndarray:
+    """Return an image uint8 (H, W, 3) without what is brighter than its surroundings and less wide than `width` pixels.
+
+    It is a morphological opening of each channel (Serra, 1982) by a line across: the least of the neighbours in a
+    row, then of these the greatest. Streaks of rain go, and so do other bright, upright lines; dark ones stay.
+    """
+    before, after = (width - 1) // 2, width // 2
+    for extreme, beside in (np.minimum, (before, after)), (np.maximum, (after, before)):
+        padded = np.pad(image, ((0, 0), beside, (0, 0)), mode="edge")
+        image = functools.reduce(extreme, (padded[:, start:start + image.shape[1]] for start in range(width)))
+    return image
 
 
 @contextlib.contextmanager

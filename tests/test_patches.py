@@ -70,10 +70,10 @@ def whole_image(model, image):
 @pytest.mark.parametrize("shape", [(40, 50, 3), (7, 1, 3), (1, 4, 3)])
 def test_bright_lines_less_wide_than_asked_are_taken_away(width, shape):
     image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    opened = patches.open_across(image, width)
+    opened = segmenter.open_across(image, width)
     if width % 2:  # of others, SciPy shifts the result by half a pixel
         assert np.array_equal(opened, grey_opening(image, (1, width, 1), mode="nearest"))
-    assert (opened <= image).all() and np.array_equal(patches.open_across(opened, width), opened)
+    assert (opened <= image).all() and np.array_equal(segmenter.open_across(opened, width), opened)
 
 
 def test_a_streak_goes_and_what_is_wider_or_dark_stays():
@@ -81,7 +81,7 @@ def test_a_streak_goes_and_what_is_wider_or_dark_stays():
     image[:, 5:9], image[:, 20:25], image[:, 33:34] = 255, 200, 10
     expected = image.copy()
     expected[:, 5:9] = 90
-    assert np.array_equal(patches.open_across(image, 5), expected)
+    assert np.array_equal(segmenter.open_across(image, 5), expected)
 
 
 @pytest.mark.parametrize("module, examples", [(patches, 8), (pictures, 1)])
