@@ -112,10 +112,10 @@ def near(pixels: np.ndarray, distance: int) -> np.ndarray:
 
 
 def boundary_f(counts: np.ndarray) -> list[float | None]:
-    """Return the F-score of each class's boundary (Csurka et al., BMVC 2013), from boundary_counts.
+    """Return the F-score of each class's boundary, from boundary_counts (after Csurka et al., BMVC 2013).
 
     It is the harmonic mean of the shares that are right and that are found: 0 where only one of the masks has
-    such a boundary, None where none has.
+    such a boundary, None where none has. The paper scores each image by itself, and forgives a share of its diagonal.
     """
     scores: list[float | None] = []
     for right, predicted, found, true in counts.T.tolist():

@@ -15,8 +15,9 @@ class AdamW:
     squares: about the same way whether gradients are large or small, and less where they contradict each other.
     Both means are moving averages that begin at 0, too small at first: so in step k each is divided by 1 − betaᵏ, the
     total weight that gradients have in it by then. Each step also multiplies a weight by 1 − `lr` · `weight_decay`,
-    which draws it towards 0. `betas` are the shares of both means that a step keeps: 0.99 of the squares' goes back a
-    hundred steps, PyTorch's default a thousand, which is all that a training on one image takes.
+    which draws it towards 0 (the paper leaves out the rate, PyTorch does not). `betas` are the shares of both means
+    that a step keeps: 0.99 of the squares' goes back a hundred steps, PyTorch's default a thousand, which is all that a
+    training on one image takes.
 
     Making PyTorch's own takes 1.6 s and 150 MB, as it imports a compiler.
     """

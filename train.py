@@ -403,7 +403,8 @@ def to_network_input(run: Run, batch: np.ndarray, truth: np.ndarray, epoch: int,
 def learning_rate(step: int, progress: float, peak: float, warmup: int) -> float:
     """Return the rate: `peak`, times a linear warm-up, times a cosine from 1 down to 0 as `progress` goes from 0 to 1.
 
-    The warm-up takes `warmup` steps, or a tenth of the training, if that is less (Loshchilov & Hutter, "SGDR", 2017).
+    The warm-up takes `warmup` steps, or a tenth of the training, if that is less. The cosine is that of Loshchilov &
+    Hutter, "SGDR", 2017, without restarts.
     """
     warm = min(max((step + 1) / warmup, 10 * progress), 1)
     return peak * warm * 0.5 * (1 + math.cos(math.pi * progress))
@@ -517,8 +518,8 @@ def finish_epoch(run: Run, epoch: int, train_loss: float, validation: Validation
 def quality(row: dict) -> tuple[float, float]:
     """Return what epochs are compared by: the IoU and, where that is the same, the loss.
 
-    For a single image it is the mean IoU of its strip and of the strip's changed copies, which predicts the next
-    image's better.
+    For a single image it is the mean IoU of its strip and of the strip's changed copies, which promises less too much
+    for the next image.
     """
     return metrics.mean([row["val_iou"], row.get("val_copies_iou")]) or 0.0, -row["val_loss"]
 

@@ -269,8 +269,9 @@ def summarize(rows):
         by_image.setdefault(row["image"], []).append([row[figure] for figure in FIGURES])
     means = {name: np.mean(same, axis=0) for name, same in sorted(by_image.items())}
     ious = {name: each[0] for name, each in means.items()}
+    same = list(ious.values()) if len(ious) > 1 else [row["iou"] for row in rows]
     return {"images": ious, "worst": min((iou, name) for name, iou in ious.items()),
-            "spread": np.std(list(ious.values()) if len(ious) > 1 else [row["iou"] for row in rows]),
+            "spread": np.std(same, ddof=1) if len(same) > 1 else 0.0,
             **dict(zip(FIGURES, np.mean(list(means.values()), axis=0)))}
 
 

@@ -45,8 +45,8 @@ print(f"Dice of the masks: {as_it_should_be:.2f}")
 fact("'Dice' of the logits", of_logits, stated=-0.13, within=0.01)
 
 # %% [markdown]
-# The other one, 1e-9, is a share that was divided by the number of pixels once more, here those of 3,000 images of
-# 256×256. So it can be undone:
+# The other one, 1e-9, may be a share that was divided by the number of pixels once more, here those of 3,000 images of
+# 256×256. If so, it can be undone:
 
 # %%
 right = accuracy(confusion_matrix(there, logits.argmax(axis=0), classes=2))
