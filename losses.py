@@ -35,9 +35,8 @@ def cross_entropy(logits: Tensor, target: Tensor, weights: Tensor | None = None,
                   all_reduce: Callable = this_process_only) -> Tensor:
     """Return the mean of −log p(true class) over the pixels with a truth."""
     known, truth = known_pixels(target)
-    log_p = torch.log_softmax(logits, dim=1)                          # (N, classes, H, W)
-    loss = -log_p.gather(1, truth[:, None])[:, 0]                     # (N, H, W)
-    return weighted_mean(loss, known, truth, weights, all_reduce)
+    log_p = torch.log_softmax(logits, dim=1).gather(1, truth[:, None])[:, 0]          # (N, H, W)
+    return weighted_mean(-log_p, known, truth, weights, all_reduce)
 
 
 def binary_cross_entropy(logits: Tensor, target: Tensor, weights: Tensor | None = None,
