@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageColor
 
 from support.files import BadInput
 from support.images import (
@@ -548,7 +548,7 @@ def class_colours(classes: list[dict]) -> np.ndarray:
     elif len(values) == 2:
         own = np.array([[255 * (index == brighter(classes))] * 3 for index in range(2)])
     else:
-        own = np.array([list(bytes.fromhex(PALETTE[number % len(PALETTE)][1:])) for number in range(len(values))])
+        own = np.array([ImageColor.getrgb(PALETTE[number % len(PALETTE)]) for number in range(len(values))])
     colours = np.full((256, 3), UNKNOWN_GREY, np.uint8)
     colours[:len(own)] = own
     return colours

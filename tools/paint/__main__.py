@@ -22,6 +22,8 @@ import webbrowser
 from argparse import Namespace
 from pathlib import Path
 
+from PIL import ImageColor
+
 from support.files import BadInput, begin_folder, check_writable, lies_in, take, write_image
 from support.images import (
     AS_FOUND,
@@ -92,7 +94,7 @@ def begin_classes(checkpoint: str | None) -> tuple[list[dict], object, Rendering
 
     They are a checkpoint's where there is one; of how images are read, what was written down for its training.
     """
-    colours = [list(bytes.fromhex(colour[1:])) for colour in COLOURS]
+    colours = [list(ImageColor.getrgb(colour)) for colour in COLOURS]
     if checkpoint is None:
         return [{"name": name, "value": value, "colour": colours[value]}
                 for value, name in enumerate(("background", "foreground"))], 255, AS_FOUND

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image, ImageColor, ImageFilter
 
 from patches import MAX_SIDE, tiles, zoomed_size
 from support.arguments import as_typed
@@ -624,7 +624,7 @@ def available_models() -> list[str]:
 def next_value(values: list, ignore: Any) -> Any:
     """Return a mask value for a new class: the least grey level that is free or, among colours, a free colour."""
     if isinstance(ignore, list):
-        choices = [list(bytes.fromhex(colour[1:])) for colour in [*PALETTE, *COLOURS]]
+        choices = [list(ImageColor.getrgb(colour)) for colour in [*PALETTE, *COLOURS]]
         choices += [[level, level, 128] for level in range(256)]
     else:
         choices = list(range(65536))
