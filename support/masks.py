@@ -546,7 +546,7 @@ def class_colours(classes: list[dict]) -> np.ndarray:
     if isinstance(values[0], list):
         own = np.array(values)
     elif len(values) == 2:
-        own = np.array([[255 * (index == brighter(classes))] * 3 for index in range(2)])
+        own = black_and_white(np.arange(2), classes)[:, None]         # (2, 1): three channels alike
     else:
         own = np.array([ImageColor.getrgb(PALETTE[number % len(PALETTE)]) for number in range(len(values))])
     colours = np.full((256, 3), UNKNOWN_GREY, np.uint8)
