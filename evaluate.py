@@ -73,7 +73,7 @@ def find_pairs(args: Namespace) -> tuple[list[tuple[str, Path, Path]], list[str]
     return [(name, predictions[name], truths[name]) for name in names if name in predictions], missing, surplus
 
 
-def black_or_white(path: Path, threshold: int | None) -> tuple | None:
+def count_white(path: Path, threshold: int | None) -> tuple | None:
     """Return (white pixels, all pixels) of a mask that is black and white, in whatever encoding; None for any other."""
     mask = read_mask(path, threshold)
     if mask.ndim == 3:
@@ -101,7 +101,7 @@ def decide_classes(args: Namespace, truths: list[Path]) -> tuple[list[dict], lis
         print(f"classes as in {table}")
         return *found, False
     by_colour = not args.threshold and palettes_differ(truths)
-    shares = [None] if by_colour else list(in_threads(lambda path: black_or_white(path, args.threshold), truths))
+    shares = [None] if by_colour else list(in_threads(lambda path: count_white(path, args.threshold), truths))
     if None in shares:
         print("classes as in the true masks")
         classes, ignore = scan_classes(truths)
