@@ -26,7 +26,7 @@ from support.machine import in_threads
 from support.masks import (
     IGNORE,
     are_coloured,
-    brighter,
+    brighter_index,
     foreground_index,
     name_two_classes,
     nodata_of,
@@ -138,7 +138,7 @@ def read_as(path: Path, classes: list[dict], ignore: list, threshold: int | None
             raise BadInput(f"{path} is {kind} of values up to {mask.max()}; expected black and white, 0 and 255")
         half = brightest / 2 if 64 <= brightest <= 255 and mask.ndim == 2 else 128
         bright = (mask if mask.ndim == 2 else mask.mean(axis=2)) >= half
-        return np.where(bright, brighter(classes), 1 - brighter(classes)).astype(np.uint8)
+        return np.where(bright, brighter_index(classes), 1 - brighter_index(classes)).astype(np.uint8)
     if any_encoding and len(values) == 2 and 0 in values and mask.ndim == 2 and not ignore:
         if predicted and brightest in (1, 255) and 128 <= mask.max() <= 255:
             mask = np.where(mask >= 128, 255, 0)        # a grey prediction, thresholded at half

@@ -529,7 +529,7 @@ def foreground_index(classes: list[dict]) -> int | None:
     return 1 - names.index("background") if len(names) == 2 and "background" in names else None
 
 
-def brighter(classes: list[dict]) -> int:
+def brighter_index(classes: list[dict]) -> int:
     """Return the index of the brighter of two classes: a black and white mask shows it white."""
     first, second = (np.mean(entry["value"]) for entry in classes)
     return int(second >= first)
@@ -537,7 +537,7 @@ def brighter(classes: list[dict]) -> int:
 
 def black_and_white(indices: np.ndarray, classes: list[dict]) -> np.ndarray:
     """Return indices (H, W) of two classes as uint8 (H, W): 255 for the brighter class, 0 for the other."""
-    return np.where(indices == brighter(classes), 255, 0).astype(np.uint8)
+    return np.where(indices == brighter_index(classes), 255, 0).astype(np.uint8)
 
 
 def class_colours(classes: list[dict]) -> np.ndarray:

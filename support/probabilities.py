@@ -13,7 +13,7 @@ import numpy as np
 
 from support.arguments import needs
 from support.files import STAMP, BadInput, seal, write_image, write_whole
-from support.masks import brighter, foreground_index
+from support.masks import brighter_index, foreground_index
 
 ENDINGS = ".png", ".tif", ".tiff"
 MOST_HELD = 2**28                # bytes of probabilities that are held in memory; more wait in a file
@@ -78,7 +78,7 @@ def foreground(probabilities: np.ndarray, indices: np.ndarray, classes: list[dic
     background, it is that of the brighter one.
     """
     named = foreground_index(classes)
-    shown = brighter(classes) if named is None else named
+    shown = brighter_index(classes) if named is None else named
     return np.minimum(probabilities[shown], np.where(indices == shown, 255, 127).astype(np.uint8))[None]
 
 
