@@ -431,7 +431,7 @@ def lay_on(image: Image.Image, path: Source, background: str) -> Image.Image:
     """
     colours, opacity = np.asarray(image)[:, :, :3], image.getchannel("A")
     if isinstance(path, Block):                  # the whole image says what its opacity is
-        return on(image, background) if path.opacity else image.convert("RGB")
+        return composite(image, background) if path.opacity else image.convert("RGB")
     pixels = opacity.histogram()
     if background == "white" and is_another_band(pixels):
         note(path, ANOTHER_BAND)
@@ -443,10 +443,10 @@ def lay_on(image: Image.Image, path: Source, background: str) -> Image.Image:
     if background == "black" and least < most and not colours.any():
         note(path, "is black, and its opacity differs: that is the mask")
         return opacity
-    return on(image, background)
+    return composite(image, background)
 
 
-def on(image: Image.Image, background: str) -> Image.Image:
+def composite(image: Image.Image, background: str) -> Image.Image:
     """Return an RGBA image laid on a background of this colour."""
     return Image.alpha_composite(Image.new("RGBA", image.size, background), image)
 
