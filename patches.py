@@ -317,7 +317,7 @@ def choose_halo(halo: int, stride: int, wanted: int | None = None) -> int:
     return chosen
 
 
-def inexact(halo: int, chosen: int) -> str:
+def inexact_line(halo: int, chosen: int) -> str:
     """Return a line that says how a network of this halo is stitched with a smaller one, or "" where it is not."""
     if chosen >= halo:
         return ""

@@ -25,7 +25,7 @@ from patches import (
     core_logits,
     decide,
     decide_rows,
-    inexact,
+    inexact_line,
     region_limits,
     resize,
     stage_side,
@@ -105,7 +105,7 @@ class Segmenter:
         if staged:
             self.halo, self.limit = network.halo, max(REGION, 4 * network.halo)
             self.forward = staged_forward(network, *scaling, device, precision)
-        self.inexact = inexact(network.halo, self.halo)               # a line for the user, or ""
+        self.inexact = inexact_line(network.halo, self.halo)          # a line for the user, or ""
         self.forward_views = average_views(self.forward, settings["flips"] if tta else "none")
 
     @classmethod

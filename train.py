@@ -41,7 +41,7 @@ from patches import (
     Pieces,
     Sampling,
     choose_halo,
-    inexact,
+    inexact_line,
     likeliest,
     noise,
     photometric_jitter,
@@ -170,7 +170,7 @@ def prepare(args: Namespace, last: dict | None = None) -> Run:
     device = pick_device(args.device)
     join_processes(device)
     halo, stride = reach(args.model, **network_settings(args))
-    if args.halo is not None and (line := inexact(halo, choose_halo(halo, stride, args.halo))):
+    if args.halo is not None and (line := inexact_line(halo, choose_halo(halo, stride, args.halo))):
         print(line)              # whatever is wrong with it is said now, not after a minute
     replaced = ""
     if last:

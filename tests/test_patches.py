@@ -394,8 +394,8 @@ def test_the_halo_is_the_networks_where_it_fits_or_the_one_wanted():
 
 
 def test_a_smaller_halo_is_told():
-    assert patches.inexact(8, 8) == patches.inexact(8, 10) == ""
-    assert patches.inexact(224, 64) == (
+    assert patches.inexact_line(8, 8) == patches.inexact_line(8, 10) == ""
+    assert patches.inexact_line(224, 64) == (
         "this network sees 224 pixels around each one, its windows show 64: "
         "the result is close to that of the whole image at once, but not equal"
     )
