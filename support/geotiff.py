@@ -56,7 +56,7 @@ def read_kept(path: Path | str, bands: tuple[int, ...] | None) -> Kept:
     if gaps:
         with decoding(path):
             opened = open_image(path, bands)
-            missing = without_data(opened, path, nodata, bool(tags) and counts(opacity_of(opened)))
+            missing = without_data(opened, path, nodata, bool(tags) and is_opacity(opacity_of(opened)))
     return Kept(tags, read_world(path), gaps, missing)
 
 
@@ -133,8 +133,8 @@ def opacity_of(opened: Image.Image | Bands) -> np.ndarray | None:
     return np.asarray(opened)[:, :, -1] if opened.mode[-1] in "Aa" else None
 
 
-def counts(opacity: np.ndarray | None) -> bool:
-    """Return whether what a file calls its opacity, uint8 (H, W), can be that, see images.lay_on."""
+def is_opacity(opacity: np.ndarray | None) -> bool:
+    """Return whether the band that a file calls its opacity, uint8 (H, W), can be that, see images.lay_on."""
     if opacity is None or not opacity.any():     # where all is transparent, that cannot be meant
         return False
     return not is_another_band(np.bincount(opacity.ravel(), minlength=256))

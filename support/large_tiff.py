@@ -265,7 +265,7 @@ def write_large(out: Path, image: LargeTiff, by_rows: Callable[..., Iterator], c
         begin = SIDE * keep_whole_rows(file, across)
         if begin:
             print(f"{out}: goes on at row {begin} of {height}")
-        values = mask_values(image, by_rows(image, begin), classes, nodata, begin)
+        values = tile_rows(image, by_rows(image, begin), classes, nodata, begin)
         with tqdm(total=height * width, initial=begin * width, unit="pixel", unit_scale=True, disable=None) as bar:
             for rows in values:                          # (256 or, at the end, fewer, W) or (…, W, 3)
                 for tile in cut_tiles(rows):
@@ -280,8 +280,8 @@ def write_large(out: Path, image: LargeTiff, by_rows: Callable[..., Iterator], c
                     mask_tags(image.kept, nodata), size)
 
 
-def mask_values(image: LargeTiff, strips: Iterator, classes: list[dict], nodata: int | None,
-                begin: int) -> Iterator[np.ndarray]:
+def tile_rows(image: LargeTiff, strips: Iterator, classes: list[dict], nodata: int | None,
+              begin: int) -> Iterator[np.ndarray]:
     """Yield a mask's own values by rows of tiles, from the row `begin` on, of what by_rows yields, see write_large."""
     rest = np.zeros((0, 0), np.uint8)
     for top, indices in strips:
