@@ -128,8 +128,7 @@ def without_data(opened: Image.Image | Bands, path: Source, nodata: float | None
 def opacity_of(opened: Image.Image | Bands) -> np.ndarray | None:
     """Return the opacity of an opened TIFF file, uint8 (H, W), or None without one."""
     if isinstance(opened, Bands):
-        band = opened.values[:, :, -1]
-        return (band >> 8 * (band.itemsize - 1)).astype(np.uint8) if opened.alpha else None
+        return opened.opacity
     return np.asarray(opened)[:, :, -1] if opened.mode[-1] in "Aa" else None
 
 

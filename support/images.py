@@ -416,9 +416,9 @@ def bands_to_image(bands: Bands, path: Source, rendering: Rendering = AS_FOUND) 
     else:
         colours = to_bytes(colours, path, bands.known, rendering)
     image = Image.fromarray(colours if colours.shape[2] == 3 else colours[:, :, 0])
-    if bands.alpha:
-        opacity = bands.values[:, :, -1]
-        image.putalpha(Image.fromarray((opacity >> 8 * (opacity.itemsize - 1)).astype(np.uint8)))
+    opacity = bands.opacity
+    if opacity is not None:
+        image.putalpha(Image.fromarray(opacity))
     return image
 
 

@@ -114,6 +114,12 @@ class Bands(NamedTuple):
     nodata: float | None         # what the file says stands for that
     alpha: bool                  # whether the last band is the opacity
 
+    @property
+    def opacity(self) -> np.ndarray | None:
+        """Return the opacity as uint8 (H, W), of 16 bits the high ones; None without one."""
+        band = self.values[:, :, -1]
+        return (band >> 8 * (band.itemsize - 1)).astype(np.uint8) if self.alpha else None
+
 
 @contextlib.contextmanager
 def first_page(path: Source) -> Iterator[Any]:
