@@ -15,7 +15,7 @@ from support.files import BadInput, check_writable, keep_apart, one_writer, writ
 from support.images import decoding, image_size
 from support.masks import IGNORE, class_colours, same_size
 from support.names import images_by_name, print_left_out
-from support.tiff import MAGIC, ORIENTATION, tag
+from support.tiff import ORIENTATION, starts_as_tiff, tag
 
 
 def regions(indices, classes):
@@ -143,9 +143,8 @@ def place_on_earth(path):
 
     GeoJSON means WGS 84 unless an entry says otherwise, which QGIS and GDAL read.
     """
-    with open(path, "rb") as file:
-        if file.read(4) not in MAGIC:
-            return None
+    if not starts_as_tiff(path):
+        return None
     with decoding(path), tifffile.TiffFile(path) as file:
         page = file.pages[0]
         scale, tie, matrix, keys = (tag(page, number, ()) for number in (33550, 33922, 34264, 34735))
