@@ -7,7 +7,7 @@ Trains small networks with most knobs on, predicts with the networks that ship, 
 masks and exports networks, all through the commands that a user types. Prints one line for each result. Two runs can
 be compared on one machine, with one set of versions and one number of threads; it takes about three minutes.
 """
-from support.arguments import run_script
+from support.arguments import SCORES, run_script
 from tools.arguments import digests_arguments
 
 if __name__ == "__main__":
@@ -59,7 +59,6 @@ WAYS = {
     "jpg": "--format jpg",
 }
 HISTORY = "epoch", "train_loss", "val_loss", "val_iou", "val_accuracy", "learning_rate"
-SCORES = "softmax", "logit", "energy", "entropy", "features"
 
 
 def run(*words):
