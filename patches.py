@@ -517,7 +517,8 @@ def noise(seed: int, epoch: int, step: int, slots: Sequence[int], size: int, str
     for field, slot in zip(fields, slots):
         random = np.random.default_rng((seed, epoch, step, 2, slot))  # the 2 sets it apart from the jitter
         deviation, grain = strength * random.random(), 2 ** random.integers(max(1, size.bit_length() - 2))
-        coarse = deviation * random.standard_normal((3, -(-size // grain), -(-size // grain)), np.float32)
+        side = math.ceil(size / grain)
+        coarse = deviation * random.standard_normal((3, side, side), np.float32)
         for channel, plane in enumerate(coarse):                      # (3, h, w)
             field[:, :, channel] = plane if grain == 1 else resize(plane, (size, size))
     return fields

@@ -1,4 +1,5 @@
 """The pictures: loss curves, predictions, galleries. Kind to colour-blind readers."""
+import math
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -117,7 +118,7 @@ def draw_gallery(rows: Iterable[tuple], classes: list[dict], path: Path | str) -
     columns = max(len(panels) for _, _, panels in shown)
     heights = [8 / columns * min(aspect, 2) + 0.5 for _, aspect, _ in shown]
     in_a_row = max(1, 90 // (max(map(len, names)) + 6))
-    legend_height = 0.3 + 0.2 * -(-len(occur) // in_a_row)
+    legend_height = 0.3 + 0.2 * math.ceil(len(occur) / in_a_row)
     figure = Figure(figsize=(8, sum(heights) + legend_height), dpi=150, layout="constrained")
     parts = figure.subfigures(len(shown), 1, height_ratios=heights, squeeze=False)[:, 0]
     for part, (title, _, panels) in zip(parts, shown):
