@@ -10,7 +10,7 @@ that are outside, inside, outside, ...; they are a list, or compressed into text
 """
 import json
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -79,34 +79,6 @@ def sound(entries: list, names: list[str], once: bool = True) -> tuple[list[dict
         times = Counter(entry["id"] for entry in kept)
         kept = [entry for entry in kept if times[entry["id"]] == 1]
     return kept, len(entries) - len(kept)
-
-
-def number_anew(annotations: list[dict]) -> bool:
-    """Give annotations the ids 1, 2, 3, ... unless each has an id of its own; return whether that was needed.
-
-    Nothing refers to these ids, and some programs begin anew with each image. But pycocotools keeps
-    only the last annotation of an id.
-    """
-    ids = [identity(annotation.get("id")) for annotation in annotations]
-    needed = None in ids or len(set(ids)) < len(ids)
-    for annotation, number in zip(annotations, range(1, len(ids) + 1) if needed else ids):
-        annotation["id"] = number
-    return needed
-
-
-def find_categories(categories: list[dict], names: list[str], path: Path | str) -> dict[int | str, int]:
-    """Return {category id: class index} of the classes of these names, from 1.
-
-    `categories` are those that `sound` returned as valid. Raises BadInput for an unknown name.
-    """
-    ids = defaultdict(list)
-    for category in categories:
-        ids[str(category.get("name"))].append(category["id"])
-    unknown = [name for name in names if name not in ids]
-    if unknown:
-        known = ", ".join(sorted(ids))
-        raise BadInput(f"{path} has no category {', '.join(unknown)}; expected some of {known}")
-    return {number: index for index, name in enumerate(names, start=1) for number in ids[name]}
 
 
 def outline(annotation: dict) -> list | dict | None:

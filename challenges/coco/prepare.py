@@ -23,17 +23,7 @@ import numpy as np
 from tqdm import tqdm
 
 from support.arguments import Parser, needs, number, run_script
-from support.coco import (
-    box,
-    check_image,
-    draw,
-    find_categories,
-    find_images,
-    number_anew,
-    outline,
-    read,
-    sound,
-)
+from support.coco import box, check_image, draw, find_images, identity, outline, read, sound
 from support.files import BadInput, begin_folder, keep_apart, keeps_changes, write_image, write_json, write_whole
 from support.machine import in_threads
 from support.masks import IGNORE
@@ -88,6 +78,34 @@ def palette(classes):
 
 # ---------------------------------------------------------------------------------------------------
 # Which images
+
+
+def find_categories(categories, names, path):
+    """Return {category id: class index} of the classes of these names, from 1.
+
+    `categories` are those that `sound` returned as valid. Raises BadInput for an unknown name.
+    """
+    ids = defaultdict(list)
+    for category in categories:
+        ids[str(category.get("name"))].append(category["id"])
+    unknown = [name for name in names if name not in ids]
+    if unknown:
+        known = ", ".join(sorted(ids))
+        raise BadInput(f"{path} has no category {', '.join(unknown)}; expected some of {known}")
+    return {category: index for index, name in enumerate(names, start=1) for category in ids[name]}
+
+
+def number_anew(annotations):
+    """Give annotations the ids 1, 2, 3, ... unless each has an id of its own; return whether that was needed.
+
+    Nothing refers to these ids, and some programs begin anew with each image. But pycocotools keeps
+    only the last annotation of an id.
+    """
+    ids = [identity(annotation.get("id")) for annotation in annotations]
+    needed = None in ids or len(set(ids)) < len(ids)
+    for annotation, identifier in zip(annotations, range(1, len(ids) + 1) if needed else ids):
+        annotation["id"] = identifier
+    return needed
 
 
 def choose(annotations, wanted, classes, per_class, seed, images):
