@@ -352,7 +352,8 @@ def name_two_classes(lower: int, higher: int) -> list[str]:
     The higher one is called foreground, unless it covers more than three quarters: then the masks are taken to be
     black on white.
     """
-    return ["background", "foreground"][::-1 if higher > 0.75 * (lower + higher) else 1]
+    names = ["background", "foreground"]
+    return names[::-1] if higher > 0.75 * (lower + higher) else names
 
 
 # ---------------------------------------------------------------------------------------------------
