@@ -122,21 +122,20 @@ def run_folds(args, words, out, wanted):
         found.append(run_fold(args, words, out / f"fold{fold}", part))
 
     print(f"\n{sum(map(len, wanted))} images, each tested by a network that did not learn from it")
-    print_folds(found)
     confusion, classes = sum(np.array(fold["confusion"]) for fold in found), found[0]["classes"]
+    print_folds(found, confusion)
     write_json(report, {"classes": metrics.by_class(confusion, classes), "confusion": confusion.tolist(),
                         "folds": [fold["overall"] for fold in found]})
 
 
-def print_folds(found):
-    """Print mean and spread of the figures over the folds, and those of all their images as one."""
+def print_folds(found, confusion):
+    """Print mean and spread of the figures over the folds, and those of all their images as one `confusion` matrix."""
     print(f"{'':<16}{'mean':>9}{'spread':>9}   each fold")
     for key, label in FIGURES.items():
         each = [fold["overall"][key] for fold in found if fold["overall"][key] is not None]
         spread = statistics.stdev(each) if len(each) > 1 else None
         print(f"{label:<16}{metrics.format_metric(metrics.mean(each)):>9}{metrics.format_metric(spread):>9}   "
               f"{' '.join(map(metrics.format_metric, each))}")
-    confusion = sum(np.array(fold["confusion"]) for fold in found)
     accuracy, iou, dice = (metrics.format_metric(value) for value in (
         metrics.accuracy(confusion), metrics.mean(metrics.iou(confusion)), metrics.mean(metrics.dice(confusion))))
     print(f"all of them as one: accuracy {accuracy}, mean IoU {iou}, mean Dice {dice}")
