@@ -190,7 +190,7 @@ def covers(part: slice, zoomed: int, length: int) -> tuple[slice, np.ndarray]:
 
 
 # ---------------------------------------------------------------------------------------------------
-# Who learns: each has `version`, which rises as it learns, and `reach`, what the page shows of its windows
+# Who learns: each has `version`, which rises as it learns, `begun` and `reach`, what the page shows of its windows
 
 
 class NetworkLearner:
@@ -236,6 +236,11 @@ class NetworkLearner:
         self.segment = Segmenter(self.run.ema_model, self.run.metadata, self.run.device)
 
     @property
+    def begun(self) -> bool:
+        """Whether there is a network, and so windows: a new one is made when there is something to learn."""
+        return self.run is not None
+
+    @property
     def reach(self) -> dict:
         """The geometry of its windows; `steps` are those of pictures.sees."""
         network = self.run.network
@@ -249,16 +254,16 @@ class NetworkLearner:
 
     def news(self) -> None:
         """Go back to the middle of the schedule at most, where the rate is high, as there is more to learn."""
-        if self.run:
+        if self.begun:
             self.epoch = min(self.epoch, self.run.args.epochs // 2)
 
     @property
     def finished(self) -> bool:
-        return self.run is not None and self.epoch >= self.run.args.epochs
+        return self.begun and self.epoch >= self.run.args.epochs
 
     def improve(self, dataset: Dataset) -> float:
         """Learn for a slice of time and return the loss."""
-        if self.run is None:
+        if not self.begun:
             self.begin(dataset)
         run, losses, until = self.run, [], time.perf_counter() + SLICE
         while not losses or time.perf_counter() < until and not self.finished:
@@ -346,6 +351,7 @@ class ForestLearner:
     It learns anew whenever there are new strokes; what it knows of windows without new ones is kept.
     """
 
+    begun = True                 # its windows are the same for all strokes
     reach = {"halo": 36, "stride": 1, "limit": MAX_SIDE, "steps": [35]}      # 4 · sigma_max, and 3 for derivatives
 
     def __init__(self, classes: list[dict]):
@@ -535,13 +541,13 @@ class Learner:
 
     def announce(self) -> None:
         """Tell the page about the windows of who learns now, and begin to predict anew."""
-        if self.model == "forest" or self.current.run is not None:
+        if self.current.begun:
             self.tell("network", self.model, {**self.current.reach, "zoom": self.zoom})
             for canvas in self.canvases.values():
                 self.cut(canvas)
 
     def cut(self, canvas: Canvas) -> None:
-        if self.model == "forest" or self.current.run is not None:
+        if self.current.begun:
             reach = self.current.reach
             canvas.cut(reach["halo"], reach["stride"], reach["limit"])
 
@@ -553,9 +559,9 @@ class Learner:
             self.dataset, self.repainted = self.strokes_so_far(), False
         if not self.learning or self.dataset is None or self.current.finished:
             return False
-        began = isinstance(self.current, NetworkLearner) and self.current.run is None
+        begun = self.current.begun
         loss = self.current.improve(self.dataset)
-        if began:
+        if not begun:
             self.announce()
         right, known = np.sum([canvas.agreement() for canvas in self.canvases.values()], axis=0)
         self.tell("steps", self.current.version, loss, float(right / known) if known else None)
