@@ -435,18 +435,12 @@ def check_train_arguments(parser: Parser, args: Namespace) -> Namespace:
         parser.error(f"--scale {args.scale[0]:g} {args.scale[1]:g}: expected the smaller one first")
     if not args.data and args.image is None:
         args.image, args.mask = "rgb.png", "gt.png"
-    if args.reuse is None:
-        args.reuse = 4 if args.data else 1
-    if args.loss is None:
-        args.loss = "ce" if args.data else "ce+dice"
-    if args.light is None:
-        args.light = "keep" if args.data else "match"
-    if args.epochs is None:
-        args.epochs = 20 if args.model == "fcn" and not args.data else 40
-    if args.lr is None:
-        args.lr = 0.02 if args.model == "fcn" else 0.003
-    if args.clip is None:
-        args.clip = 1.0 if args.model == "fcn" else 0.0
+    folder, fcn = bool(args.data), args.model == "fcn"
+    usual = {"reuse": 4 if folder else 1, "loss": "ce" if folder else "ce+dice", "light": "keep" if folder else "match",
+             "epochs": 20 if fcn and not folder else 40, "lr": 0.02 if fcn else 0.003, "clip": 1.0 if fcn else 0.0}
+    for name, value in usual.items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
     return args
 
 
