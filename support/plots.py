@@ -48,7 +48,7 @@ def draw_curves(history: list[dict], best: dict, loss: str, path: Path | str, wi
     epochs = [row["epoch"] for row in history]
     for axes, curves in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels):
         for column, colour, label in curves:
-            values = [np.nan if row.get(column) in (None, "") else float(row[column]) for row in history]
+            values = np.array([row.get(column) for row in history], float)           # None becomes NaN
             axes.plot(epochs, values, color=colour, linewidth=2, label=label, marker="o" if len(epochs) == 1 else None)
         axes.axvline(best["epoch"], color="grey", linestyle=":",
                      label=f"kept: epoch {best['epoch']:.0f}, IoU {kept_iou}")
@@ -63,9 +63,8 @@ def draw_curves(history: list[dict], best: dict, loss: str, path: Path | str, wi
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("")
     if len(panels) == 2:
-        figures = [row.get(column) for column, *_ in panels[1] for row in history]
-        worst = min((float(value) for value in figures if value not in (None, "")), default=0.0)
-        least = np.floor(20 * worst) / 20                # most IoUs lie close together
+        figures = [row[column] for column, *_ in panels[1] for row in history if row.get(column) is not None]
+        least = np.floor(20 * min(figures, default=0.0)) / 20         # most IoUs lie close together
         name = "IoU" if panels[1][1][0] == "val_copies_iou" else "IoU, accuracy"
         figure.axes[1].set(ylim=(min(least, 0.95), 1), ylabel=name, title=f"{name} against epochs")
     save(figure, path)
