@@ -53,8 +53,8 @@ class Dataset:
     """A sequence of (image uint8 (H, W, 3), mask of class indices uint8 (H, W), its patches.class_rows).
 
     It is held in memory, or decoded when asked for, where `decode` makes such an image and mask of an item.
-    `cumulative_counts`, (images, classes + 1), counts the pixels of each class, and of all, in the images up
-    to and with each.
+    `cumulative_counts`, (images, classes + 1), counts the pixels of each class, and of all classes together, in each
+    image and those before it.
     """
 
     def __init__(self, items: list, counts: list[np.ndarray], areas: list[int], decode: Callable | None = None):
@@ -74,7 +74,7 @@ class Dataset:
         return cls(items, [rows[:, -1] for _, _, rows in items], [mask.size for _, mask, _ in items])
 
     def with_truth(self) -> list[int]:
-        """Return the numbers of the images in which a pixel has a truth."""
+        """Return the numbers of the images in which some pixel has a truth."""
         known = np.diff(self.cumulative_counts[:, :-1].sum(axis=1), prepend=0)
         return np.flatnonzero(known).tolist()
 
@@ -171,11 +171,11 @@ def split(stems: Sequence[str], folder: Path | str, share: float,
           images: Collection[str] | None = None, damaged: Collection[str] = ()) -> tuple[list[str], list[str], str]:
     """Return the names to train on, those to validate on, each in the order of `stems`, and how that was decided.
 
-    As train.txt, val.txt and test.txt in the folder say, where they are; what they do not name joins the part
-    that has no list, and what test.txt names, among all `images` (those of `stems`), is in neither. Without
-    lists, a hash of the name puts a `share` of the images into validation: files that come later do not move
-    those that are there, unless there were so few that one part would have been empty. Lists may name the
-    `damaged`, too, which are in neither. Raises BadInput.
+    train.txt, val.txt and test.txt in the folder decide, where they are. An image that they do not name joins the
+    part that has no list; one that test.txt names, which may be any of `images` (by default, of `stems`), joins
+    neither. Without lists, a hash of the name puts a `share` of the images into validation: files that come later
+    do not move those that are there, unless these are so few that one part would be empty. Lists may also name the
+    `damaged`, which join neither. Raises BadInput.
     """
     listed = read_lists(folder, [*stems, *damaged], [*stems, *damaged] if images is None else images)
     listed = {part: [name for name in names if name not in damaged] for part, names in listed.items()}
@@ -243,10 +243,10 @@ def hold_out(image: np.ndarray, mask: np.ndarray, least: int, gap: int, share: f
 
 
 def strip_quality(training: np.ndarray, strip: np.ndarray, whole: np.ndarray) -> tuple[int, int, float]:
-    """Return how good a strip is to validate on, to be compared; the arrays count the pixels of each class.
+    """Return the key by which strips to validate on are compared; the arrays count the pixels of each class.
 
-    It is better where more classes keep at least half of their pixels to be learned from, then where more of these
-    occur in it, too, then where its shares are more like the whole's.
+    A strip is better where more classes keep at least half of their pixels to be learned from, then where more of
+    these occur in it, too, then where its shares are more like those of the whole.
     """
     learnt = 2 * training >= whole
     held_out, shares = (counts / max(int(counts.sum()), 1) for counts in (strip, whole))
@@ -320,14 +320,14 @@ def inspect_pair(pair: tuple[str, Path, Path], reading: Reading, hold: bool, ima
 
 
 def in_digest(rendering: Rendering) -> bytes:
-    """Return what a digest holds of how images are read: nothing where that is as ever, a full scale that was found."""
+    """Return how images are read, as bytes for a digest: none for the usual way, the full scale if that was found."""
     if rendering == AS_FOUND:
         return b""
     return b"%d" % rendering.full if rendering == Rendering(rendering.full) else repr(tuple(rendering)).encode()
 
 
 def changed(mask_path: Path | str) -> BadInput:
-    """Return the mistake that a pair is not, or no longer, what the scan of its data set has found."""
+    """Return the BadInput of a pair that is not, or no longer, what the scan of its data set has found."""
     return BadInput(f"{mask_path} or its image has changed since they were scanned; begin the training again, without "
                     f"{NAME}, if that is beside the data")
 
@@ -382,7 +382,7 @@ def load(source: Any, threshold: int | None = None, table: Path | str | None = N
 
 
 def print_turned(facts: list[PairFacts]) -> None:
-    """Print how many images EXIF turns or flips otherwise than their masks, where their size does not tell."""
+    """Print how many images EXIF turns or flips in another way than their masks, where their sizes do not show it."""
     turned = sum(image.turn != mask.turn and (image.turn <= 4 or image.size[0] == image.size[1])
                  for image, mask in facts)
     if turned:
@@ -459,7 +459,7 @@ def other_names(scan: Scan, lists: Path | str, folder: Path | str) -> tuple[Coll
 
 
 def strip_of_parts(scan: Scan, infos: list[PairInfo], share: float) -> tuple[list[int], list[int], str]:
-    """Return as split_pairs does, for the parts of one large image: of a strip across it, those to validate on.
+    """As split_pairs, for the parts of one large image: those in a strip across it are to validate on.
 
     No part is seen beyond its edges, so the strip needs no gap. Its place is chosen by strip_quality.
     """
@@ -550,9 +550,9 @@ def number_objects(values: list, counts: np.ndarray) -> bool:
 
 
 def near_values(values: list) -> list[tuple[int, int]]:
-    """Return the pairs of numbers of values that only a program's rounding can have made two.
+    """Return the pairs of values, as their places, so near that only a program's rounding can have made two of one.
 
-    These are colours that differ by at most 2 in each part, where some are bright, and greys of 64 and more
+    These are colours that differ by at most 2 in each channel, where some are bright, and greys of 64 and more
     that differ by 1. Dark ones that lie so near are class numbers.
     """
     parts = np.array(values).reshape(len(values), -1)                 # (values, 1) or (values, 3)
@@ -577,8 +577,8 @@ def usual_light(dataset: Dataset) -> dict:
     """Return the light of a data set, as find_light needs it to tell whether a new image is in another one.
 
     "colours" counts how often each value of red, green and blue occurs in each class, (classes + 1, 3, 256) as lists,
-    see light.count_colours. "evidence" is how much likelier, in nats a value, another light must make an image: more
-    than it makes any ninth of the largest image here, beside the rest, which are in the same light.
+    see light.count_colours. "evidence" is how much likelier, in nats a value, another light must make an image to be
+    believed: more than it makes any ninth of the largest image here, beside the rest, which is in the same light.
     """
     classes, numbers = dataset.cumulative_counts.shape[1] - 1, evenly_spaced(len(dataset), STATISTICS)
     colours = sum(in_threads(lambda number: count_colours(*dataset[number][:2], classes), numbers))

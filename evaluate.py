@@ -148,7 +148,7 @@ def read_as(path: Path, classes: list[dict], ignore: list, threshold: int | None
 
 
 def void_values(path: Path, classes: list[dict], ignore: list) -> list[int | list[int]]:
-    """Return the values that a TIFF file says stand for no data, as far as no class has them, nor the table ignores."""
+    """Return the values that stand for no data, as a TIFF file says, but for those of classes or ignored anyway."""
     known, coloured = [entry["value"] for entry in classes] + ignore, are_coloured(classes)
     values = [[value] * 3 if coloured else value for value in nodata_values([nodata_of(path)])
               if value <= 255 or not coloured]

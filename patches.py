@@ -68,9 +68,8 @@ def spans(length: int, halo: int, stride: int, window: int | None = None,
 
     Windows overlap by at least 2·halo and start on multiples of the stride. Inside a core no window edge is
     nearer than the halo, unless it is the image's own. Unless `window` sets the side, it is the smallest
-    with which no more windows are needed than with the `limit`, so that the last one repeats no work of the
-    others, and a multiple of four, or the limit: PyTorch doubles a map ten times as slowly where its sides are a
-    prime number.
+    that needs no more windows than the `limit` would, so that the last one repeats no work of the others. It is
+    a multiple of four, or the limit, as PyTorch doubles a map ten times as slowly where its sides are prime numbers.
 
     >>> spans(600, halo=8, stride=2)
     (212, [(0, 0, 204), (196, 204, 400), (388, 400, 600)])
@@ -379,10 +378,9 @@ def choose_patch(cumulative_counts: np.ndarray, sampling: Sampling, epoch: int, 
                  slot: int) -> tuple[int, int | None, int, list[float]]:
     """Return where patch `slot` of a step lies: (image number, class or None, pixel number, eight random numbers).
 
-    `cumulative_counts`, (images, classes + 1), counts the pixels of each class, and of all, in the images up
-    to and with each. This is a pure function of seed, epoch, step and slot: there is no generator state to
-    save, so a resumed training sees what the uninterrupted one would have seen, and it does not matter who
-    computes which patch.
+    `cumulative_counts`, (images, classes + 1), are those of a data.Dataset. This is a pure function of seed, epoch,
+    step and slot: there is no generator state to save, so a resumed training sees what the uninterrupted one would
+    have seen, and it does not matter who computes which patch.
 
     A share `balance` of the patches contains a pixel of a class drawn evenly from those that occur, however
     rare it is; the rest contains a pixel drawn evenly from all images. With `reuse`, class and image stay

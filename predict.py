@@ -79,7 +79,7 @@ def predict(args: Namespace) -> np.ndarray | None:
 
 
 def needs_whole(args: Namespace, segment: Segmenter, out: Path) -> str:
-    """Return what needs the image as a whole, of the options of predict.py and infer.py, "" if nothing does."""
+    """Return what needs the whole image at once, as --overlay or a mask that ends in .png; "" if nothing does."""
     given = {**vars(args), "reject": vars(args).get("reject") is not None}           # 0 is a score, too
     for name in "mask", "overlay", "probabilities", "reject", "adapt", "opening":
         if given.get(name):

@@ -172,7 +172,7 @@ class Segmenter:
         return self(image, probabilities) if self.adapt else classes, scores
 
     def light(self, image: Any) -> Light | None:
-        """Return the Light of an image, None where it is that learned from, or where the network takes any."""
+        """Return the Light of an image; None where it is the one learned from, or where the network takes any light."""
         if self.usual_light is None:
             return None
         pixels = some_pixels(image)
@@ -214,7 +214,7 @@ class Segmenter:
         return core_logits(self.forward_views, seen, self.halo, stride, limit=limits, begin=begin)
 
     def limits(self, height: int, width: int) -> tuple[int, int]:
-        """Return how high and wide the windows, or regions, of an image of this size may be, as it is seen."""
+        """Return how high and wide the windows, or regions, may be of an image that has this size as it is seen."""
         if self.limit == MAX_SIDE:
             return MAX_SIDE, MAX_SIDE
         return region_limits(height, width, self.halo, self.network.stride, self.limit)
@@ -233,7 +233,7 @@ class Segmenter:
             yield from at_own_size(self.core_logits(image), image.shape[:2], self.zoom)
 
     def compare(self, image: np.ndarray) -> None:
-        """Print how many pixels 16 bits change, in the middle of the first image, if that was left to a trial."""
+        """Print how many pixels 16 bits change in the middle of the first image, if --amp auto chose them."""
         if not self.uncompared:
             return
         self.uncompared = False

@@ -266,7 +266,7 @@ def first_weights(args: Namespace, network: torch.nn.Module, classes: list[dict]
 def micro_batch_size(args: Namespace) -> int:
     """Return how many patches of this process go through the network at once: the batch in as few parts as fit."""
     fitting = max(1, args.budget * MAX_SIDE**2 // args.patch**2)
-    parts = math.ceil(args.batch / fitting)      # as a single process needs: the same, if each can be shared evenly
+    parts = math.ceil(args.batch / fitting)      # as many as a single process would need
     return math.ceil(args.batch / WORLD / parts)
 
 
@@ -419,7 +419,7 @@ def average_decay(step: int, decay: float) -> float:
 
 
 def averaged_tensors(network: torch.nn.Module) -> list[torch.Tensor]:
-    """Return, not as copies, what a moving average is kept of: weights and BatchNorm's means and variances.
+    """Return the tensors themselves that a moving average is kept of: weights and BatchNorm's means and variances.
 
     BatchNorm's counts of batches are left out, as nothing reads them: those of the average stay 0.
     """
