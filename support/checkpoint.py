@@ -48,7 +48,7 @@ def load_checkpoint(path: Path | str, networks: dict[str, Any]) -> tuple[nn.Modu
 
 
 def read_checkpoint(path: Path | str) -> dict[str, Any]:
-    """Return what a checkpoint holds, its weights among it, without making its network.
+    """Return what a checkpoint holds, including its weights, without making its network.
 
     A stranger's file can do no harm: `weights_only` lets no code run, and archives that could unfold to more than
     the file's own size are refused before they are read. Raises BadInput for anything but a checkpoint of ours.

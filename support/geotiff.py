@@ -84,7 +84,7 @@ def gaps_of(page: Any) -> tuple[bool, float | None]:
 
 
 def place_of(path: Path | str, page: Any) -> dict[int, tuple]:
-    """Return the GeoTIFF tags of a page, none where they would be false for an upright mask; notes that."""
+    """Return the GeoTIFF tags of a page; none, with a note, where they would be wrong for an upright mask."""
     tags = {}
     for number, kind in PLACE.items():
         found = page.tags.get(number)

@@ -210,7 +210,7 @@ def keep_header(image: Any) -> None:
 
 
 def has_more_pages(path: Source, image: Image.Image) -> bool:
-    """Return whether an image file holds more pictures, as large as the first; smaller copies of it do not count."""
+    """Return whether an image file holds more pictures that are as large as the first; smaller copies do not count."""
     if image.format != "TIFF":
         return image.format in ("GIF", "PNG", "WEBP") and getattr(image, "is_animated", False)
     again: Any
@@ -314,7 +314,7 @@ def is_lossy(path: Source) -> bool:
 def has_opacity(path: Source) -> bool:
     """Return whether an image is opaque in some places only, as what was cut out of a photograph is.
 
-    Of one that cannot be read, it is not.
+    One that cannot be read is taken for opaque.
     """
     try:
         image = open_image(path)
@@ -425,9 +425,9 @@ def bands_to_image(bands: Bands, path: Source, rendering: Rendering = AS_FOUND) 
 def lay_on(image: Image.Image, path: Source, background: str) -> Image.Image:
     """Return an RGBA image on a background, and note where its opacity cannot be meant as that.
 
-    What is transparent everywhere has colours all the same, and what is neither opaque nor transparent over
-    more than half of an image is another band, such as near-infrared. On the black of masks, a black mask
-    with an opacity that differs keeps its values there.
+    An image that is transparent everywhere shows its colours all the same. An opacity that is neither full nor 0
+    over more than half of the image is another band, such as near-infrared. A mask, laid on black, that is all
+    black itself and whose opacity differs holds its values there.
     """
     colours, opacity = np.asarray(image)[:, :, :3], image.getchannel("A")
     if isinstance(path, Block):                  # the whole image says what its opacity is
@@ -452,7 +452,7 @@ def composite(image: Image.Image, background: str) -> Image.Image:
 
 
 def is_another_band(pixels: Any) -> bool:
-    """Return whether a band for opacity, of which there are so many pixels of each value, can be none."""
+    """Return whether a band for opacity cannot be meant as that, given how many of its `pixels` have each value."""
     return bool(2 * (pixels[0] + pixels[255]) < sum(pixels) and np.count_nonzero(pixels) > 16)
 
 
@@ -527,9 +527,9 @@ def find_rendering(paths: Collection[Path | str], said: Rendering = AS_FOUND, ta
 
 
 def decide_rendering(said: Rendering, highest: int, table: object) -> Rendering:
-    """Return how images are read whose highest value of more than 8 bits this is: as `said`, else as found.
+    """Return how to read images, of which this is the `highest` value of more than 8 bits: as `said`, else as found.
 
-    Prints what is not as ever, and that the `table`, a path, has said so.
+    Prints what is unusual about that, and where the `table`, a path, says so.
     """
     if said.bands:
         print(f"{list_bands(said.bands)} are red, green and blue, as {table} says")
@@ -541,7 +541,7 @@ def decide_rendering(said: Rendering, highest: int, table: object) -> Rendering:
 
 
 def choose_full_scale(highest: int) -> int:
-    """Return what white is in images of more than 8 bits whose highest value this is: 65535, or less if that will do.
+    """Return which value is white in images whose highest value of more than 8 bits this is: 65535, or less if enough.
 
     A camera of 12 bits writes 0 to 4095 into 16; seen as parts of 65535, that would be nearly black. Prints
     any other full scale than 65535.
@@ -555,7 +555,7 @@ def choose_full_scale(highest: int) -> int:
 
 
 def note_other_range(path: Path | str, image: np.ndarray, rendering: Rendering) -> None:
-    """Note where an image, read in this way, is so dark that it may have another full scale."""
+    """Note where an image, read with this `rendering`, is so dark that it may have another full scale."""
     highest = highest_value(path, rendering.bands) if image.max() < 32 else 0
     if highest:
         note(path, f"holds values up to {highest}, less than an eighth of {rendering.full}, which is white to this "

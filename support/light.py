@@ -2,8 +2,8 @@
 
 The next picture of a kind often has another exposure, contrast or tint. Its mean and deviation could be brought to
 those of the training image, but they also tell what it shows: a field with more plants is greener in the same light.
-So the shares of the classes are left open here. The colours that each class had in the training image make a mixture;
-wanted are the gain and offset with which the image's values are likeliest under it, whatever its shares. They are used
+So the shares of the classes are left open here. The colours that each class had in the training image make a mixture.
+We look for the gain and offset with which the image's values are likeliest under it, whatever its shares, and use them
 where they explain much more than other shares alone would; otherwise the image is taken as it is.
 """
 from typing import Any, NamedTuple
@@ -80,7 +80,7 @@ def find_light(values: np.ndarray, colours: np.ndarray) -> Light:
 
 
 def other_light(image: Any, usual: dict | None) -> Light | None:
-    """Return the Light of an image, None where it is the usual one, see data.usual_light, or where any is (None)."""
+    """Return the Light of an image; None where it is the `usual` one, see data.usual_light, or that is None."""
     if usual is None:
         return None
     light = find_light(count_values(image), np.array(usual["colours"]))
@@ -142,7 +142,7 @@ def search(density: np.ndarray, seen: np.ndarray, gains: np.ndarray, offset: flo
 def relight(image: Any, light: Light) -> Any:
     """Return an image uint8 (H, W, 3) as it would be in the light that was learned from.
 
-    Where not an array but something of which parts are read is given, such a thing is returned.
+    An image that is read by parts, as a LargeTiff, is relit by parts, too.
     """
     if not isinstance(image, np.ndarray):
         return Relit(image, light)

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 def from_torchrun(name: str, alone: int) -> int:
     """Return a number that torchrun put into the environment; `alone` where it did not start this process.
 
-    Job schedulers set some of these variables, too: a single process does not heed them, nor one without a rank.
+    Job schedulers set some of these variables, too: they count only where there are several processes, with ranks.
     """
     several = int(os.environ.get("WORLD_SIZE", 1)) > 1 and "RANK" in os.environ
     return int(os.environ.get(name, alone)) if several else alone

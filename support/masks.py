@@ -245,8 +245,8 @@ def are_coloured(classes: list[dict]) -> bool:
 def palettes_differ(paths: Collection[Path | str], palettes: Sequence[Any] | None = None) -> bool:
     """Return whether, over the masks at these paths, an index has several colours, or a colour several indices.
 
-    That is what programs do that make each file a palette of its own. Indices that do not occur do not count.
-    `palettes` are those of the masks, or what they can be told apart by, where that is known.
+    Some programs write such masks: they make a palette for each file. Indices that do not occur do not count.
+    `palettes` are those of the masks, or digests of them, where they are known.
     """
     palettes = palettes or list(in_threads(palette_of, paths))
     if len(set(palettes) - {None}) < 2:

@@ -83,9 +83,9 @@ def header_of(threshold: int | None, said: Rendering) -> dict:
 
 
 def recall(folder: Path | str, names: Iterable[str], header: dict) -> Memory:
-    """Return what is remembered of these pairs in a folder: NOTHING where its file is missing, not ours or damaged.
+    """Return what is remembered of these pairs in a folder.
 
-    So it is where its header is another one than header_of returns now.
+    That is NOTHING where its file is missing, not ours or damaged, or has another header than this, see header_of.
     """
     path, wanted = Path(folder) / NAME, set(names)
     try:

@@ -73,15 +73,12 @@ def leads_back(path: Path, folder: Path | str) -> bool:
 
 
 def name_of(path: Path | str, folder: Path | str) -> str:
-    """Return the path below a folder without extension, with /, and in one of Unicode's ways to write an umlaut."""
+    """Return the path below a folder without extension, with /, an umlaut as a single character (Unicode's NFC)."""
     return unicodedata.normalize("NFC", Path(path).relative_to(folder).with_suffix("").as_posix())
 
 
 def find_file(folder: Path, name: str) -> Path | None:
-    """Return the path of a file of this name, or of one that only writes its umlauts in Unicode's other way, or None.
-
-    A Mac has ways of its own to write them.
-    """
+    """Return the path of the file of this name, or None; umlauts may be one character in it, or two, as on a Mac."""
     names = dict.fromkeys([name, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD"))])
     # Of a Path, is_file raises OSError for a name that is too long.
     return next((folder / name for name in names if os.path.isfile(folder / name)), None)

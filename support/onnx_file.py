@@ -14,7 +14,7 @@ FORMAT = f"{MARK} onnx 1"
 
 
 class OnnxNetwork(NamedTuple):
-    """An opened file."""
+    """A network in an .onnx file, opened by ONNX Runtime."""
 
     halo: int
     stride: int

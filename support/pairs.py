@@ -18,7 +18,7 @@ def is_data_set(folder: Path | str) -> bool:
 
 
 def bare_name(name: str, prefix: str, suffix: str) -> str | None:
-    """Return a name, folders before it, without what begins and ends it; None where it has that not."""
+    """Return a name, folders before it, without this prefix and suffix; None where it lacks one of them."""
     place, slash, last = name.rpartition("/")
     bare = last[len(prefix):len(last) - len(suffix)]
     return f"{place}{slash}{bare}" if bare and last == f"{prefix}{bare}{suffix}" else None

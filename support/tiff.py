@@ -41,7 +41,7 @@ logging.getLogger("tifffile").addHandler(logging.NullHandler())      # a damaged
 
 
 class Block(io.BytesIO):
-    """A small TIFF file in memory, a part of a large one, whose name it has in what is said about it."""
+    """A part of a large TIFF file, as a small one in memory. It goes by the name of the large one."""
 
     def __init__(self, content: bytes, name: Path | str):
         super().__init__(content)
@@ -69,9 +69,9 @@ def starts_as_tiff(path: Source) -> bool:
 
 
 def open_known(source: Any) -> Any:
-    """Return a PIL image, of a class for each format, of those that are read here, or raise what Pillow raises.
+    """Return a PIL image of a file in one of the FORMATS; raises what Pillow raises for any other.
 
-    Of others Pillow would start a program, Ghostscript, on a stranger's file.
+    For some of those, Pillow would start a program, Ghostscript, on a stranger's file.
     """
     return Image.open(source, formats=FORMATS)
 
