@@ -113,7 +113,7 @@ def draw_ellipse(mask, x, y, along, across, value):
 
 
 def find_pairs(args):
-    """Return the Found of folders of images and of masks, whose names differ in what is before and behind them."""
+    """Return the Found of folders of images and of masks, whose names may differ in prefix and suffix."""
     if len(args.images) != len(args.masks):
         raise BadInput(f"--images names {len(args.images)} folders, --masks {len(args.masks)}; expected as many masks, "
                        "in the same order")

@@ -88,7 +88,7 @@ def overlap(ring, top, left, part):
 
 
 def told(tolerance, shared):
-    """Return what to print of a sum of overlaps, which there is where outlines are not exact."""
+    """Return the end of a line: the IoU that a sum of overlaps gives; "" where it is empty, as of exact outlines."""
     if not shared[1]:
         return ""
     return f"; with a tolerance of {tolerance:g} pixels, their IoU with the masks is {shared[0] / shared[1]:.4f}"

@@ -29,7 +29,7 @@ class Scores(NamedTuple):
 
 
 def find_examples(folder_of_images, folder_of_masks, segment, names=None, only=None):
-    """Return the Examples of the same names: all that have both, or these names, or those in the file `only`.
+    """Return the Examples: all names that have an image and a mask, or these `names`, or those in the file `only`.
 
     Masks are read as those that the network of this Segmenter was trained on. Raises BadInput.
     """

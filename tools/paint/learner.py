@@ -75,7 +75,7 @@ MARGIN = 16
 
 
 class Canvas:
-    """A picture of this size (H, W) with its strokes, as a network sees it that learned at this zoom.
+    """A picture of this size (H, W) with its strokes, as a network that learned at this zoom sees it.
 
     `image` (h, w, 3) and `truth` (h, w) are at the zoom, the image in the network's `usual_light`, see data.py. Truth
     holds the class indices to learn, IGNORE elsewhere. `rows`, (classes, h), counts the pixels of each class in each
@@ -183,7 +183,7 @@ class Canvas:
 
 
 def covers(part: slice, zoomed: int, length: int) -> tuple[slice, np.ndarray]:
-    """Return (the pixels that a part of an axis covers, which has `zoomed` for `length` pixels; where each begins)."""
+    """Return (which of the `length` pixels of an axis some of its `zoomed` ones cover, where each of these begins)."""
     begin = np.arange(part.start, part.stop) * length // zoomed
     end = max(part.stop * length // zoomed, int(begin[-1]) + 1)       # enlarged, several cover the same
     return slice(int(begin[0]), end), begin - begin[0]
@@ -339,7 +339,7 @@ def take_weights(network: torch.nn.Module, weights: dict) -> None:
 
 
 def for_classes(usual: dict, classes: int) -> dict:
-    """Return a light that is usual to a network, see data.usual_light, for one with as many classes or more."""
+    """Return the usual light of a network, see data.usual_light, as that of one with as many classes or more."""
     *colours, unknown = usual["colours"]                 # (former classes, 3, 256); (3, 256), where no truth was known
     new = np.zeros((classes - len(colours), 3, 256), int).tolist()
     return usual | {"colours": [*colours, *new, unknown]}

@@ -1,4 +1,4 @@
-"""The learner's process, as the session has it: started at once, fed, listened to, and started again if it dies."""
+"""The learner's process, seen from the session: started at once, fed, listened to, and started again if it dies."""
 import contextlib
 import multiprocessing
 import signal

@@ -1,4 +1,4 @@
-"""Keep what is painted, and what the network says to it, in memory and, for good, on the disk.
+"""Keep what is painted, and what the network says about it, in memory and, for good, on the disk.
 
 Each stroke is a line of OUT/strokes.jsonl, flushed to the disk before the page hears that it is there. Everything
 else follows from these lines: a session that is killed at any moment is rebuilt from them. Needs no PyTorch.
@@ -493,7 +493,7 @@ class Session:
         self.tell(("view", *self.shown))
 
     def learn(self, body: dict, request: dict) -> None:
-        """Let the network learn or wait, or another one learn."""
+        """Let the network learn, let it wait, or choose another one."""
         learning, model = body.get("learning", self.learner["learning"]), body.get("model", self.learner["model"])
         check(type(learning) is bool, "learning true or false")
         check(model in available_models(), f"one of the models {', '.join(available_models())}")
