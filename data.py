@@ -21,7 +21,6 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from patches import Sampling, class_rows, cut_batches
-from support.arguments import as_typed
 from support.files import BadInput
 from support.images import AS_FOUND, Rendering, decide_rendering, head_and_length, read_image
 from support.large_tiff import in_parts, stem_of
@@ -43,6 +42,7 @@ from support.names import PARTS, evenly_spaced, first_few, hash_to_unit, images_
 from support.notes import print_notes
 from support.pairs import SEVERAL, command, convert_line, find_affixes, find_folders, is_data_set, show_objects
 from support.scan import PairFacts, Scan, known_figures, progress, remember_scan, scan_pairs
+from support.script import as_typed
 from support.segments import Part
 
 BY_HASH = "by a hash of the names"           # how a folder without lists is split

@@ -7,7 +7,8 @@
 Classes are those of the table given, or of classes.json in MASK_DIR or beside it, or else the values that the true
 masks hold. Black and white predictions, and without a table true masks too, may be 0 and 1, 0 and 255, or JPEGs.
 """
-from support.arguments import evaluate_arguments, run_script
+from support.arguments import evaluate_arguments
+from support.script import run_script
 
 if __name__ == "__main__":
     ARGS = evaluate_arguments(description=__doc__)

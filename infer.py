@@ -13,7 +13,8 @@ white, exact when thresholded at half; for more than two, a .jpg image gets a .p
 listed at the end, after all others are done, and the exit status is 1. With --reject, rejected.csv in OUTPUT_DIR names
 the images below the threshold, with their scores; python -m tools.thresholds finds one.
 """
-from support.arguments import infer_arguments, run_script
+from support.arguments import infer_arguments
+from support.script import run_script
 
 if __name__ == "__main__":
     ARGS = infer_arguments(description=__doc__)  # first: PyTorch takes two seconds to import, a typo should not

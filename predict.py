@@ -4,7 +4,8 @@
     python predict.py photo.jpg --out photo_mask.png --overlay photo_outline.jpg
     python predict.py rgb.png --mask gt.png    and how right it is
 """
-from support.arguments import predict_arguments, run_script
+from support.arguments import predict_arguments
+from support.script import run_script
 
 if __name__ == "__main__":
     ARGS = predict_arguments(description=__doc__)    # first: PyTorch takes two seconds to import, a typo should not

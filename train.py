@@ -10,7 +10,8 @@
 Writes model.pt (the best epoch by validation), last.pt (to resume), loss_vs_epochs.png, history.csv, settings.args
 (with which it can be repeated) and, for a folder, val.txt (the images that it validated on).
 """
-from support.arguments import as_typed, network_settings, run_script, train_arguments
+from support.arguments import network_settings, train_arguments
+from support.script import as_typed, run_script
 
 if __name__ == "__main__":
     ARGS = train_arguments(description=__doc__)  # first: PyTorch takes two seconds to import, a typo should not

@@ -5,7 +5,7 @@
 
 Each image is predicted in both, in turns, in one process; times are those of a median image.
 """
-from support.arguments import Parser, run_script
+from support.script import Parser, run_script
 
 if __name__ == "__main__":       # before the imports that take seconds
     parser = Parser(__file__, __doc__)

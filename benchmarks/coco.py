@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from support.arguments import Parser, run_script
+from support.script import Parser, run_script
 
 OUTLINES, CORNERS = 860_001 / 118_287, 26        # per image; per outline, on average
 LINKS = 10_000                   # to one file: file systems limit their number

@@ -8,7 +8,7 @@ Then the learner of tools.paint learns them until it has finished. Figures are t
 more than two classes: on what is not painted of this image, and on the other ones but the first, which the network may
 have learned from.
 """
-from support.arguments import Parser, run_script
+from support.script import Parser, run_script
 
 if __name__ == "__main__":       # before the imports that take seconds
     parser = Parser(__file__, __doc__)

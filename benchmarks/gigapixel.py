@@ -9,7 +9,8 @@ results/gigapixel.png.
 """
 from argparse import SUPPRESS
 
-from support.arguments import Parser, predict_arguments, run_script
+from support.arguments import predict_arguments
+from support.script import Parser, run_script
 
 if __name__ == "__main__":       # before the imports that take seconds
     parser = Parser(__file__, __doc__)

@@ -8,7 +8,7 @@ process; what counts is the fastest call, from the image to the classes, both in
 GPU's, at most, beyond the weights. "Differ" is the share of pixels with another class than this project's on the CPU.
 MONAI is left out where it is not installed. For trainings: benchmarks.train_step --device cuda.
 """
-from support.arguments import Parser, run_script
+from support.script import Parser, run_script
 
 if __name__ == "__main__":       # before the imports that take seconds
     parser = Parser(__file__, __doc__)

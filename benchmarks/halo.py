@@ -6,7 +6,7 @@ Predicts images with the network's own halo, with which stitching is exact, then
 and counts the pixels whose class changes. Pixels "near seams" are those within 8 pixels of the
 border of a core, where context is missing. Draws results/halo.png.
 """
-from support.arguments import Parser, run_script
+from support.script import Parser, run_script
 
 if __name__ == "__main__":       # before the imports that take seconds
     parser = Parser(__file__, __doc__)

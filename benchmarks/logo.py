@@ -9,7 +9,7 @@ the image needs it. The benchmark measures how alike the results are and how fas
 take turns in one process, for a logo of 797x400 pixels of thin strokes and for scikit-image's. Then
 whole data sets are made, by one thread and by one for each core.
 """
-from support.arguments import Parser, run_script
+from support.script import Parser, run_script
 
 if __name__ == "__main__":       # before the imports that take seconds
     parser = Parser(__file__, __doc__)

@@ -17,7 +17,8 @@ these images (over seeds, where there is one image), and the worst of them. The 
 goes on after an interruption: RUN/results.jsonl has a line for each training. Lines of other images, other settings
 or other code of the training stay there and are not mixed in. RUN/one_image.png shows each image learned from.
 """
-from support.arguments import Parser, run_script, train_arguments
+from support.arguments import train_arguments
+from support.script import Parser, run_script
 
 if __name__ == "__main__":       # before the imports that take seconds
     parser = Parser(__file__, __doc__)

@@ -6,7 +6,7 @@ This paints the bundled sample, waits until the network has learned, and takes t
 needs Debian's packages chromium and chromium-driver, or the like, and `pip install selenium`.
 """
 
-from support.arguments import Parser, run_script
+from support.script import Parser, run_script
 
 if __name__ == "__main__":  # before the imports that take seconds
     parser = Parser(__file__, __doc__)

@@ -15,7 +15,7 @@ see peers_training.py; the folder: see peers_folder.py.
 """
 from argparse import SUPPRESS
 
-from support.arguments import Parser, run_script
+from support.script import Parser, run_script
 
 if __name__ == "__main__":       # before the imports that take seconds
     parser = Parser(__file__, __doc__)

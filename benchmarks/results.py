@@ -4,7 +4,8 @@
 
 This is the default run on the bundled sample, and the README's pictures.
 """
-from support.arguments import Parser, predict_arguments, run_script, train_arguments
+from support.arguments import predict_arguments, train_arguments
+from support.script import Parser, run_script
 
 if __name__ == "__main__":
     ARGS = Parser(__file__, __doc__).parse_args()    # before the imports that take seconds

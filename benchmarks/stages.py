@@ -7,7 +7,7 @@ Times networks with random weights on noise, all ways in turns in one process, a
 logits are from those of the whole image, relative to the largest. The FCN is timed in its
 prescribed form, too, layer by layer.
 """
-from support.arguments import Parser, run_script
+from support.script import Parser, run_script
 
 if __name__ == "__main__":       # before the imports that take seconds
     parser = Parser(__file__, __doc__)

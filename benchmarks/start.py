@@ -5,7 +5,7 @@
 Makes a data set of crops of scikit-image's pictures, JPEGs and PNGs in turns, with masks of what is bright, in a
 temporary folder. Then times train.py until it takes its first step and infer.py until its first mask is there.
 """
-from support.arguments import Parser, run_script
+from support.script import Parser, run_script
 
 if __name__ == "__main__":       # before the imports that take seconds
     parser = Parser(__file__, __doc__)

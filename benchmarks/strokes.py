@@ -17,7 +17,7 @@ tells how long a person waits, for images of the sample so many pixels wide. --m
 minutes over HTTP and prints memory and time of each answer.
 """
 
-from support.arguments import Parser, run_script
+from support.script import Parser, run_script
 
 if __name__ == "__main__":  # before the imports that take seconds
     parser = Parser(__file__, __doc__)

@@ -13,7 +13,8 @@ a U-Net on a folder of 40 photographs of 480×360, with random scales, held in m
 a worker decodes the images in every step. In the latter two, validation is not counted: its
 frequency is a matter of --steps.
 """
-from support.arguments import Parser, run_script, train_arguments
+from support.arguments import train_arguments
+from support.script import Parser, run_script
 
 if __name__ == "__main__":       # before the imports that take seconds
     parser = Parser(__file__, __doc__)

@@ -6,7 +6,7 @@ Times all windows of an image of 1300×970 pixels, as `patches.tiles` lays them:
 several sides, and several at a time, which is over the default budget. All cases take turns in one
 process.
 """
-from support.arguments import Parser, run_script
+from support.script import Parser, run_script
 
 if __name__ == "__main__":       # before the imports that take seconds
     parser = Parser(__file__, __doc__)

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from support.arguments import escape_what_cannot_be_shown
+from support.script import escape_what_cannot_be_shown
 
 ROOT = Path(__file__).resolve().parent.parent
 BLUE, ORANGE, SKY, GREY = "#0072b2", "#d55e00", "#56b4e9", "#7f7f7f"    # for all eyes: Okabe & Ito (2008)

@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import lessons
-from support.arguments import Parser, run_script
 from support.files import BadInput
+from support.script import Parser, run_script
 
 CHAPTERS = {path.name[0]: path for path in sorted((lessons.ROOT / "lessons").glob("[1-9]_*.py"))}
 

@@ -4,7 +4,7 @@
 
 Each fails before the right change and passes after it; tests/test_lessons.py tries both, with lessons/solutions.md.
 """
-from support.arguments import Parser
+from support.script import Parser
 
 
 def expect(condition, otherwise):

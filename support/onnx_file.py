@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from support.arguments import needs
 from support.files import MARK, BadInput, is_ours
 from support.machine import cores
 from support.metadata import check_metadata
+from support.script import needs
 
 FORMAT = f"{MARK} onnx 1"
 

@@ -4,8 +4,8 @@ import re
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from support.arguments import as_typed
 from support.names import READABLE, evenly_spaced, is_passed_over
+from support.script import as_typed
 
 MASK_WORDS = re.compile("mask|label|annot|truth|segm|manual|(^|[^a-z])(ann|gt|seg)([^a-z]|$)")       # in names of masks
 SEVERAL = "some images have several masks, of which one is taken; if each shows another object, {} joins them"

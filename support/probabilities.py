@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from support.arguments import needs
 from support.files import STAMP, BadInput, seal, write_image, write_whole
 from support.masks import brighter_index, foreground_index
+from support.script import needs
 
 ENDINGS = ".png", ".tif", ".tiff"
 MOST_HELD = 2**28                # bytes of probabilities that are held in memory; more wait in a file

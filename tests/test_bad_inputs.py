@@ -24,9 +24,9 @@ from conftest import ROOT, TABLE, command, fails_in_one_line, inside, write_pair
 from PIL import Image
 
 from model import UNet
-from support.arguments import PACKAGES
 from support.checkpoint import save_checkpoint
 from support.files import MARK
+from support.script import PACKAGES
 
 # ---------------------------------------------------------------------------------------------------
 # The good folder

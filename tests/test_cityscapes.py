@@ -9,9 +9,9 @@ from PIL import Image
 
 import data
 from challenges.cityscapes import prepare
-from support.arguments import run_script
 from support.masks import read_classes
 from support.names import read_names
+from support.script import run_script
 
 KNOWN = [7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33]
 

@@ -10,8 +10,8 @@ from PIL import Image
 from scipy import ndimage
 
 from challenges.cityscapes import corrupt
-from support.arguments import run_script
 from support.files import BadInput
+from support.script import run_script
 
 RANDOM = ["fog", "rain", "snow", "night", "gaussian_noise", "shot_noise", "motion_blur"]
 

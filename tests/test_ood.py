@@ -15,10 +15,10 @@ import patches
 from model import FCN, UNet
 from segmenter import Segmenter
 from support import ood
-from support.arguments import needs
 from support.checkpoint import save_checkpoint
 from support.files import BadInput
 from support.images import read_image
+from support.script import needs
 
 METADATA = {
     "classes": TABLE["classes"],

@@ -25,10 +25,11 @@ import train
 from model import FCN, load_network
 from patches import stitch
 from segmenter import Segmenter, torch_forward
-from support.arguments import Parser, as_settings_file, as_typed, run_script, split_words, train_arguments
+from support.arguments import as_settings_file, train_arguments
 from support.files import BadInput
 from support.images import read_image
 from support.run_files import HISTORY
+from support.script import Parser, as_typed, run_script, split_words
 
 QUICK = ["--epochs", 3, "--steps", 6, "--batch", 4, "--patch", 32]
 RESULTS = ["history.csv", "last.pt", "loss_vs_epochs.png", "model.pt", "settings.args"]
@@ -986,7 +987,7 @@ def test_interrupted_it_ends_with_the_usual_status(pair):
 def test_when_nobody_reads_on_it_ends_without_a_word(tmp_path):
     script = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from support.arguments import run_script\n"
+        "from support.script import run_script\n"
         "run_script(lambda args: [print(number, flush=True) for number in range(10**6)], None, 'x.py')"
     )
     line = f'"{sys.executable}" -c "$SCRIPT" "{ROOT}" | head -1'

@@ -1,5 +1,6 @@
 """The command lines of the tools. Nothing but the standard library is imported, so that --help answers at once."""
-from support.arguments import Parser, add_network_knobs, add_prediction_knobs, number
+from support.arguments import add_network_knobs, add_prediction_knobs
+from support.script import Parser, number
 
 
 def convert_arguments(argv=None, description=None):

@@ -16,7 +16,7 @@ they are, so that they can be corrected. Outlines are drawn as pycocotools does;
 in a file lies on top. An image whose annotation cannot be drawn wholly, such as one with a line among the outlines, is
 left out and named: its mask would be wrong. After an interruption, the same command continues.
 """
-from support.arguments import needs, run_script
+from support.script import needs, run_script
 from tools.arguments import convert_arguments
 
 if __name__ == "__main__":

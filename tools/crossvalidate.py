@@ -9,7 +9,8 @@ finished training with its scores.json; runs/name/predictions, a mask for every 
 from it, for evaluate.py; and crossvalidation.json. Prints the figures with their spread. Interrupted, the same command
 goes on.
 """
-from support.arguments import run_script, train_arguments
+from support.arguments import train_arguments
+from support.script import run_script
 from tools.arguments import crossvalidate_arguments
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ Trains small networks with most knobs on, predicts with the networks that ship, 
 masks and exports networks, all through the commands that a user types. Prints one line for each result. Two runs can
 be compared on one machine, with one set of versions and one number of threads; it takes about three minutes.
 """
-from support.arguments import SCORES, run_script
+from support.arguments import SCORES
+from support.script import run_script
 from tools.arguments import digests_arguments
 
 if __name__ == "__main__":

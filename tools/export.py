@@ -11,7 +11,7 @@ infer.py --onnx runs such a file on images of any size, through the same windows
 of any height and width up to 256 that are multiples of the network's stride; classes, normalization, halo and stride
 stand in its metadata. Before it is written, its logits are compared with PyTorch's.
 """
-from support.arguments import needs, run_script
+from support.script import needs, run_script
 from tools.arguments import export_arguments
 
 if __name__ == "__main__":

@@ -10,11 +10,11 @@ from tqdm import tqdm
 
 from evaluate import decide_classes, read_as
 from support import coco
-from support.arguments import needs
 from support.files import BadInput, check_writable, keep_apart, one_writer, write_json
 from support.images import decoding, image_size
 from support.masks import IGNORE, class_colours, same_size
 from support.names import images_by_name, print_left_out
+from support.script import needs
 from support.tiff import ORIENTATION, starts_as_tiff, tag
 
 

@@ -6,7 +6,8 @@
 What it learned from, the network, its settings, the machine and the minutes, curves, figures of each class, the best,
 median and worst predictions, the speed. All of it is read from RUN_DIR or measured now.
 """
-from support.arguments import run_script, train_arguments
+from support.arguments import train_arguments
+from support.script import run_script
 from tools.arguments import report_arguments
 
 if __name__ == "__main__":

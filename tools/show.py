@@ -5,7 +5,7 @@
     python -m tools.show patches                          a batch of training patches of the sample: patches.png
     python -m tools.show windows photo.jpg                windows, cores and halo over an image: windows.png
 """
-from support.arguments import run_script
+from support.script import run_script
 from tools.arguments import show_arguments
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ Milliseconds from decoded pixels to class indices, after the first image was don
 that the whole process held, which for an .onnx file has no PyTorch in it. tools.export --benchmark runs this for each
 kind of network.
 """
-from support.arguments import run_script
+from support.script import run_script
 from tools.arguments import speed_arguments
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
     python -m tools.thresholds IMAGE_DIR --checkpoint model.pt --against OTHER_DIR  and tell the others apart
     python infer.py IMAGE_DIR OUTPUT_DIR --score energy --reject 4.2   no masks for images below it
 """
-from support.arguments import as_typed, run_script
+from support.script import as_typed, run_script
 from tools.arguments import thresholds_arguments
 
 if __name__ == "__main__":

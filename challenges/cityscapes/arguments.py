@@ -1,5 +1,5 @@
 """The command line of benchmark.py. Nothing but the standard library is imported."""
-from support.arguments import Parser, number
+from support.script import Parser, number
 
 
 def benchmark_arguments(argv=None, description=None):

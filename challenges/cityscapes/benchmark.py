@@ -21,7 +21,7 @@ Frames of one drive are alike, so these intervals are too narrow for other drive
 in OUT: the same command, or one with more networks, continues from there.
 """
 from challenges.cityscapes.arguments import benchmark_arguments
-from support.arguments import run_script
+from support.script import run_script
 
 if __name__ == "__main__":
     ARGS = benchmark_arguments(description=__doc__)     # before the imports that take seconds

@@ -27,11 +27,11 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from support.arguments import Parser, number, run_script
 from support.files import PICTURES, BadInput, begin_folder, check_writable, keep_apart, set_of_files, write_image
 from support.images import read_image
 from support.machine import in_threads
 from support.names import hash_to_unit, images_by_name, name_of, print_left_out
+from support.script import Parser, number, run_script
 
 SEVERITIES = range(1, 6)
 HEIGHT = 360                     # image height in pixels for the lengths below: CamVid's usual one

@@ -13,10 +13,10 @@ import numpy as np
 
 import metrics
 from segmenter import Segmenter
-from support.arguments import Parser, number, run_script
 from support.files import BadInput
 from support.masks import read_classes, read_pair
 from support.names import first_few, images_by_name
+from support.script import Parser, number, run_script
 
 COUNTED = {"pedestrian": "person", "rider": "person", "bicyclist": "bicycle"}      # the street's name → COCO's
 

@@ -33,7 +33,6 @@ import numpy as np
 from tqdm import tqdm
 
 from challenges.cityscapes.pairs import find_pairs, hold_label_ids, read_pair, train_ids, write_pair
-from support.arguments import Parser, number, run_script
 from support.files import (
     BadInput,
     begin_folder,
@@ -48,6 +47,7 @@ from support.images import image_size
 from support.machine import in_threads
 from support.masks import read_mask, same_size, to_indices
 from support.names import find_images, first_few, print_left_out, write_names
+from support.script import Parser, number, run_script
 
 HERE = Path(__file__).parent     # where the class tables are
 SPLITS = "train", "val", "test"

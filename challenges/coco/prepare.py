@@ -22,12 +22,12 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from support.arguments import Parser, needs, number, run_script
 from support.coco import box, check_image, draw, find_images, identity, outline, read, sound
 from support.files import BadInput, begin_folder, keep_apart, keeps_changes, write_image, write_json, write_whole
 from support.machine import in_threads
 from support.masks import IGNORE
 from support.names import first_few, hash_to_unit, name_of, print_left_out, split_by_hash, write_names
+from support.script import Parser, needs, number, run_script
 
 BACKGROUND, UNKNOWN = (0, 0, 0, 255), (128, 128, 128, 255)
 

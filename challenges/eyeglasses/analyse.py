@@ -13,11 +13,11 @@ import numpy as np
 
 import metrics
 from challenges.eyeglasses.prepare import CLASSES, read_glasses
-from support.arguments import Parser, run_script
 from support.files import BadInput
 from support.machine import in_threads
 from support.masks import same_size
 from support.names import first_few, images_by_name, read_names
+from support.script import Parser, run_script
 
 NAMES = [one["name"] for one in CLASSES["classes"]]
 AREAS = 0, 0.001, 0.01           # shares of the picture; the smallest glasses cover about 0.01

@@ -18,7 +18,6 @@ import numpy as np
 from tqdm import tqdm
 
 from patches import resize
-from support.arguments import Parser, number, run_script
 from support.files import (
     BadInput,
     begin_folder,
@@ -32,6 +31,7 @@ from support.images import SMALLEST, is_lossy, read_image
 from support.machine import in_threads
 from support.masks import read_mask
 from support.names import hash_to_unit, images_by_name, print_left_out, split_by_hash, write_names
+from support.script import Parser, number, run_script
 
 CLASSES = {"classes": [{"name": "background", "value": 0}, {"name": "glasses", "value": 255}]}
 PHOTOGRAPHS, PARTS = "CelebA-HQ-img", "CelebAMask-HQ-mask-anno"       # the folders of CelebAMask-HQ

@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from support.arguments import Parser, run_script
 from support.files import PICTURES, BadInput, check_writable
+from support.script import Parser, run_script
 
 PARTS = 5                        # groups of equally many images along each axis
 AXES = {"alpha": ("alpha", 1), "scale": ("scale", 1), "angle": ("rotation (degrees)", 180 / np.pi),

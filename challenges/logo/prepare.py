@@ -24,7 +24,6 @@ from PIL import Image
 from tqdm import tqdm
 
 from challenges.logo import recipe
-from support.arguments import Parser, number, run_script
 from support.files import (
     BadInput,
     begin_folder,
@@ -38,6 +37,7 @@ from support.files import (
 from support.images import head_and_length, open_image, read_image
 from support.machine import in_threads
 from support.names import find_images, first_few, hash_to_unit, name_of, write_names
+from support.script import Parser, number, run_script
 
 INSTALLED = Path(skimage.__file__).parent / "data"     # a part; scikit-image downloads the rest
 LOGO = INSTALLED / "logo.png"

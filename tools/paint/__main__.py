@@ -8,7 +8,7 @@ Nothing that was painted is lost, whenever the program ends: the same command go
 train.py --data reads (images, masks of what was painted, classes.json) and the network, model.pt, for predict.py and
 infer.py.
 """
-from support.arguments import run_script
+from support.script import run_script
 from tools.arguments import paint_arguments
 
 if __name__ == "__main__":
