@@ -1,7 +1,7 @@
 """Data sets: which images and masks there are, how they are split, what reaches the training.
 
 A folder holds images/ and masks/, paired by name without extension, and perhaps classes.json (see
-support/masks.py, read_classes) and train.txt, val.txt, test.txt with such names, one a line. One image
+support/classes.py, read_classes) and train.txt, val.txt, test.txt with such names, one a line. One image
 and its mask are a data set of one.
 """
 import functools
@@ -21,22 +21,13 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from patches import Sampling, class_rows, cut_batches
+from support.classes import print_classes, print_hints, read_rendering, scan_classes, table_classes
 from support.files import BadInput
 from support.images import AS_FOUND, Rendering, decide_rendering, head_and_length, read_image
 from support.large_tiff import in_parts, stem_of
 from support.light import EVIDENCE, count_colours, count_values, find_light
 from support.machine import in_threads
-from support.masks import (
-    IGNORE,
-    are_coloured,
-    read_mask,
-    read_pair,
-    read_rendering,
-    scan_classes,
-    table_classes,
-    to_indices,
-    void_hint,
-)
+from support.masks import IGNORE, are_coloured, read_mask, read_pair, to_indices
 from support.memory import NAME, Figures
 from support.names import PARTS, evenly_spaced, first_few, hash_to_unit, images_by_name, part_of, read_names
 from support.notes import print_notes
@@ -370,7 +361,7 @@ def load(source: Any, threshold: int | None = None, table: Path | str | None = N
                            "expected some of a class")
     print_classes(reading.classes, reading.ignore, training.cumulative_counts[-1], validation.cumulative_counts[-1])
     if not table:
-        print_hints(reading.classes, infos)
+        print_hints(reading.classes, np.array([info.counts for info in infos]))
     print_notes()
     if not single:
         remember_scan(scan, source, reading, [Figures(info.counts.tolist(), info.digest.hex()) for info in infos])
@@ -495,72 +486,6 @@ def describe(scan: Scan) -> str:
     parts = sum(isinstance(image, Part) for _, image, _ in scan.pairs)
     kind = "pairs" if not parts else "parts of large images" if parts == len(sizes) else "pairs and parts of large ones"
     return f"{len(sizes)} {kind} of {extent} pixels, {'held in memory' if scan.fits else 'decoded when needed'}"
-
-
-def print_classes(classes: list[dict], ignore: list, training: np.ndarray, validation: np.ndarray) -> None:
-    """Print the classes as a table; `training` and `validation`, (classes + 1,), count pixels of each, and of all."""
-    width = max(len(entry["name"]) for entry in classes)
-    digits = max(len(str(entry["value"])) for entry in classes)
-    for number, entry in enumerate(classes):
-        shares = [f"{part[number] / part[-1]:6.1%} of {kind} pixels" if part[number] else f"no pixel for {kind}"
-                  for part, kind in [(training, "training"), (validation, "validation")]]
-        print(f"  {entry['value']!s:>{digits}} is {entry['name']:<{width}}  {', '.join(shares)}")
-    if ignore:
-        unknown = 1 - training[:-1].sum() / training[-1]
-        print(f"  {', '.join(map(str, ignore))} ignored: {unknown:.1%} of training pixels")
-
-
-def print_hints(classes: list[dict], infos: list[PairInfo]) -> None:
-    """Print what is odd about classes that no table lists."""
-    counts = np.array([info.counts for info in infos])                # (pairs, classes)
-    pixels, masks = counts.sum(axis=0), np.count_nonzero(counts, axis=0)
-    values = [entry["value"] for entry in classes]
-    alike = near_values(values)
-    if alike:
-        pairs = [f"{values[one]} and {values[other]}" for one, other in alike]
-        rarer = [str(values[min(pair, key=pixels.__getitem__)]) for pair in alike]
-        print(f"  one class in two values, most likely: {first_few(pairs)}: write them alike, or list what is rarer, "
-              f"{first_few(rarer)}, under ignore in classes.json")
-    rare = [f"{entry['value']} ({pixels[number]} pixels in {masks[number]} of {len(infos)} masks)"
-            for number, entry in enumerate(classes)
-            if 0 < pixels[number] < 1e-4 * pixels.sum() and masks[number] <= max(len(infos) / 10, 1)
-            and not any(number in pair for pair in alike)]
-    if rare:
-        print(f"  stray pixels, most likely: {first_few(rare)}: list them under ignore in classes.json")
-    if values == [0, 1, 255] and not counts[:, 1:].all(axis=1).any():
-        print(f"  {masks[1]} masks hold 0 and 1, {masks[2]} hold 0 and 255: the same two classes, most likely; "
-              "--threshold 1 makes these of both")
-    elif hint := void_hint(values):
-        print(f"  {hint}")
-    if number_objects(values, counts):
-        print("  these values number the objects of an image, most likely: --threshold 1 makes them one class")
-
-
-def number_objects(values: list, counts: np.ndarray) -> bool:
-    """Return whether values, with their `counts` (pairs, classes), are numbers of objects rather than of classes.
-
-    Then each mask holds 1, 2, … up to as many as it has objects, and these are not equally many.
-    """
-    if values != list(range(len(values))) or len(values) < 5:
-        return False
-    present = counts[:, 1:] > 0                                       # (pairs, classes - 1)
-    objects = present.sum(axis=1)
-    without_gaps = all(row[:number].all() for row, number in zip(present, objects))
-    return without_gaps and len(set(objects[objects > 0].tolist())) > 2
-
-
-def near_values(values: list) -> list[tuple[int, int]]:
-    """Return the pairs of values, as their places, so near that only a program's rounding can have made two of one.
-
-    These are colours that differ by at most 2 in each channel, where some are bright, and greys of 64 and more
-    that differ by 1. Dark ones that lie so near are class numbers.
-    """
-    parts = np.array(values).reshape(len(values), -1)                 # (values, 1) or (values, 3)
-    coloured = parts.shape[1] == 3
-    apart = np.abs(parts[:, None] - parts[None]).max(axis=2)          # (values, values)
-    bright = np.full(len(values), parts.max() >= 64) if coloured else parts[:, 0] >= 64
-    near = np.triu((apart <= (2 if coloured else 1)) & bright[:, None] & bright[None], k=1)
-    return [(int(one), int(other)) for one, other in np.argwhere(near)]
 
 
 def colour_statistics(dataset: Dataset) -> tuple[list[float], list[float]]:

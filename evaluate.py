@@ -21,6 +21,7 @@ import numpy as np
 from tqdm import tqdm
 
 import metrics
+from support.classes import name_two_classes, palettes_differ, read_rendering, scan_classes, table_classes, void_hint
 from support.files import PICTURES, BadInput, check_writable, is_jpeg, is_ours, write_json
 from support.images import find_rendering, is_lossy, read_image
 from support.machine import in_threads
@@ -29,17 +30,11 @@ from support.masks import (
     are_coloured,
     brighter_index,
     foreground_index,
-    name_two_classes,
     nodata_of,
     nodata_values,
-    palettes_differ,
     read_mask,
-    read_rendering,
     same_size,
-    scan_classes,
-    table_classes,
     to_indices,
-    void_hint,
 )
 from support.names import first_few, images_by_name, read_names
 from support.notes import print_notes

@@ -49,8 +49,9 @@ import train
 from benchmarks.machine import machine
 from model import FCN, load_network
 from segmenter import Segmenter
+from support.classes import scan_classes
 from support.files import BadInput, check_writable, set_of_files, write_image
-from support.masks import mask_values, read_mask, read_pair, scan_classes
+from support.masks import mask_values, read_mask, read_pair
 from support.names import evenly_spaced
 from support.run_files import NOT_SETTINGS
 from support.sample import sample

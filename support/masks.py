@@ -1,12 +1,9 @@
-"""Masks: their files, the classes that their values stand for, class indices, and pictures of these."""
+"""Masks: their files, the class indices that their values stand for, and pictures of these."""
 import functools
 import hashlib
-import json
-from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
-from difflib import get_close_matches
+from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageColor
@@ -20,30 +17,23 @@ from support.images import (
     as_source,
     bands_to_image,
     decoding,
-    has_opacity,
     is_lossy,
     open_image,
     open_with_header,
-    palette_of,
-    parse_rendering,
     read_image,
     size_and_turn,
     to_rgb,
 )
-from support.machine import in_threads
 from support.names import first_few
 from support.tiff import QUARTER_TURNS, Bands, Source, colour_bands, tiff_nodata
 
 MAX_VALUES = 16                  # distinct values in a mask; what holds more is not a mask but a picture of one
-MAX_CLASSES = 255                # class indices are bytes, and the last one, 255, means: no truth here
 IGNORE = 255                     # the class index of pixels that have no truth: no loss, no score
 NO_DATA = -2**31                 # the value in a mask where the file says: no data, and names no value from 0 to 65535
 
 # Apart for colour-blind readers, too, as far as so many can be: Okabe & Ito's, then Tol's (2021), dark and light.
 PALETTE = ["#000000", "#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#ffffff",
            "#332288", "#882255", "#999933", "#44aa99", "#aa4499", "#117733", "#ddcc77", "#aa4466", "#bbccee", "#225555"]
-KEYS_OF_TABLE = {"classes", "ignore", "full_scale", "bands", "written by"}
-KEYS_OF_CLASS = {"name", "value", "colour"}
 UNKNOWN_GREY = (128, 128, 128)   # pixels without a truth
 
 
@@ -180,273 +170,6 @@ def mask_values(mask: np.ndarray, path: Source) -> MaskValues:
 
 
 # ---------------------------------------------------------------------------------------------------
-# Masks → classes
-
-
-def scan_classes(paths: Collection[Path | str], threshold: int | None = None,
-                 facts: Sequence[MaskFacts] | None = None) -> tuple[list[dict], list]:
-    """Return (classes, values to ignore) of the masks at these paths. Prints what was decided about them.
-
-    Palette masks have classes by index, as their palettes may be for the eye only. Where the palettes
-    contradict each other, or other masks are coloured, they have classes by colour. A value that TIFF files
-    say is no data is ignored where two others are left. `facts` are those of the masks, where they are known.
-    Raises BadInput.
-    """
-    facts = facts or list(in_threads(lambda path: mask_facts(path, threshold), paths))
-
-    def by_colours():
-        scan = in_threads(lambda path: (mask_values(read_mask(path, coloured=True), path), path), paths)
-        return count_values(scan, coloured=True)
-
-    palettes = [None] if threshold is not None else [fact.palette for fact in facts]
-    by_colour = palettes_differ(paths, palettes)
-    if by_colour:
-        print("palettes differ from mask to mask: a class is a colour, not an index")
-    found = by_colours() if by_colour else count_values((fact.found, path) for fact, path in zip(facts, paths))
-    if found.coloured and not by_colour and any(palettes):
-        found = by_colours()
-    void = [] if found.coloured or threshold is not None else nodata_values(fact.nodata for fact in facts)
-    void = [value for value in void if value in found.counts]
-    if void and len(found.counts) - len(void) < 2:
-        print(f"{', '.join(map(str, void))}: no data, the TIFF files say; but then one class is left, so it is one")
-        void = []
-    elif void:
-        print(f"{', '.join(map(str, void))}: no data, the TIFF files say, and so ignored")
-    for value in void:
-        del found.counts[value]
-    return name_classes(found), void
-
-
-def table_classes(table: Path | str, paths: Collection[Path | str], threshold: int | None = None,
-                  facts: Sequence[MaskFacts] | None = None) -> tuple[list[dict], list]:
-    """Return (classes, values to ignore) of a class table, for the masks at these paths; prints what is odd.
-
-    A value that TIFF files say is no data, and that the table does not list, is ignored. `facts` are those of
-    the masks, where they are known. Raises BadInput.
-    """
-    classes, ignore = read_classes(table)
-    if threshold is not None or are_coloured(classes):
-        return classes, ignore
-    if palettes_differ(paths, facts and [fact.palette for fact in facts]):
-        print(f"palettes differ from mask to mask: as {table} lists no colours, a class is an index all the same")
-    known = [entry["value"] for entry in classes] + ignore
-    found = [fact.nodata for fact in facts] if facts else in_threads(nodata_of, paths)
-    void = [value for value in nodata_values(found) if value not in known]
-    if void:
-        print(f"{', '.join(map(str, void))}: no data, the TIFF files say, and so ignored")
-    return classes, ignore + void
-
-
-def are_coloured(classes: list[dict]) -> bool:
-    """Return whether the values of these classes are colours."""
-    return bool(classes) and isinstance(classes[0]["value"], list)
-
-
-def palettes_differ(paths: Collection[Path | str], palettes: Sequence[Any] | None = None) -> bool:
-    """Return whether, over the masks at these paths, an index has several colours, or a colour several indices.
-
-    Some programs write such masks: they make a palette for each file. Indices that do not occur do not count.
-    `palettes` are those of the masks, or digests of them, where they are known.
-    """
-    palettes = palettes or list(in_threads(palette_of, paths))
-    if len(set(palettes) - {None}) < 2:
-        return False
-    with_palette = [(path, palette) for path, palette in zip(paths, palettes) if palette]
-    used = {}                                    # palette → {index: colour}
-    for (_, palette), colours in zip(with_palette, in_threads(used_colours, [path for path, _ in with_palette])):
-        used.setdefault(palette, {}).update(colours)
-    colour_of, indices_of = {}, {}
-    for colours in used.values():
-        for index, colour in colours.items():
-            if colour_of.setdefault(index, colour) != colour:
-                return True
-        for colour in set(colours.values()):
-            indices = {index for index, other in colours.items() if other == colour}
-            if indices_of.setdefault(colour, indices).isdisjoint(indices):
-                return True
-            indices_of[colour] |= indices
-    return False
-
-
-def used_colours(path: Path | str) -> dict[int, int]:
-    """Return {index: colour as value_codes has it} of the indices that occur in a palette mask."""
-    indices, first = np.unique(read_mask(path), return_index=True)
-    colours = value_codes(read_mask(path, coloured=True))
-    colours = colours.ravel()[first] * (0x010101 if colours.max() < 256 else 1)
-    return dict(zip(indices.tolist(), colours.tolist()))
-
-
-class Values(NamedTuple):
-    """The values that masks hold."""
-
-    counts: Counter              # value, or colour as value_codes has it → pixels
-    coloured: bool               # whether they are colours
-    last: object                 # the path of the last mask
-    files: int                   # masks
-
-
-def count_values(masks: Iterable[tuple[MaskValues, Path | str]], coloured: bool = False) -> Values:
-    """Return the Values of (those of a mask, its path), …: colours where a mask is coloured, or all are said to be.
-
-    Raises BadInput where they cannot be classes.
-    """
-    counts, path, files = Counter(), None, 0
-    for found, path in masks:
-        if not found.distinct:
-            continue
-        if found.lossy and found.distinct > 2:
-            raise BadInput(f"{path} holds {found.distinct} different values, as its compression changes them; expected "
-                           "at most 2: write masks as PNG files or, of two classes, give --threshold 128")
-        if found.distinct > MAX_VALUES:
-            told = f"{path} holds {found.distinct} different values; expected one for each class, at most {MAX_VALUES}"
-            if has_opacity(path):
-                raise BadInput(f"{told}; if it is a photograph that something was cut out of, its opacity is the mask: "
-                               "save that alone")
-            raise BadInput(f"{told}; if it is antialiased, --threshold 128 makes two of them, if it has so many "
-                           "classes, list them in a classes.json; if it numbers objects, --threshold 1 makes them one "
-                           "class")
-        least, highest = min(found.counts), max(found.counts)
-        if least < 0 or not found.coloured and highest > 65535:
-            raise BadInput(f"{path} holds values from {least} to {highest}; expected 0 to 65535")
-        if found.coloured and not coloured:      # until now all was grey; from now on a grey is a colour like others
-            if max(counts, default=0) > 255:
-                raise BadInput(f"{path} is coloured, but others hold values up to {max(counts)}; expected one kind")
-            counts, coloured = Counter({grey * 0x010101: count for grey, count in counts.items()}), True
-        if coloured and not found.coloured and highest > 255:
-            raise BadInput(f"{path} holds values up to {highest}, but others are coloured; expected one kind")
-        code = 0x010101 if coloured and not found.coloured else 1
-        counts.update({value * code: count for value, count in found.counts.items()})
-        files += 1
-    if not counts:
-        raise BadInput(f"{path} holds no data" + "; expected a value for each class, at least two")
-    return Values(counts, coloured, path, files)
-
-
-def name_classes(found: Values) -> list[dict]:
-    """Return the classes of the Values of masks: [{"name", "value"}, …]. Raises BadInput for one value, or too many."""
-    counts, coloured, path, files = found
-    present = [[code >> 16, code >> 8 & 255, code & 255] if coloured else code for code in sorted(counts)]
-    if len(present) == 1:
-        raise BadInput(f"{path} holds a single value, {present[0]}" + f", and so do all {files} masks" * (files > 1) +
-                       "; expected one for each class, at least two")
-    if len(present) > MAX_VALUES:
-        raise BadInput(f"{path} and the other masks hold {len(present)} different values together; expected one for "
-                       f"each class, at most {MAX_VALUES}; if they have so many classes, list them in a classes.json")
-    if len(present) == 2:
-        names = name_two_classes(*(counts[code] for code in sorted(counts)))
-    else:
-        names = [f"class {value}" for value in present]
-    return [{"name": name, "value": value} for name, value in zip(names, present)]
-
-
-def void_hint(values: list) -> str:
-    """Return a line that says that one of these values of classes stands for no class, most likely, or ""."""
-    if 255 in values and len(values) > 2 and max(value for value in values if value != 255) < 32:
-        return "255 beside such small values is void, most likely: list it under ignore in classes.json"
-    return ""
-
-
-def name_two_classes(lower: int, higher: int) -> list[str]:
-    """Return the names of two classes, given the pixels of the one of the lower value and of the other.
-
-    The higher one is called foreground, unless it covers more than three quarters: then the masks are taken to be
-    black on white.
-    """
-    names = ["background", "foreground"]
-    return names[::-1] if higher > 0.75 * (lower + higher) else names
-
-
-# ---------------------------------------------------------------------------------------------------
-# Class tables
-
-
-def read_classes(path: Path | str) -> tuple[list[dict], list]:
-    """Return the class table in a JSON file: (classes as name_classes gives them, values to ignore). Raises BadInput.
-
-    {"classes": [{"name": "background", "value": 0}, {"name": "road", "value": [128, 64, 128]}], "ignore": [7]}
-
-    A class may also have a "colour" [red, green, blue] to be shown in, if all have.
-    """
-    table = read_table(path)
-    classes = [{key: entry[key] for key in ("name", "value", "colour") if key in entry} for entry in table["classes"]]
-    return classes, table.get("ignore", [])
-
-
-def read_rendering(path: Path | str | None) -> Rendering:
-    """Return what a class table, if there is one, says of how images are read, see parse_rendering. Raises BadInput."""
-    return parse_rendering(read_table(path)) if path else AS_FOUND
-
-
-def read_table(path: Path | str) -> dict:
-    """Return what a class table holds, all of it checked. Raises BadInput."""
-    def wrong(what):
-        return BadInput(f"{path}: {what}; expected "
-                        '{"classes": [{"name": "background", "value": 0}, ...], "ignore": [255]}')
-
-    def each_once(pairs):        # Python would keep the last one
-        for name, times in Counter(name for name, _ in pairs).items():
-            if times > 1:
-                raise ValueError(f"{name!r} stands there twice")
-        return dict(pairs)
-
-    try:
-        table = json.loads(Path(path).read_text(encoding="utf-8-sig"), object_pairs_hook=each_once)
-    except FileNotFoundError:
-        raise BadInput(f"{path} does not exist; expected a class table") from None
-    except (OSError, ValueError, RecursionError) as error:            # neither JSON nor, before that, UTF-8
-        raise wrong(f"it cannot be read ({error})") from None
-    if not isinstance(table, dict) or not isinstance(table.get("classes"), list):
-        raise wrong('it has no list "classes"')
-    entries = [entry for entry in table["classes"] if isinstance(entry, dict)]
-    for named, known in [(table, KEYS_OF_TABLE), *((entry, KEYS_OF_CLASS) for entry in entries)]:
-        for word in sorted(named.keys() - known):        # remarks may stand there; "color" or "ignored" is none
-            meant = get_close_matches(word[:20], known, 1, 0.65)
-            if meant:
-                raise BadInput(f"{path}: {word!r} means nothing there; expected {meant[0]!r}")
-    try:
-        check_classes(table["classes"], table.get("ignore", []))
-    except ValueError as error:
-        raise wrong(error) from None
-    try:
-        parse_rendering(table)
-    except ValueError as error:
-        raise BadInput(f"{path}: {error}") from None
-    return table
-
-
-def check_classes(classes: Any, ignore: Any) -> None:
-    """Raise ValueError for a class table, as read_classes returns it, that is none."""
-    if not (isinstance(classes, list) and 2 <= len(classes) <= MAX_CLASSES):
-        raise ValueError(f"it has {len(classes)} classes, not 2 to {MAX_CLASSES}")
-    if not all(isinstance(entry, dict) and isinstance(entry.get("name"), str) and "value" in entry
-               for entry in classes):
-        raise ValueError('not every class has a "name" and a "value"')
-    if not isinstance(ignore, list):
-        raise ValueError('"ignore" is no list')
-    values, names = [entry["value"] for entry in classes], [entry["name"] for entry in classes]
-    for name in names:
-        if not name.isprintable():
-            raise ValueError(f"the name {name!r} holds what cannot be printed")
-    for value in values + ignore:
-        if not (is_colour(value) or type(value) is int and 0 <= value <= 65535):
-            raise ValueError(f"{repr(value)[:40]} is neither a grey value from 0 to 65535 nor a colour "
-                             "[red, green, blue]")
-    if len({type(value) for value in values + ignore}) > 1:
-        raise ValueError("it mixes grey values and colours")
-    for kind, found in [("value", values + ignore), ("name", names)]:
-        twice = [value for value in found if found.count(value) > 1]
-        if twice:
-            raise ValueError(f"the {kind} {twice[0]} occurs twice")
-    colours = [entry["colour"] for entry in classes if "colour" in entry]
-    if colours and not (len(colours) == len(classes) and all(map(is_colour, colours))):
-        raise ValueError('"colour" is not [red, green, blue] for each class')
-
-
-def is_colour(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 3 and all(type(part) is int and 0 <= part <= 255 for part in value)
-
-
-# ---------------------------------------------------------------------------------------------------
 # A mask's own values ↔ class indices
 
 
@@ -513,6 +236,11 @@ def same_size(image_path: Path | str, image_size: tuple[int, ...], mask_path: Pa
 
 # ---------------------------------------------------------------------------------------------------
 # Class indices → pictures
+
+
+def are_coloured(classes: list[dict]) -> bool:
+    """Return whether the values of these classes are colours."""
+    return bool(classes) and isinstance(classes[0]["value"], list)
 
 
 def black_line(classes: list[dict]) -> str:

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from support.classes import check_classes
 from support.images import FULL, SCALES, Rendering, parse_rendering, rendering_entries
-from support.masks import check_classes
 
 NETWORK_ARGUMENTS = {            # of the classes in model.py: what each may be
     "classes": lambda value: type(value) is int and 1 <= value <= 255,

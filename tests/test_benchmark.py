@@ -16,8 +16,9 @@ from challenges.cityscapes.corrupt import corrupt
 from model import FCN, UNet
 from segmenter import Segmenter
 from support.checkpoint import save_checkpoint
+from support.classes import read_classes
 from support.files import BadInput
-from support.masks import read_classes, read_pair
+from support.masks import read_pair
 from support.names import write_names
 from tools.show import summary
 

@@ -12,9 +12,10 @@ from challenges.logo import prepare
 from model import load_network
 from segmenter import Segmenter
 from support.arguments import train_arguments
+from support.classes import read_classes
 from support.devices import pick_device
 from support.images import read_image
-from support.masks import read_classes, read_mask
+from support.masks import read_mask
 
 STREETS = ROOT / "challenges" / "cityscapes"
 LOGO = ROOT / "challenges" / "logo"

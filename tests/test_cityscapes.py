@@ -9,7 +9,7 @@ from PIL import Image
 
 import data
 from challenges.cityscapes import prepare
-from support.masks import read_classes
+from support.classes import read_classes
 from support.names import read_names
 from support.script import run_script
 

@@ -25,8 +25,8 @@ from rasterio.features import rasterize
 
 import data
 from infer import write_mask
+from support.classes import read_classes
 from support.files import BadInput
-from support.masks import read_classes
 from support.pairs import find_folders
 from tools.annotations import find_yolo_names, read_yolo_names
 

@@ -21,9 +21,10 @@ import data
 from data import hold_out, load, split, training_batches
 from patches import Sampling
 from support import scan
+from support.classes import print_classes, read_classes
 from support.files import BadInput
 from support.images import image_size, read_image
-from support.masks import IGNORE, class_colours, read_classes, to_picture
+from support.masks import IGNORE, class_colours, to_picture
 from support.names import hash_to_unit
 
 DRAWING = Sampling(seed=3, size=32, batch=6, balance=0.5, scale=(0.7, 1.5))
@@ -393,14 +394,14 @@ def test_images_in_which_a_pixel_has_a_truth_are_found():
 def test_classes_are_told_with_their_shares(capsys):
     classes = [{"name": "sky", "value": 0}, {"name": "street", "value": 17}, {"name": "car", "value": 200}]
     training, validation = np.array([500, 0, 250, 1000]), np.array([20, 5, 0, 25])
-    data.print_classes(classes, [254, 255], training, validation)
+    print_classes(classes, [254, 255], training, validation)
     assert capsys.readouterr().out.splitlines() == [
         "    0 is sky      50.0% of training pixels,  80.0% of validation pixels",
         "   17 is street  no pixel for training,  20.0% of validation pixels",
         "  200 is car      25.0% of training pixels, no pixel for validation",
         "  254, 255 ignored: 25.0% of training pixels",
     ]
-    data.print_classes(classes[:1], [], training, validation)
+    print_classes(classes[:1], [], training, validation)
     assert len(capsys.readouterr().out.splitlines()) == 1
 
 

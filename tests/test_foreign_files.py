@@ -21,9 +21,10 @@ from infer import mask_paths
 from model import FCN, load_network
 from segmenter import Segmenter
 from support.checkpoint import save_checkpoint
+from support.classes import scan_classes
 from support.files import BadInput
 from support.images import Rendering, find_rendering, head_and_length, image_size, is_lossy, read_image
-from support.masks import IGNORE, read_mask, read_pair, scan_classes, to_indices, to_values
+from support.masks import IGNORE, read_mask, read_pair, to_indices, to_values
 from support.names import READABLE, find_images
 from support.notes import FOUND
 from support.onnx_file import load_onnx

@@ -15,6 +15,7 @@ from PIL.PngImagePlugin import PngInfo
 
 import support.files
 from data import hold_out
+from support.classes import count_values, name_classes, read_classes
 from support.files import (
     MARK,
     PICTURES,
@@ -28,16 +29,7 @@ from support.files import (
     write_whole,
 )
 from support.images import image_size, read_image, to_rgb
-from support.masks import (
-    count_values,
-    mask_values,
-    name_classes,
-    read_classes,
-    read_mask,
-    read_pair,
-    to_indices,
-    to_values,
-)
+from support.masks import mask_values, read_mask, read_pair, to_indices, to_values
 from support.names import find_images, read_names, write_names
 from support.sample import sample
 

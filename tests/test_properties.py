@@ -48,9 +48,10 @@ from patches import (
     zoomed_size,
 )
 from segmenter import average_views
+from support.classes import read_classes
 from support.files import write_image
 from support.images import image_size, read_image
-from support.masks import IGNORE, read_classes, read_mask, to_indices, to_values
+from support.masks import IGNORE, read_mask, to_indices, to_values
 from support.names import hash_to_unit, images_by_name, name_of, named_images, read_names, split_by_hash, write_names
 
 SEEDS = st.integers(0, 2**32 - 1)

@@ -18,10 +18,11 @@ from model import FCN, load_network
 from segmenter import Segmenter
 from support import memory, scan
 from support.checkpoint import save_checkpoint
+from support.classes import read_rendering
 from support.files import BadInput, seal
 from support.images import Rendering, find_rendering, image_facts, note_other_range, read_image
 from support.large_tiff import LargeTiff, open_large
-from support.masks import read_mask, read_rendering, to_values
+from support.masks import read_mask, to_values
 from support.notes import FOUND
 from support.sample import BLACK_AND_WHITE
 from tools.paint.session import Session

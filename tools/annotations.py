@@ -18,10 +18,11 @@ import numpy as np
 from PIL import Image
 
 from support import coco
+from support.classes import check_classes
 from support.files import BadInput
 from support.images import open_image
 from support.machine import in_threads
-from support.masks import IGNORE, check_classes, read_mask, to_indices
+from support.masks import IGNORE, read_mask, to_indices
 from support.names import PARTS, find_file, find_images, first_few, images_by_name, name_of, part_of, read_names
 from support.pairs import SEVERAL, bare_name, image_of, says_mask, show_objects
 from support.tiff import open_known

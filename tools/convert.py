@@ -28,6 +28,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from support.classes import check_classes
 from support.files import (
     BadInput,
     begin_folder,
@@ -40,7 +41,7 @@ from support.files import (
 )
 from support.images import image_size
 from support.machine import in_threads
-from support.masks import IGNORE, are_coloured, check_classes, same_size
+from support.masks import IGNORE, are_coloured, same_size
 from support.names import PARTS, READABLE, first_few, is_passed_over, part_of, print_left_out, write_names
 from tools.annotations import FIND, CannotDraw
 

@@ -28,9 +28,10 @@ import train
 from data import find_pairs, find_table
 from model import load_network
 from segmenter import Segmenter
+from support.classes import read_rendering
 from support.files import BadInput, begin_folder, check_writable, set_of_files, write_image, write_json
 from support.machine import WORLD
-from support.masks import read_rendering, to_values
+from support.masks import to_values
 from support.names import hash_to_unit, write_names
 from support.scan import scan_pairs
 from tools.scoring import find_examples, score

@@ -13,8 +13,9 @@ import numpy as np
 
 import metrics
 from segmenter import Segmenter
+from support.classes import read_classes
 from support.files import BadInput
-from support.masks import read_classes, read_pair
+from support.masks import read_pair
 from support.names import first_few, images_by_name
 from support.script import Parser, number, run_script
 

@@ -24,6 +24,7 @@ from pathlib import Path
 
 from PIL import ImageColor
 
+from support.classes import read_rendering
 from support.files import BadInput, begin_folder, check_writable, lies_in, take, write_image
 from support.images import (
     AS_FOUND,
@@ -34,7 +35,7 @@ from support.images import (
     image_size,
     parse_rendering,
 )
-from support.masks import are_coloured, class_colours, read_rendering
+from support.masks import are_coloured, class_colours
 from support.mistakes import Unreadable
 from support.names import READABLE, images_by_name, is_passed_over
 from support.notes import print_notes

@@ -21,9 +21,10 @@ import numpy as np
 from PIL import Image, ImageColor, ImageFilter
 
 from patches import MAX_SIDE, tiles, zoomed_size
+from support.classes import check_classes
 from support.files import MARK, BadInput, keeps_changes, write_image, write_json
 from support.images import SMALLEST, Rendering, rendering_entries
-from support.masks import IGNORE, PALETTE, check_classes, read_mask, to_values
+from support.masks import IGNORE, PALETTE, read_mask, to_values
 from support.metadata import is_number
 from support.script import as_typed
 from tools.paint.pictures import (
