@@ -28,7 +28,7 @@ from infer import write_mask
 from support.classes import read_classes
 from support.files import BadInput
 from support.pairs import find_folders
-from tools.annotations import find_yolo_names, read_yolo_names
+from tools.annotations.yolo import find_yolo_names, read_yolo_names
 
 HEIGHT, WIDTH = 60, 80
 SQUARE = [10, 10, 40, 10, 40, 40, 10, 40]

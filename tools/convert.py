@@ -43,7 +43,8 @@ from support.images import image_size
 from support.machine import in_threads
 from support.masks import IGNORE, are_coloured, same_size
 from support.names import PARTS, READABLE, first_few, is_passed_over, part_of, print_left_out, write_names
-from tools.annotations import FIND, CannotDraw
+from tools.annotations import FIND
+from tools.annotations.found import CannotDraw
 
 
 def make(out, item):
