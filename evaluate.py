@@ -82,8 +82,10 @@ def count_white(path: Path, threshold: int | None) -> tuple | None:
 
 def table_of_masks(args: Namespace) -> Path | str | None:
     """Return the path of the class table: the one given, else classes.json among the true masks or beside them."""
-    beside = [Path(args.masks, "classes.json"), Path(args.masks, "..", "classes.json").resolve()]
-    return args.classes or next((path for path in beside if path.exists()), None)
+    masks = Path(args.masks)
+    beside_it = masks.absolute().parent, masks.resolve().parent       # it may be a link
+    tables = [folder / "classes.json" for folder in (masks, *beside_it)]
+    return args.classes or next((path for path in tables if path.exists()), None)
 
 
 def decide_classes(args: Namespace, truths: list[Path]) -> tuple[list[dict], list, bool]:

@@ -27,6 +27,10 @@ PICTURES = (".png", ".jpg", ".jpeg")
 TIFFS = (".tif", ".tiff")
 
 
+class CannotWrite(BadInput):
+    """The system refuses to write a file: nothing is wrong with what was read."""
+
+
 def is_jpeg(path: Path | str) -> bool:
     return Path(path).suffix.lower() in (".jpg", ".jpeg")
 
@@ -102,7 +106,11 @@ def check_writable(path: Path | str, *inputs: Path | str, endings: Iterable[str]
         if endings and path.suffix.lower() not in endings:
             raise BadInput(f"{path} ends in {path.suffix or 'nothing'}; expected {' or '.join(endings)}")
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_symlink() and not path.exists():
+            raise BadInput(f"{path} is a link to {os.readlink(path)}, which is not there; write elsewhere")
         if path.exists():
+            if not path.is_file():               # to read a pipe would wait for who writes to it
+                raise BadInput(f"{path} is no file but a pipe or a device; write elsewhere")
             if any(is_same(path, source) for source in inputs):
                 raise BadInput(f"{path} is an input and would be overwritten; write elsewhere")
             if not is_ours(path, mark):
@@ -150,10 +158,10 @@ def keeps_changes(path: Path) -> bool:
 def check_no_truth(path: Path | str) -> None:
     """Raise BadInput for a prediction among the masks of a data set that this program made: these are the truth.
 
-    They carry its mark, as predictions do, and would be overwritten.
+    They carry its mark, as predictions do, and would be overwritten. The folder of the masks may be a link.
     """
-    whole = Path(os.path.realpath(path))
-    for masks in (whole, *whole.parents):
+    typed, real = Path(os.path.abspath(path)), Path(os.path.realpath(path))
+    for masks in (typed, *typed.parents, real, *real.parents):
         if (masks.parent / "made_of.json").exists() and is_same(masks, masks.parent / "masks"):
             raise BadInput(f"{path} is among the true masks of a data set, see {masks.parent / 'made_of.json'}; write "
                            "elsewhere")
@@ -197,12 +205,13 @@ def check_begun(folder: Path, note: Path) -> dict:
 
 
 @contextlib.contextmanager
-def one_writer(folder: Path | str, name: str = ".lock") -> Iterator[None]:
+def one_writer(folder: Path | str, file_name: str = "") -> Iterator[None]:
     """Let no other process write to a folder, inside `with one_writer(folder):`; the lock dies with the process.
 
-    `name` is the lock's file. Raises BadInput where another process has it, since two runs would mix their files.
+    With a `file_name`, others may write other files there. Raises BadInput where another process has the lock, since
+    two runs would mix their files.
     """
-    path = Path(folder) / name
+    path = Path(folder) / (f".{file_name}.lock" if file_name else ".lock")
     with contextlib.ExitStack() as stack:
         file = None
         while file is None or not is_still(path, file):              # who had it may remove it in this moment
@@ -212,8 +221,8 @@ def one_writer(folder: Path | str, name: str = ".lock") -> Iterator[None]:
             except OSError as error:
                 raise BadInput(f"{folder} cannot be written to ({error.strerror}); write elsewhere") from error
             if not lock(file):
-                raise BadInput(f"{folder} is being written to by another process; wait for its end, or write "
-                               "elsewhere")
+                raise BadInput(f"{Path(folder, file_name)} is being written to by another process; wait for its end, "
+                               "or write elsewhere")
         try:
             yield
         finally:
@@ -247,7 +256,8 @@ def lock(file: BinaryIO) -> bool:
 
 def set_of_files(paths: list[Path]) -> str:
     """Return the number of files and a digest of their names and sizes, as a short text, to recognize them by."""
-    listing = "\n".join(f"{Path(path).name} {Path(path).stat().st_size}" for path in paths)
+    size = lambda path: os.path.getsize(path) if os.path.exists(path) else 0          # a link may lead nowhere
+    listing = "\n".join(f"{Path(path).name} {size(path)}" for path in paths)
     return f"{len(paths)} {hashlib.sha256(listing.encode(errors='surrogateescape')).hexdigest()[:16]}"
 
 
@@ -275,7 +285,7 @@ def write_whole(path: Path | str) -> Iterator[Path]:
 
     Use it as `with write_whole(path) as temporary:` and write to `temporary`.
 
-    Raises BadInput where the system refuses: no space, no permission, open in another program (Windows).
+    Raises CannotWrite where the system refuses: no space, no permission, open in another program (Windows).
     """
     temporary = temporary_name(Path(path))
     try:
@@ -283,10 +293,12 @@ def write_whole(path: Path | str) -> Iterator[Path]:
         flush_to_disk(temporary)
         rename(temporary, path)
     except OSError as error:
-        raise BadInput(f"{path} cannot be written ({error.strerror or error}); make room for it, or close the program "
-                       "that has it open") from error
+        gone = error.errno in (errno.ENOENT, errno.ENOTDIR)
+        remedy = "expected its folder to stay" if gone else "make room for it, or close the program that has it open"
+        raise CannotWrite(f"{path} cannot be written ({error.strerror or error}); {remedy}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):       # its folder may be gone
+            temporary.unlink()
 
 
 def flush_to_disk(path: Path) -> None:

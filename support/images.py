@@ -3,6 +3,7 @@ import contextlib
 import ctypes
 import logging
 import os
+import stat
 import struct
 import sys
 import warnings
@@ -104,6 +105,8 @@ def decoding(path: Source) -> Iterator[None]:
     Where the file is missing, damaged or not to be read at all, that is an Unreadable.
     """
     try:
+        if isinstance(path, (str, Path)) and stat.S_ISFIFO(os.stat(path).st_mode):
+            raise Unreadable(f"{path} is a pipe; expected an image file")          # which would be waited for
         yield
     except BadInput:
         raise

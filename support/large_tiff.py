@@ -261,7 +261,7 @@ def write_large(out: Path, image: LargeTiff, by_rows: Callable[..., Iterator], c
     height, width, _ = image.shape
     nodata, across = free_value(classes), math.ceil(width / SIDE)
     part = check_writable(out.with_name(f"{out.name}.part"))
-    with one_writer(out.parent, f".{out.name}.lock"), open_part(part, {**made_of, "classes": classes}) as file:
+    with one_writer(out.parent, out.name), open_part(part, {**made_of, "classes": classes}) as file:
         begin = SIDE * keep_whole_rows(file, across)
         if begin:
             print(f"{out}: goes on at row {begin} of {height}")
@@ -272,6 +272,8 @@ def write_large(out: Path, image: LargeTiff, by_rows: Callable[..., Iterator], c
                     file.write(struct.pack("<II", len(tile), zlib.crc32(tile)) + tile)
                 file.flush()
                 bar.update(rows.shape[0] * width)
+        if os.stat(image.path).st_mtime_ns != made_of["changed"]:
+            raise BadInput(f"{image.path} was changed while it was read; predict it again")
         size = file.tell()
         to_first_tile(file)
         kind = to_values(np.zeros((1, 1), np.uint8), classes)

@@ -46,7 +46,9 @@ def find_images(folder: Path | str) -> list[Path]:
     for place, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
         folders[:] = [name for name in folders
                       if not is_passed_over(name) and not leads_back(Path(place, name), folder)]
-        names = [name for name in names if not name.startswith(".")]
+        pipes = {entry.name for entry in os.scandir(place)
+                 if not (entry.is_symlink() or entry.is_dir() or entry.is_file())}
+        names = [name for name in names if not name.startswith(".") and name not in pipes]
         found += [Path(place, name) for name in names if name.lower().endswith(READABLE)]
         others.update(Path(name).suffix.lower() for name in names if not name.lower().endswith(READABLE))
     foreign = {ending: others[ending] for ending in FOREIGN if others[ending]}

@@ -4,8 +4,10 @@ What is right is drawn by pycocotools itself, by matplotlib or by NumPy.
 """
 
 import base64
+import errno
 import io
 import json
+import os
 import shlex
 import shutil
 import unicodedata
@@ -99,6 +101,31 @@ def test_pairs_of_any_names(tmp_path, image, mask, words):
         assert image_path.samefile(tmp_path / image.format(number))  # linked: it takes no space
         assert not mask_path.samefile(tmp_path / mask.format(number))  # who corrects it leaves the source as it is
     assert len(data.load(tmp_path / "data").classes) == 3
+
+
+def test_a_full_disk_ends_it_and_a_link_to_nowhere_is_left_out(tmp_path, monkeypatch):
+    for number in range(3):
+        photo(tmp_path / "images" / f"{number}.jpg", number)
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        Image.fromarray(np.eye(HEIGHT, WIDTH, dtype=np.uint8)).save(tmp_path / "masks" / f"{number}.png")
+    words = ["-m", "tools.convert", "pairs", "--images", "images", "--masks", "masks", "--out", "data"]
+    copy, copied = shutil.copyfile, []
+
+    def full(source, target):
+        copied.append(source)
+        if len(copied) > 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return copy(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copyfile", full)
+        done = inside(*words, cwd=tmp_path)
+    fails_in_one_line(done, "cannot be written (No space left on device); make room for it")
+    if os.name != "nt":  # where links need rights
+        (tmp_path / "images" / "2.jpg").unlink()
+        (tmp_path / "images" / "2.jpg").symlink_to(tmp_path / "away" / "2.jpg")
+        done = inside(*words[:-1], "other", cwd=tmp_path)
+        assert done.returncode == 0 and "2 images with masks" in done.stdout and "2.jpg does not exist" in done.stdout
 
 
 @pytest.mark.parametrize(

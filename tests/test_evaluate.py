@@ -222,6 +222,21 @@ def test_a_class_table_is_the_one_given_else_found_in_the_folder_else_beside_it(
     assert names("--classes", write_table(tmp_path, table("given"), "other.json"))[0] == "given 0"
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows asks for rights to link")
+def test_the_class_table_lies_beside_masks_that_are_a_link(tmp_path):
+    """As train.py --data takes it; else that beside what the link leads to."""
+    for folder in ("there/masks", "pred"):
+        save(np.uint8([[0, 1, 2, 3]]), tmp_path / folder / "a.png")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "masks").symlink_to(tmp_path / "there" / "masks")
+    table = lambda prefix: {"classes": [{"name": f"{prefix} {value}", "value": value} for value in range(4)]}
+    names = lambda: [one["name"] for one in score(tmp_path)["classes"]]
+    write_table(tmp_path, table("there"), "../there/classes.json")
+    assert names()[0] == "there 0"
+    write_table(tmp_path, table("here"))
+    assert names()[0] == "here 0"
+
+
 def test_coloured_masks_are_scored_by_their_colours(tmp_path):
     colours = np.array([[0, 0, 0], [128, 64, 128], [0, 0, 255]], np.uint8)
     truth, prediction = np.random.default_rng(0).integers(0, 3, (2, 20, 30))

@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -22,7 +23,7 @@ from model import FCN, load_network
 from segmenter import Segmenter
 from support.checkpoint import save_checkpoint
 from support.classes import scan_classes
-from support.files import BadInput
+from support.files import BadInput, check_writable
 from support.images import Rendering, find_rendering, head_and_length, image_size, is_lossy, read_image
 from support.masks import IGNORE, read_mask, read_pair, to_indices, to_values
 from support.names import READABLE, find_images
@@ -776,6 +777,28 @@ def test_links_to_folders_are_followed_but_not_without_end(tmp_path, capsys):
     for name in "ab":  # twice the same is no circle
         link(tmp_path / "two" / name, tmp_path / "elsewhere" / "images")
     assert len(find_images(tmp_path / "two")) == 6 + 4 + 4
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such pipes")
+def test_a_pipe_is_no_image_and_not_waited_for(tmp_path):
+    write_pair(tmp_path, "a", 0)
+    os.mkfifo(tmp_path / "images" / "b.png")
+    assert [path.name for path in find_images(tmp_path / "images")] == ["a.png"]
+    with pytest.raises(BadInput, match="b.png is a pipe; expected an image file"):
+        read_image(tmp_path / "images" / "b.png")
+    with pytest.raises(BadInput, match="b.png is no file but a pipe or a device; write elsewhere"):
+        check_writable(tmp_path / "images" / "b.png")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows asks for rights to link")
+def test_a_link_to_what_is_not_there_is_not_replaced(tmp_path):
+    """Its disk may not be there at the moment."""
+    for name in ("rgb.png", "gt.png"):
+        (tmp_path / name).symlink_to(tmp_path / "away" / name)
+    fails_in_one_line(inside("train.py", "--epochs", "1", "--steps", "1", cwd=tmp_path), "rgb.png does not exist")
+    with pytest.raises(BadInput, match="rgb.png is a link to .*rgb.png, which is not there; write elsewhere"):
+        check_writable(tmp_path / "rgb.png")
+    assert sorted(os.listdir(tmp_path)) == ["gt.png", "rgb.png"] and os.path.islink(tmp_path / "rgb.png")
 
 
 def test_thumbnails_and_files_beside_images_are_left_alone(tmp_path, capsys):

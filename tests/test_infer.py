@@ -323,16 +323,20 @@ def test_no_process_writes_into_a_folder_that_another_run_has(images, tmp_path):
     assert files(tmp_path / "two") == []
 
 
-@pytest.mark.parametrize("out", ["data/masks", "data/masks/deep", "link"])
+@pytest.mark.parametrize("out", ["data/masks", "data/masks/deep", "link", "elsewhere/masks"])
 def test_the_true_masks_that_we_made_are_not_overwritten(images, tmp_path, out):
     """They carry our mark, as predictions do."""
     checkpoint(tmp_path / "model.pt", network(), [0, 255])
     (tmp_path / "data" / "masks").mkdir(parents=True)
     (tmp_path / "data" / "made_of.json").write_text("{}")
-    if out == "link" and sys.platform != "win32":
-        (tmp_path / "link").symlink_to(tmp_path / "data" / "masks")
-    elif out == "link":
+    if out in ("link", "elsewhere/masks") and sys.platform == "win32":
         pytest.skip("Windows asks for rights to link")
+    if out == "link":
+        (tmp_path / "link").symlink_to(tmp_path / "data" / "masks")
+    elif out == "elsewhere/masks":  # of a data set whose masks lie on another disk
+        (tmp_path / "elsewhere").mkdir()
+        (tmp_path / "data" / "made_of.json").rename(tmp_path / "elsewhere" / "made_of.json")
+        (tmp_path / "elsewhere" / "masks").symlink_to(tmp_path / "data" / "masks")
     for words in ["images", out], ["images", "new", "--probabilities", out]:
         fails_in_one_line(inside("infer.py", *words, cwd=tmp_path), "is among the true masks of a data set")
     one = inside("predict.py", "images/d.png", "--out", f"{out}/d.png", cwd=tmp_path)

@@ -248,6 +248,29 @@ def test_a_run_that_was_killed_anywhere_goes_on_to_the_same_bytes(tmp_path, monk
     assert (tmp_path / "mask.tif").read_bytes() == expected
 
 
+def test_an_image_that_is_replaced_while_it_is_read_gets_no_mask(tmp_path, monkeypatch):
+    """It would be that of two images."""
+    checkpoint(tmp_path / "model.pt")
+    WRITERS["tiles"](tmp_path / "a.tif")
+    (tmp_path / "other.tif").write_bytes((tmp_path / "a.tif").read_bytes())
+    os.utime(tmp_path / "other.tif", ns=(0, 0))
+    original = large_tiff.tile_rows
+
+    def replacing(*words):
+        for rows in original(*words):
+            yield rows
+            if (tmp_path / "other.tif").exists():
+                os.replace(tmp_path / "other.tif", tmp_path / "a.tif")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(large_tiff, "tile_rows", replacing)
+        done = inside("predict.py", "a.tif", "--out", "mask.tif", cwd=tmp_path)
+    fails_in_one_line(done, "a.tif was changed while it was read; predict it again")
+    assert not (tmp_path / "mask.tif").exists()
+    done = inside("predict.py", "a.tif", "--out", "mask.tif", cwd=tmp_path)
+    assert done.returncode == 0 and "goes on at row" not in done.stdout, done.stderr
+
+
 def test_what_is_half_done_is_gone_before_another_process_may_begin(tmp_path, monkeypatch):
     checkpoint(tmp_path / "model.pt")
     WRITERS["tiles"](tmp_path / "a.tif")

@@ -31,6 +31,7 @@ from tqdm import tqdm
 from support.classes import check_classes
 from support.files import (
     BadInput,
+    CannotWrite,
     begin_folder,
     keep_apart,
     keeps_changes,
@@ -64,6 +65,8 @@ def make(out, item):
             write_image(mask, drawn)
     except CannotDraw as error:
         return str(error), item.image.name
+    except CannotWrite:          # a full disk is no fault of the image
+        raise
     except BadInput as error:
         return "images that cannot be used", str(error)
     take(item.image, image)

@@ -58,7 +58,7 @@ def read_history(path):
     if not path.exists():
         return []
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
         history = [{name: float(row[name]) if row.get(name) else None for name in HISTORY} for row in rows]
         if not all(math.isfinite(row[name]) for row in history for name in FORMER_HISTORY if name != "val_iou"):
@@ -269,7 +269,7 @@ def report(args):
     if WORLD > 1:
         raise BadInput("a report is made by one process; expected no torchrun")
     segment = Segmenter.load(Path(args.run) / "model.pt", args.device, args.halo, args.tta, amp=args.amp)
-    with one_writer(args.out or args.run, ".report.lock"):            # the training itself may still go on
+    with one_writer(args.out or args.run, "report"):            # the training itself may still go on
         make_report(args, segment)
 
 
