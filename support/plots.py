@@ -1,10 +1,12 @@
 """The pictures: loss curves, predictions, galleries. Kind to colour-blind readers."""
 import math
+import sys
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
@@ -21,6 +23,8 @@ LOSS_LABELS = {"ce": "cross-entropy (nats per pixel)", "bce": "cross-entropy (na
                "dice": "1 − soft Dice", "ce+dice": "cross-entropy (nats per pixel) + 1 − soft Dice",
                "bce+dice": "cross-entropy (nats per pixel) + 1 − soft Dice", "focal+dice": "focal loss + 1 − soft Dice"}
 
+if "matplotlib.pyplot" not in sys.modules:       # else this is a program of the user's, which has its own style
+    matplotlib.rcdefaults()      # a matplotlibrc may ask for LaTeX, say, which is not there
 warnings.filterwarnings("ignore", "Glyph .* missing from")       # a file's name may hold what no font here can draw
 
 
