@@ -278,7 +278,7 @@ def normalize(images: np.ndarray, mean: list[float], std: list[float], device: t
     shift = np.broadcast_to((offset - np.asarray(mean)) / std, (len(images), 3))
     factor, summand = (torch.from_numpy(array.astype(np.float32)).to(device)[:, :, None, None]
                        for array in (scale, shift))
-    pixels = torch.from_numpy(np.ascontiguousarray(images)).to(device)
+    pixels = torch.from_numpy(np.require(images, requirements=["C", "W"])).to(device)       # PyTorch warns of read-only
     # A permuted (N, H, W, 3) array already is what PyTorch calls channels_last, the faster layout.
     return torch.addcmul(summand, pixels.permute(0, 3, 1, 2).float(), factor)
 

@@ -307,6 +307,24 @@ def test_auto_precision_measures_and_trains_nothing(capsys):
     assert pick_precision("on", model, torch.device("cpu")) == (torch.bfloat16, "on")
 
 
+@pytest.fixture
+def every_warning():
+    """Let PyTorch repeat a warning that it has given before in this process."""
+    torch.set_warn_always(True)
+    yield
+    torch.set_warn_always(False)
+
+
+def test_a_read_only_image_is_taken_without_a_warning(every_warning):
+    """As a memory-mapped one is."""
+    image = np.random.default_rng(0).integers(0, 256, (1, 6, 5, 3), np.uint8)
+    expected = normalize(image, [0.5] * 3, [0.2] * 3)
+    image.flags.writeable = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert torch.equal(normalize(image, [0.5] * 3, [0.2] * 3), expected)
+
+
 def test_normalize_is_the_formula():
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (4, 6, 5, 3), np.uint8)
