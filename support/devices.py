@@ -8,6 +8,7 @@ import copy
 import datetime
 import os
 import sys
+import threading
 import time
 from typing import Any
 
@@ -19,6 +20,7 @@ from support.files import BadInput
 from support.machine import LOCAL_RANK, RANK, WORLD
 
 TIMEOUT = datetime.timedelta(days=1)     # of waiting for the other processes: one of them may have the largest image
+SILENT = 5.0                             # seconds of waiting without a word
 
 
 def pick_device(name: str) -> torch.device:
@@ -93,6 +95,10 @@ def join_processes(device: torch.device) -> None:
     # Whatever imports PyTorch's compiler imports it, as torch.optim does.
     import torch.distributed.nn  # noqa: F401
 
+    line = f"waiting for the other processes, as WORLD_SIZE is {WORLD}; unset it to run alone"
+    waiting = threading.Timer(SILENT, print, [line], {"file": sys.stderr})
+    waiting.daemon = True        # after a mistake, the process ends at once
+    waiting.start()
     if device.type == "cuda":                    # pragma: no cover
         if LOCAL_RANK >= torch.cuda.device_count():
             raise BadInput(f"process {LOCAL_RANK + 1} on this machine has no GPU of its own, as there are "
@@ -101,6 +107,7 @@ def join_processes(device: torch.device) -> None:
         dist.init_process_group("nccl", timeout=TIMEOUT, device_id=torch.device("cuda", LOCAL_RANK))
     else:
         dist.init_process_group("gloo", timeout=TIMEOUT)
+    waiting.cancel()
     if RANK:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")         # open as long as the process lives
 

@@ -12,19 +12,24 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 
-def from_torchrun(name: str, alone: int) -> int:
-    """Return a number that torchrun put into the environment; `alone` where it did not start this process.
+def from_torchrun() -> tuple[int, int, int, int]:
+    """Return WORLD_SIZE, RANK, LOCAL_RANK and LOCAL_WORLD_SIZE, which torchrun puts into the environment.
 
-    Job schedulers set some of these variables, too: they count only where there are several processes, with ranks.
+    Job schedulers leave some of these variables, too: where they are no numbers of several processes, or say not where
+    these meet, this one is alone.
     """
-    several = int(os.environ.get("WORLD_SIZE", 1)) > 1 and "RANK" in os.environ
-    return int(os.environ.get(name, alone)) if several else alone
+    alone, given = (1, 0, 0, 1), os.environ
+    try:
+        world, rank, local, local_world = found = (
+            int(given["WORLD_SIZE"]), int(given["RANK"]),
+            int(given.get("LOCAL_RANK", 0)), int(given.get("LOCAL_WORLD_SIZE", 1)))
+        meet = bool(given["MASTER_ADDR"]) and int(given["MASTER_PORT"]) > 0
+    except (KeyError, ValueError):               # one is missing, or no whole number
+        return alone
+    return found if meet and world > 1 and 0 <= rank < world and local >= 0 and local_world > 0 else alone
 
 
-WORLD = from_torchrun("WORLD_SIZE", 1)
-RANK = from_torchrun("RANK", 0)
-LOCAL_RANK = from_torchrun("LOCAL_RANK", 0)        # among those on this machine: which GPU is mine
-LOCAL_WORLD = from_torchrun("LOCAL_WORLD_SIZE", 1)
+WORLD, RANK, LOCAL_RANK, LOCAL_WORLD = from_torchrun()       # local: on this machine, which GPU is mine
 
 M_MMAP_MAX, M_TRIM_THRESHOLD = -4, -1              # of glibc's malloc.h
 

@@ -9,8 +9,49 @@ import torch
 from conftest import inside, start_ranks, together, torchrun
 from forked import Forked
 
+from support.machine import from_torchrun
+
 PARTS = ["--patch", 128, "--batch", 8, "--budget", 1]  # two parts of four patches
 SMALL = ["--patch", 32, "--batch", 4, "--steps", 4, "--epochs", 2, "--lr", 0.0002, "--device", "cpu"]
+
+
+STARTED = {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
+STARTED |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29578"}
+
+
+def ranks(monkeypatch, changes):
+    """What a process takes from torchrun's variables with these changes; one that is None is not set."""
+    for name, value in {**STARTED, **changes}.items():
+        monkeypatch.delenv(name, raising=False) if value is None else monkeypatch.setenv(name, value)
+    return from_torchrun()
+
+
+@pytest.mark.parametrize("name", STARTED)
+@pytest.mark.parametrize("value", ["", "abc", "-1", None])
+def test_leftover_variables_of_a_job_scheduler_make_no_group(monkeypatch, name, value):
+    assert ranks(monkeypatch, {}) == (2, 1, 1, 2)
+    kept = name == "MASTER_ADDR" and value in ("abc", "-1") or name.startswith("LOCAL") and value is None
+    assert (ranks(monkeypatch, {name: value}) == (1, 0, 0, 1)) != kept
+
+
+@pytest.mark.parametrize("changes", [{"RANK": "2"}, {"WORLD_SIZE": "1", "RANK": "0"}, {"LOCAL_WORLD_SIZE": "0"}])
+def test_numbers_that_do_not_fit_together_make_no_group(monkeypatch, changes):
+    assert ranks(monkeypatch, changes) == (1, 0, 0, 1)
+
+
+@pytest.mark.slow
+def test_a_process_that_waits_for_others_says_so(folder, tmp_path):
+    alone, never = start_ranks("train.py", "--data", folder, *SMALL, cwd=tmp_path)
+    try:
+        never.kill()
+        deadline, said = time.monotonic() + 60, ""
+        while not said and alone.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.1)
+            said = alone.printed[1].read_text() if alone.printed[1].exists() else ""
+        assert said == "waiting for the other processes, as WORLD_SIZE is 2; unset it to run alone\n"
+    finally:
+        alone.kill()
+        alone.communicate()
 
 
 def losses(folder):
