@@ -177,9 +177,9 @@ def drop_unprinted() -> None:
 def run_script(function: Callable, args: Namespace, script: str, interrupted: str = "interrupted") -> Any:
     """Call function(args) for a script and return its result; mistakes end the process with one line.
 
-    A user's mistake (BadInput), whatever the system refuses (OSError) and full memory become `SCRIPT: what was
-    wrong` on stderr and exit status 1, Ctrl-C becomes the text `interrupted` and status 130. Where nobody
-    reads what is printed any more, as with `| head`, the process ends without a word.
+    A user's mistake (BadInput), whatever the system refuses (OSError, a thread) and full memory become `SCRIPT:
+    what was wrong` on stderr and exit status 1, Ctrl-C becomes the text `interrupted` and status 130. Where
+    nobody reads what is printed any more, as with `| head`, the process ends without a word.
     """
     name = Path(script).name
     try:
@@ -199,6 +199,8 @@ def run_script(function: Callable, args: Namespace, script: str, interrupted: st
             sys.exit(f"{name}: the GPU's memory is full; {remedy}, or add --device cpu")
         if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):
             sys.exit(f"{name}: the memory is full; {remedy}")
+        if "can't start new thread" in str(error):
+            sys.exit(f"{name}: the system allows no more threads here; end other programs, or raise ulimit -u")
         raise
     except KeyboardInterrupt:
         print(f"{name}: {interrupted}", file=sys.stderr)

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from typing import NamedTuple
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -881,6 +882,17 @@ def test_a_full_disk_is_told_in_one_line(folder, size, line, name):
     assert done.returncode == 1 and len(lines) == 1, done.stderr
     assert f"{name} cannot be written (File too large); make room for it" in lines[0]
     assert contents(folder) == before
+
+
+# ---------------------------------------------------------------------------------------------------
+# The surroundings
+
+
+def test_a_system_that_allows_no_more_threads_is_told_in_one_line(folder):
+    refused = RuntimeError("can't start new thread")  # as Python says it
+    with mock.patch("threading.Thread.start", side_effect=refused):
+        done = inside(*shlex.split(EVALUATE), cwd=folder)
+    fails_in_one_line(done, "evaluate.py: the system allows no more threads here", "ulimit -u")
 
 
 # ---------------------------------------------------------------------------------------------------
