@@ -112,13 +112,19 @@ def number(kind: type, least: float, most: float = 1e30) -> Callable[[str], Any]
     return parse
 
 
-def tell_shortly(prog: str, kind: type, error: BaseException, traceback: Any) -> None:
-    """Tell in one line, as sys.excepthook, what goes wrong while a script imports: a package is missing, or Ctrl-C."""
+def tell_shortly(prog: str, kind: type[BaseException], error: BaseException, traceback: Any) -> None:
+    """Tell in one line, as sys.excepthook, what goes wrong while a script imports.
+
+    That is Ctrl-C, a package that is missing, or too little memory.
+    """
     package = PACKAGES.get((getattr(error, "name", None) or "").split(".")[0])
     if comes_from_ctrl_c(error):
         print(f"{prog}: interrupted", file=sys.stderr)
     elif issubclass(kind, ModuleNotFoundError) and package:
         print(f"{prog}: {package}, which this needs, is missing here; pip install {package}", file=sys.stderr)
+    elif issubclass(kind, MemoryError) or issubclass(kind, ImportError) and "failed to map segment" in str(error):
+        print(f"{prog}: the memory is too little to load what this needs; close what else uses it, or raise ulimit -v",
+              file=sys.stderr)
     else:
         sys.__excepthook__(kind, error, traceback)
 

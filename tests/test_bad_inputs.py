@@ -895,6 +895,14 @@ def test_a_system_that_allows_no_more_threads_is_told_in_one_line(folder):
     fails_in_one_line(done, "evaluate.py: the system allows no more threads here", "ulimit -u")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such limit")
+def test_too_little_memory_for_pytorch_is_told_in_one_line(tmp_path):
+    limited = ["bash", "-c", 'ulimit -v 800000; "$0" "$@"', sys.executable, ROOT / "predict.py", "x.png"]
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # whose threads have a memory of their own
+    done = subprocess.run(limited, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    fails_in_one_line(done, "predict.py: the memory is too little to load", "ulimit -v")
+
+
 # ---------------------------------------------------------------------------------------------------
 # The surroundings, in processes of their own
 
