@@ -49,6 +49,10 @@ class Parser(argparse.ArgumentParser):
         if args is None:         # this process is the command, not a program that uses this as a library
             escape_what_cannot_be_shown()
             sys.excepthook = functools.partial(tell_shortly, self.prog)
+            try:
+                os.getcwd()
+            except OSError:      # PyTorch's libraries would say that they are missing
+                self.error("the folder that this was started in is gone; expected one that is there: cd to it")
         return super().parse_known_args(list(self.expand(words)), namespace)
 
     def expand(self, words: Iterable[str], inside_of: tuple[str, ...] = ()) -> Iterator[str]:

@@ -25,6 +25,7 @@ from conftest import ROOT, TABLE, command, fails_in_one_line, inside, write_pair
 from PIL import Image
 
 from model import UNet
+from support.arguments import predict_arguments
 from support.checkpoint import save_checkpoint
 from support.files import MARK
 from support.script import PACKAGES
@@ -901,6 +902,19 @@ def test_too_little_memory_for_pytorch_is_told_in_one_line(tmp_path):
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # whose threads have a memory of their own
     done = subprocess.run(limited, cwd=tmp_path, env=environment, capture_output=True, text=True)
     fails_in_one_line(done, "predict.py: the memory is too little to load", "ulimit -v")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows removes no folder that is in use")
+def test_a_folder_that_is_gone_is_told_in_one_line(tmp_path, monkeypatch, capsys):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    monkeypatch.setattr("sys.argv", ["predict.py", "/x.png"])
+    with pytest.raises(SystemExit):
+        predict_arguments()
+    assert capsys.readouterr().err.splitlines() == [
+        "predict.py: the folder that this was started in is gone; expected one that is there: cd to it"
+    ]
 
 
 # ---------------------------------------------------------------------------------------------------
