@@ -7,6 +7,7 @@ import errno
 import functools
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from argparse import SUPPRESS, ArgumentTypeError, Namespace
@@ -123,6 +124,7 @@ def tell_shortly(prog: str, kind: type[BaseException], error: BaseException, tra
     """
     package = PACKAGES.get((getattr(error, "name", None) or "").split(".")[0])
     if comes_from_ctrl_c(error):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)     # see run_script
         print(f"{prog}: interrupted", file=sys.stderr)
     elif issubclass(kind, ModuleNotFoundError) and package:
         print(f"{prog}: {package}, which this needs, is missing here; pip install {package}", file=sys.stderr)
@@ -213,6 +215,7 @@ def run_script(function: Callable, args: Namespace, script: str, interrupted: st
             sys.exit(f"{name}: the system allows no more threads here; end other programs, or raise ulimit -u")
         raise
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)     # a second Ctrl-C, while this process ends, changes nothing
         print(f"{name}: {interrupted}", file=sys.stderr)
         sys.exit(130)
     finally:

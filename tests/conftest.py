@@ -91,10 +91,14 @@ def together(script, *words, cwd):
 
 @pytest.fixture(autouse=True)
 def as_in_a_new_process():
-    """Begin without the remarks on files that another test has read and never printed, and with as many threads."""
+    """Begin without the remarks on files that another test has read and never printed, and with as many threads.
+
+    Ctrl-C, which a script that it has ended ignores from then on, ends the tests again.
+    """
     notes.FOUND.clear()
-    threads = torch.get_num_threads()
+    threads, at_ctrl_c = torch.get_num_threads(), signal.getsignal(signal.SIGINT)
     yield
+    signal.signal(signal.SIGINT, at_ctrl_c)
     torch.set_num_threads(threads)  # tools.speed takes all cores; all later tests of two workers would compete for them
 
 

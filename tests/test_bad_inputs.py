@@ -5,6 +5,7 @@ case begins in a copy of the same good folder (`good_folder`), in which every co
 """
 
 import contextlib
+import io
 import json
 import math
 import os
@@ -28,7 +29,7 @@ from model import UNet
 from support.arguments import predict_arguments
 from support.checkpoint import save_checkpoint
 from support.files import MARK
-from support.script import PACKAGES
+from support.script import PACKAGES, run_script
 
 # ---------------------------------------------------------------------------------------------------
 # The good folder
@@ -915,6 +916,21 @@ def test_a_folder_that_is_gone_is_told_in_one_line(tmp_path, monkeypatch, capsys
     assert capsys.readouterr().err.splitlines() == [
         "predict.py: the folder that this was started in is gone; expected one that is there: cd to it"
     ]
+
+
+class Impatient(io.StringIO):
+    """A stderr at which Ctrl-C is pressed once more whenever something is written."""
+
+    def write(self, text):
+        signal.raise_signal(signal.SIGINT)
+        return super().write(text)
+
+
+def test_a_second_ctrl_c_changes_nothing(monkeypatch):
+    monkeypatch.setattr("sys.stderr", Impatient())
+    with pytest.raises(SystemExit) as end:
+        run_script(lambda args: signal.raise_signal(signal.SIGINT), None, "x.py")
+    assert end.value.code == 130 and sys.stderr.getvalue() == "x.py: interrupted\n"
 
 
 # ---------------------------------------------------------------------------------------------------
