@@ -33,7 +33,7 @@ from support.names import PARTS, evenly_spaced, first_few, hash_to_unit, images_
 from support.notes import print_notes
 from support.pairs import SEVERAL, command, convert_line, find_affixes, find_folders, is_data_set, show_objects
 from support.scan import PairFacts, Scan, known_figures, progress, remember_scan, scan_pairs
-from support.script import as_typed
+from support.script import as_path, as_typed
 from support.segments import Part
 
 BY_HASH = "by a hash of the names"           # how a folder without lists is split
@@ -104,7 +104,7 @@ def find_pairs(folder: Path | str) -> list[tuple[str, Path, Path]]:
     above = os.path.normpath(Path(folder, ".."))
     if Path(folder).is_dir() and not is_data_set(folder) and is_data_set(above):
         raise BadInput(f"{folder} is part of a data set; expected the folder that holds images/ and masks/: "
-                       f"--data {as_typed(above)}")
+                       f"--data {as_typed(as_path(above))}")
     for part in (folder, Path(folder) / "images", Path(folder) / "masks"):
         if not Path(part).is_dir():
             line = find_folders(folder) or "python -m tools.convert"

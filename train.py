@@ -11,7 +11,7 @@ Writes model.pt (the best epoch by validation), last.pt (to resume), loss_vs_epo
 (with which it can be repeated) and, for a folder, val.txt (the images that it validated on).
 """
 from support.arguments import network_settings, train_arguments
-from support.script import as_typed, run_script
+from support.script import as_path, as_typed, run_script
 
 if __name__ == "__main__":
     ARGS = train_arguments(description=__doc__)  # first: PyTorch takes two seconds to import, a typo should not
@@ -568,4 +568,4 @@ def main(args: Namespace) -> None:
 if __name__ == "__main__":
     run_script(main, ARGS, __file__,
                interrupted="interrupted; from the last whole epoch on: "
-                           f"python train.py --resume --out {as_typed(ARGS.out)}")
+                           f"python train.py --resume --out {as_typed(as_path(ARGS.out))}")

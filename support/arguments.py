@@ -8,7 +8,7 @@ from argparse import SUPPRESS, ArgumentTypeError, Namespace
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from support.script import Parser, number
+from support.script import Parser, as_path, number
 
 POSITIONAL = ("image", "mask")   # of train.py, as it writes them to a settings file
 SCORES = "softmax", "logit", "energy", "entropy", "features"          # see support/ood.py
@@ -30,9 +30,8 @@ def as_settings_file(args: Namespace, remarks: Iterable[str], leave_out: Iterabl
             continue
         values = [] if value is True else value if isinstance(value, list) else [value]
         words = [] if name in POSITIONAL else [f"--{name.replace('_', '-')}"]
-        if name in POSITIONAL:                   # or it would be taken for a knob, or another settings file
-            values = [f"./{item}" if str(item).startswith(("-", "@")) else item for item in values]
-        lines.append(" ".join(words + [shlex.quote(str(item)) for item in values]))
+        values = [as_path(item) if isinstance(item, str) else str(item) for item in values]
+        lines.append(" ".join(words + [shlex.quote(item) for item in values]))
     return "\n".join(lines) + "\n"
 
 

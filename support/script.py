@@ -166,6 +166,11 @@ def as_typed(*words: str) -> str:
     return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
 
 
+def as_path(text: str) -> str:
+    """Return a path so that it is taken for no option and no settings file: ./-x for -x, ./@x for @x."""
+    return f"./{text}" if text.startswith(("-", "@")) else text
+
+
 def split_words(text: str) -> list[str]:
     """Return the words of a settings file, without its remarks. Raises ValueError for a quotation without an end.
 

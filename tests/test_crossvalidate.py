@@ -137,3 +137,10 @@ def test_what_is_not_ours_stays(folder, tmp_path):
     run = inside("-m", "tools.crossvalidate", "--out", "cv", "--data", folder, "--folds", 2, *TINY, cwd=tmp_path)
     fails_in_one_line(run, "holds other things")
     assert [path.name for path in (tmp_path / "cv").iterdir()] == ["fold of mine"]
+
+
+def test_paths_may_look_like_options(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder.rename("-d")
+    validated("--folds", 2, "--first", 1, "--out=-o", "--data=-d", *TINY)
+    assert (tmp_path / "-o" / "crossvalidation.json").exists()

@@ -220,6 +220,20 @@ def test_a_settings_file_repeats_a_training(folder, tmp_path):
     fails_in_one_line(inside("train.py", "@first/model.pt", cwd=tmp_path), "model.pt cannot be read")
 
 
+@pytest.mark.parametrize("mark", "-@")
+def test_a_settings_file_repeats_a_training_of_paths_that_look_like_options(folder, mark):
+    place, data, out = folder.parent, f"{mark}d", f"{mark}o"
+    folder.rename(place / data)
+    words = [f"--data={data}", f"--classes={data}/classes.json", *QUICK, "--epochs", 1]
+    assert inside("train.py", *words, f"--out={out}", cwd=place).returncode == 0
+    again = inside("train.py", f"@{out}/settings.args", "--out", "again", cwd=place)
+    assert again.returncode == 0, again.stderr
+    assert same_weights(place / out / "last.pt", place / "again" / "last.pt")
+    with mock.patch("support.devices.pick_device", side_effect=KeyboardInterrupt):
+        stopped = inside("train.py", *words, f"--out={out}", cwd=place)
+    assert stopped.returncode == 130 and stopped.stderr.endswith(f"python train.py --resume --out ./{out}\n")
+
+
 def test_commands_are_printed_and_settings_read_as_this_system_types_them(monkeypatch):
     words = ["--out", r"C:\my runs\one", "--data", r"D:\data", "it's"]
     assert split_words(as_typed(*words) + "  # a remark\n") == words

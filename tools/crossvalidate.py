@@ -10,7 +10,7 @@ from it, for evaluate.py; and crossvalidation.json. Prints the figures with thei
 goes on.
 """
 from support.arguments import train_arguments
-from support.script import run_script
+from support.script import as_path, run_script
 from tools.arguments import crossvalidate_arguments
 
 if __name__ == "__main__":
@@ -58,7 +58,8 @@ def run_fold(args, words, out, names):
     last = None
     if (out / "last.pt").exists():           # interrupted before: the same training goes on
         _, last = load_network(out / "last.pt")
-    settings = train_arguments([*words, "--data", args.data, "--lists", str(listed.parent), "--out", str(out)])
+    paths = ["--data", as_path(args.data), "--lists", as_path(str(listed.parent)), "--out", as_path(str(out))]
+    settings = train_arguments([*words, *paths])
     if settings.tensorboard:
         settings.tensorboard = str(Path(settings.tensorboard, out.name))
     if not (last and last["resume"].get("finished")):
@@ -95,7 +96,7 @@ def crossvalidate(args, words):
         missing = {name for name, *_ in pairs} - {name for name, *_ in tested}
         if missing:
             raise BadInput(f"{args.test_data} lacks {min(missing)}; expected all pairs of {args.data}")
-    settings = train_arguments([*words, "--data", args.data])        # a wrong one is reported now
+    settings = train_arguments([*words, "--data", as_path(args.data)])        # a wrong one is reported now
     out = Path(args.out)
     files, table = [path for _, *both in pairs for path in both], find_table(settings.data, settings.classes)
     said = read_rendering(table)                 # raises BadInput for a table that cannot be read
