@@ -171,12 +171,26 @@ def as_path(text: str) -> str:
     return f"./{text}" if text.startswith(("-", "@")) else text
 
 
+class Words(shlex.shlex):
+    """The words of a text as a shell has them: # begins a remark only where it begins a word."""
+
+    state: str | None            # shlex's own: a blank between words
+
+    @property
+    def commenters(self) -> str:
+        return "#" if self.state == " " else ""
+
+    @commenters.setter
+    def commenters(self, characters: str) -> None:
+        """Pass over what shlex sets, a # anywhere."""
+
+
 def split_words(text: str) -> list[str]:
     """Return the words of a settings file, without its remarks. Raises ValueError for a quotation without an end.
 
     On Windows, a backslash stands for itself, as in C:\\data.
     """
-    words = shlex.shlex(text, posix=True)
+    words = Words(text, posix=True)
     words.whitespace_split = True
     if os.name == "nt":
         words.escape = ""

@@ -248,6 +248,17 @@ def test_commands_are_printed_and_settings_read_as_this_system_types_them(monkey
     assert read[0] == words[:4] and words[1] in read[1] and words[3] in read[1]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="asks a Unix shell")
+@pytest.mark.parametrize(
+    "text",
+    ["--out runs/a#1 b", "a # b\nc", "# b c\nd", "'a'#b c", "a#'b c' d", "a #'b\nc", "\\#a b", "''#a", "a\\ b#c", "a#"],
+)
+def test_a_remark_begins_where_a_word_begins_as_in_a_shell(text):
+    lines = [f"printf '%s\\0' {line}" for line in text.split("\n") if not line.startswith("#")]
+    shell = subprocess.run(["sh", "-c", "\n".join(lines)], capture_output=True, text=True)
+    assert split_words(text) == shell.stdout.split("\0")[:-1]
+
+
 def test_a_parser_takes_what_a_newer_python_gives_those_of_subcommands():
     assert Parser("a.py", "what it does", allow_abbrev=False).allow_abbrev is False
 
