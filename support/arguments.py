@@ -229,8 +229,6 @@ def check_train_arguments(parser: Parser, args: Namespace) -> Namespace:
     """Return train.py's arguments with what follows from others filled in; end where they contradict each other."""
     if (args.image is None) != (args.mask is None):
         parser.error("IMAGE and MASK go together: give both or neither")
-    if args.data == "":                          # of a variable that is not set: the sample would be learned from
-        parser.error('--data "": expected a folder')
     if args.lists and not args.data:
         parser.error("--lists: expected --data beside it")
     if args.data and args.image:

@@ -54,7 +54,18 @@ class Parser(argparse.ArgumentParser):
                 os.getcwd()
             except OSError:      # PyTorch's libraries would say that they are missing
                 self.error("the folder that this was started in is gone; expected one that is there: cd to it")
-        return super().parse_known_args(list(self.expand(words)), namespace)
+        found, unknown = super().parse_known_args(list(self.expand(words)), namespace)
+        self.refuse_empty_paths(found)
+        return found, unknown
+
+    def refuse_empty_paths(self, found: Namespace) -> None:
+        """End where a folder or file has an empty name, as of a variable that is not set: it would mean this folder."""
+        for action in self._actions:
+            shown, value = str(action.metavar or action.dest), vars(found).get(action.dest)
+            is_path = shown.endswith(("DIR", "FILE")) or not action.option_strings
+            if is_path and "" in (value if isinstance(value, list) else [value]):
+                name, kind = "".join(action.option_strings) or shown, "folder" if shown.endswith("DIR") else "file"
+                self.error(f'{name} "": expected a {kind}')
 
     def expand(self, words: Iterable[str], inside_of: tuple[str, ...] = ()) -> Iterator[str]:
         """Yield the words, those of settings files in their place (argparse splits at line ends only).

@@ -314,6 +314,25 @@ CASES = [
     case("settings with a null", f"{PAIR} @x", "x cannot be read (it is no text)", text("x", "--out a\0b")),
     case("half a quotation", f"{PAIR} @x", "x cannot be read (No closing quotation)", text("x", "--out 'a")),
     case("settings that name themselves", f"{TRAIN} @x", "x names itself", text("x", "@x")),
+    *(
+        case(f"an empty {name}", line, f'{name} "": expected a {kind}')
+        for name, kind, line in [
+            ("--out", "folder", f"{PAIR} --out ''"),
+            ("--out", "folder", "train.py --resume --out="),
+            ("image", "file", f"{TRAIN} '' a_mask.png"),
+            ("mask", "file", f"{TRAIN} a.png ''"),
+            ("--lists", "folder", f"{DATA} --lists ''"),
+            ("--classes", "file", f"{DATA} --classes ''"),
+            ("image", "file", "predict.py ''"),
+            ("--out", "file", "predict.py a.png --out ''"),
+            ("--checkpoint", "file", "predict.py a.png --checkpoint ''"),
+            ("OUTPUT_DIR", "folder", "infer.py photos ''"),
+            ("IMAGE_DIR", "folder", "infer.py '' out"),
+            ("--overlay", "folder", "infer.py photos out --overlay ''"),
+            ("PRED_DIR", "folder", "evaluate.py '' ''"),
+            ("--json", "file", f"{EVALUATE} --json ''"),
+        ]
+    ),
     case("nothing to resume", f"{TRAIN} --resume", "out/last.pt does not exist; expected the --out of a training"),
     case("a cut last.pt", RESUME, "run/last.pt is no checkpoint of ours", cut("run/last.pt")),
     case("a model as last.pt", RESUME, "run/last.pt holds a network but no training", copy("model.pt", "run/last.pt")),
