@@ -50,6 +50,7 @@ class Parser(argparse.ArgumentParser):
         if args is None:         # this process is the command, not a program that uses this as a library
             escape_what_cannot_be_shown()
             sys.excepthook = functools.partial(tell_shortly, self.prog)
+            os.environ["MPLBACKEND"] = "agg"     # of matplotlib: draws files; the user's may be one that is gone
             try:
                 os.getcwd()
             except OSError:      # PyTorch's libraries would say that they are missing

@@ -980,6 +980,19 @@ def in_shell(words, cwd, redirected="", **environment):
 
 
 @pytest.mark.slow
+def test_pictures_are_drawn_whatever_matplotlib_is_told(tmp_path):
+    """As by a matplotlibrc for papers, and by a .bashrc from the time of Qt 4."""
+    (tmp_path / "matplotlibrc").write_text("text.usetex: True\nsavefig.dpi: 3\n")
+    words = [sys.executable, "-m", "tools.show", "windows", "--out", tmp_path / "windows.png"]
+    pictures = []
+    for told in {}, {"MPLBACKEND": "Qt4Agg", "MATPLOTLIBRC": str(tmp_path)}:
+        done = subprocess.run(words, cwd=ROOT, env={**os.environ, **told}, capture_output=True, text=True)
+        assert done.returncode == 0 and not done.stderr, done.stderr
+        pictures.append((tmp_path / "windows.png").read_bytes())
+    assert pictures[0] == pictures[1]
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="uses a Unix shell")
 @pytest.mark.parametrize("redirected, environment", SURROUNDINGS.values(), ids=SURROUNDINGS)
 def test_odd_surroundings_change_nothing(folder, redirected, environment):
