@@ -4,6 +4,7 @@ A ratio of nothing to nothing is None and prints as "n/a": the IoU and Dice of a
 nor in the prediction, the precision of one that is never predicted, the recall of one that never occurs. Means leave it
 out, as a 0 or a NaN would spoil them.
 """
+import statistics
 from collections.abc import Iterable
 
 import numpy as np
@@ -128,6 +129,12 @@ def mean(values: Iterable[float | None]) -> float | None:
     """Return the mean of the values that exist, or None."""
     existing = [value for value in values if value is not None]
     return sum(existing) / len(existing) if existing else None
+
+
+def spread(values: Iterable[float | None]) -> float | None:
+    """Return the standard deviation of the values that exist, with n − 1, or None of fewer than two."""
+    existing = [value for value in values if value is not None]
+    return statistics.stdev(existing) if len(existing) > 1 else None
 
 
 def foreground_or_mean(values: list[float | None], classes: list[dict]) -> float | None:

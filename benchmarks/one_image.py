@@ -273,7 +273,7 @@ def summarize(rows):
     ious = {name: each[0] for name, each in means.items()}
     same = list(ious.values()) if len(ious) > 1 else [row["iou"] for row in rows]
     return {"images": ious, "worst": min((iou, name) for name, iou in ious.items()),
-            "spread": np.std(same, ddof=1) if len(same) > 1 else 0.0,
+            "spread": metrics.spread(same) or 0.0,
             **dict(zip(FIGURES, np.mean(list(means.values()), axis=0)))}
 
 

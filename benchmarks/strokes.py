@@ -216,8 +216,8 @@ def show(rows):
         same = [row["found"] for row in rows if (row["pictures"], row["strokes"], row["model"]) == key]
         for moment in zip(*same):
             figures = [[each[kind] for each in moment if each[kind] is not None] for kind in ("iou", "next")]
-            texts = [f"{np.mean(each):.4f} ± {np.std(each, ddof=1):.4f}" if len(each) > 1 else
-                     f"{each[0]:.4f}" if each else "" for each in figures]
+            texts = [f"{np.mean(each):.4f} ± {metrics.format_metric(metrics.spread(each))}" if each else ""
+                     for each in figures]
             seconds, steps = (np.mean([each.get(kind, 0) for each in moment]) for kind in ("seconds", "steps"))
             print(f"{key[0]:<14}{key[1]:>8} {key[2]:<8}{seconds:>8.1f}{steps:>7.0f}{texts[0]:>20}{texts[1]:>18}")
 

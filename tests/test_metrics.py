@@ -220,3 +220,9 @@ def test_other_shapes_and_classes_that_are_none_are_refused():
         with pytest.raises(ValueError, match=told):
             metrics.confusion_matrix(truth, prediction, 2)
     assert not metrics.confusion_matrix(two + 255, two + 7, 2).any()  # nobody knows the truth
+
+
+def test_the_spread_is_that_of_a_sample():
+    values = np.random.default_rng(0).random(7).tolist()
+    assert metrics.spread([None, *values]) == pytest.approx(np.std(values, ddof=1), rel=1e-12)
+    assert metrics.spread([0.5, None]) is None and metrics.spread([]) is None and metrics.spread([1.0, 1.0]) == 0

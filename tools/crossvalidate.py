@@ -18,7 +18,6 @@ if __name__ == "__main__":
 
 import hashlib
 import json
-import statistics
 from pathlib import Path
 
 import numpy as np
@@ -136,8 +135,8 @@ def print_folds(found, confusion):
     print(f"{'':<16}{'mean':>9}{'spread':>9}   each fold")
     for key, label in FIGURES.items():
         each = [fold["overall"][key] for fold in found if fold["overall"][key] is not None]
-        spread = statistics.stdev(each) if len(each) > 1 else None
-        print(f"{label:<16}{metrics.format_metric(metrics.mean(each)):>9}{metrics.format_metric(spread):>9}   "
+        mean, spread = metrics.format_metric(metrics.mean(each)), metrics.format_metric(metrics.spread(each))
+        print(f"{label:<16}{mean:>9}{spread:>9}   "
               f"{' '.join(map(metrics.format_metric, each))}")
     accuracy, iou, dice = (metrics.format_metric(value) for value in (
         metrics.accuracy(confusion), metrics.mean(metrics.iou(confusion)), metrics.mean(metrics.dice(confusion))))

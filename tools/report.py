@@ -139,13 +139,13 @@ def about_results(examples, scores, classes, tta):
     overall = metrics.overall(scores.confusion, scores.ious)
     index = foreground_index(classes)
     of_what = "mean IoU" if index is None else f"IoU of {names[index]}"
-    existing = [iou for iou in scores.ious if iou is not None]
-    spread = f" (standard deviation {statistics.stdev(existing):.4f})" if len(existing) > 1 else ""
+    spread = metrics.spread(scores.ious)
     absent = [name for name, pixels in zip(names, scores.confusion.sum(axis=1)) if not pixels]
     lines = [f"Tested on {examples.source}" + (", averaged over flips and turns." if tta else "."),
              f"All pixels together: accuracy {metrics.format_metric(overall['accuracy'])}, mean IoU "
              f"{metrics.format_metric(overall['mean_iou'])}, mean Dice {metrics.format_metric(overall['mean_f1'])}.",
-             f"Mean over the images of their {of_what}: {metrics.format_metric(overall['image_iou'])}{spread}."]
+             f"Mean over the images of their {of_what}: {metrics.format_metric(overall['image_iou'])}" +
+             (f" (standard deviation {spread:.4f})." if spread is not None else ".")]
     empty = [name for name, iou in zip(examples.names, scores.ious) if iou is None]
     if empty:
         lines.append(f"This mean is without {without_iou(empty, classes)}.")
