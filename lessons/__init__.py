@@ -72,6 +72,8 @@ def canvas(columns=1, height=4.5):
     import matplotlib
     from matplotlib.figure import Figure
 
+    import support.plots  # noqa: F401 - which puts a matplotlibrc aside
+
     matplotlib.rcParams.update({"font.size": 14, "axes.titlesize": 14, "lines.linewidth": 3})
     figure = Figure(figsize=(8, height), dpi=100, layout="constrained")
     figure.get_layout_engine().set(h_pad=0.1, w_pad=0.1)
