@@ -1,4 +1,5 @@
 """The networks: the prescribed FCN and a U-Net. `python -m tools.show network` prints each as a table."""
+import inspect
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +33,8 @@ class FCN(nn.Module):
 
     def __init__(self, classes: int = 2, upsample: str = "nearest", batchnorm: bool = False, dropout: float = 0.0):
         super().__init__()
+        if upsample not in ("nearest", "bilinear"):
+            raise BadInput(f"--upsample {upsample} belongs to --model unet; expected nearest or bilinear for the FCN")
         self.arguments = {"classes": classes, "upsample": upsample, "batchnorm": batchnorm, "dropout": dropout}
         self.layers = nn.Sequential(OrderedDict(               # for an image (N, 3, H, W):
             conv1=nn.Conv2d(3, 16, kernel_size=3, padding=1),        # (N, 16, H, W)
@@ -46,11 +49,6 @@ class FCN(nn.Module):
         ))
         if batchnorm or dropout:
             self.layers = with_extra_layers(self.layers, batchnorm, dropout)
-
-    @classmethod
-    def reach(cls, **settings: Any) -> tuple[int, int]:
-        """Return (halo, stride), which are the same for all settings."""
-        return cls.halo, cls.stride
 
     def as_prescribed(self, image: Tensor) -> Tensor:
         """Return the logits layer by layer, as the exercise has it."""
@@ -153,7 +151,7 @@ class UNet(nn.Module):
         self.classify = nn.Conv2d(width, classes, kernel_size=1)
 
     @staticmethod
-    def reach(depth: int, upsample: str, **others: Any) -> tuple[int, int]:
+    def reach(depth: int, upsample: str) -> tuple[int, int]:
         """Return (halo, stride): how many pixels beyond the edge of a core its pixels see, and the pooling grid.
 
         Cores end on that grid. Two pixels beyond their edge matter to the last two convolutions; in
@@ -289,38 +287,29 @@ def normalize(images: np.ndarray, mean: list[float], std: list[float], device: t
 NETWORKS: dict[str, Any] = {FCN.name: FCN, UNet.name: UNet}
 
 
-def settings_of(name: str, upsample: str | None = None, batchnorm: bool = False, width: int = 16, depth: int = 3,
-                dropout: float = 0.0, separable: bool = False) -> dict[str, Any]:
-    """Return those of train.py's settings that belong to the network of this name, as arguments of its class.
-
-    Others are left out, see unused_settings. Raises BadInput for --separable and --upsample transposed with the FCN.
-    """
-    if name == "unet":
-        return {"width": width, "depth": depth, "upsample": upsample or "transposed", "dropout": dropout,
-                "separable": separable}
-    if separable:
-        raise BadInput("--separable belongs to --model unet; the FCN's convolutions are prescribed")
-    if upsample == "transposed":
-        raise BadInput("--upsample transposed belongs to --model unet; expected nearest or bilinear for the FCN")
-    return {"upsample": upsample or "nearest", "batchnorm": batchnorm, "dropout": dropout}
-
-
-def unused_settings(name: str, batchnorm: bool = False, width: int = 16, depth: int = 3, **others: Any) -> str:
-    """Return a line for the user about settings that settings_of leaves out, or "" where there are none."""
-    if name == "unet":
-        return "--batchnorm changes nothing: a U-Net has it anyway" if batchnorm else ""
-    prescribed = name == "fcn" and (width, depth) != (16, 3)
-    return "--width and --depth change nothing: the FCN's layers are prescribed" if prescribed else ""
-
-
 def build(name: str, classes: int, **settings: Any) -> nn.Module:
-    """Return an untrained network by its name and train.py's settings for it (see settings_of)."""
-    return NETWORKS[name](classes, **settings_of(name, **settings))
+    """Return an untrained network by its name and train.py's settings; those that its class lacks are left out.
+
+    A setting that is None has the default of the class. Raises BadInput for one that does not fit.
+    """
+    own = inspect.signature(NETWORKS[name]).parameters
+    return NETWORKS[name](classes, **{knob: value for knob, value in settings.items()
+                                      if knob in own and value is not None})
+
+
+def unused_settings(name: str, **settings: Any) -> str:
+    """Return a line about those settings that build leaves out and the user has chosen, or "" where there are none."""
+    own, *others = (inspect.signature(network).parameters for network in (NETWORKS[name], *NETWORKS.values()))
+    usual = {knob: parameter.default for parameters in others for knob, parameter in parameters.items()}
+    unused = [f"--{knob}" for knob, value in settings.items() if knob not in own and value not in (None, usual[knob])]
+    return f"--model {name} has nothing to set by {' and '.join(unused)}: left out" if unused else ""
 
 
 def reach(name: str, **settings: Any) -> tuple[int, int]:
     """Return (halo, stride) of the network that build would return for these settings."""
-    return NETWORKS[name].reach(**settings_of(name, **settings))
+    with torch.device("meta"):                   # its weights take no memory
+        network: Any = build(name, 1, **settings)
+    return network.halo, network.stride
 
 
 def load_network(path: Path | str) -> tuple[nn.Module, dict]:

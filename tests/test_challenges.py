@@ -72,7 +72,7 @@ def test_a_settings_file_of_a_unet_serves_the_fcn_and_says_what_changes_nothing(
         "--batchnorm",
     )
     done = inside("train.py", *words, cwd=ROOT)
-    assert done.returncode == 0 and "--width and --depth change nothing" in done.stdout, done.stderr
+    assert done.returncode == 0 and "nothing to set by --width and --depth" in done.stdout, done.stderr
     again = inside("train.py", "--resume", "--epochs", 2, "--out", tmp_path / "run", cwd=ROOT)
     assert again.returncode == 0, again.stderr
 

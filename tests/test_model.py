@@ -282,9 +282,8 @@ def test_batchnorm_alone_is_pytorchs():
 def test_build_and_halo():
     assert build("fcn", 3).arguments == FCN(3).arguments
     assert build("unet", 3, width=8, depth=2, separable=True).arguments == UNet(3, 8, 2, separable=True).arguments
-    with pytest.raises(BadInput, match="--separable belongs to --model unet"):
-        build("fcn", 3, separable=True)
-    with pytest.raises(BadInput, match="--upsample transposed"):
+    assert build("fcn", 3, width=8, separable=True, upsample=None).arguments == FCN(3).arguments
+    with pytest.raises(BadInput, match="--upsample transposed belongs to --model unet"):
         build("fcn", 3, upsample="transposed")
     for name, settings in [("fcn", {}), ("unet", {}), ("unet", {"depth": 4}), ("unet", {"upsample": "bilinear"})]:
         network = build(name, 2, **settings)
@@ -439,6 +438,7 @@ def test_a_checkpoint_takes_no_memory_before_its_weights_are_known(tmp_path):
         {"arguments": {"classes": 2.0}},
         {"arguments": {"classes": 2, "dropout": "much"}},
         {"arguments": {"classes": 2, "upsample": "bicubic"}},
+        {"arguments": {"classes": 2, "upsample": "transposed"}},  # of a U-Net, not of the FCN
         {"format": [[[[]]]]},
     ],
     ids=lambda change: str(change)[:40],

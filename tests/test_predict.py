@@ -299,9 +299,9 @@ def test_demonstrations_write_their_pictures(tmp_path):
     textbook = ["--model", "unet", "--width", 64, "--depth", 4]
     assert "31,037,698" in inside(*show, "network", *textbook, cwd=tmp_path).stdout
     for words, told in [
-        (["--width", 8], "--width and --depth change nothing"),
-        (["--depth", 4], "--width and --depth change nothing"),
-        (["--model", "unet", "--batchnorm"], "--batchnorm changes nothing"),
+        (["--width", 8], "--model fcn has nothing to set by --width: left out"),
+        (["--separable", "--depth", 4], "--model fcn has nothing to set by --depth and --separable"),
+        (["--model", "unet", "--batchnorm"], "--model unet has nothing to set by --batchnorm"),
         (textbook, ""),
         (["--batchnorm"], ""),
     ]:
