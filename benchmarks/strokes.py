@@ -4,7 +4,7 @@
     python -m benchmarks.strokes --pairs DIR --out strokes.jsonl
     python -m benchmarks.strokes --pairs DIR --out strokes.jsonl --next 1
     python -m benchmarks.strokes --waits 512 5120
-    python -m benchmarks.strokes --monkey 180
+    python -m benchmarks.strokes --monkey 90 --folder DIR
 
 Strokes are random walks inside the true regions of an image: the bundled sample or, with --pairs, the first of
 NNN_rgb.png and NNN_gt.png in DIR. All are painted at once; then the clock starts. The network is the learner of
@@ -14,7 +14,7 @@ scikit-image's multi-scale features and learns from all strokes; the learner put
 
 Each result is a line of the file; what stands there is not measured again. --next 1 measures one and ends. --waits
 tells how long a person waits, for images of the sample so many pixels wide. --monkey paints at random for so many
-minutes over HTTP and prints memory and time of each answer.
+minutes over HTTP and prints memory and time of each answer; with --folder, called again, it goes on with its picture.
 """
 
 from support.script import Parser, run_script
@@ -30,6 +30,7 @@ if __name__ == "__main__":  # before the imports that take seconds
     parser.add_argument("--next", type=int, metavar="N", help="measure so many more, then end (all)")
     parser.add_argument("--waits", type=int, nargs="+", metavar="PIXELS", help="measure what a person waits for")
     parser.add_argument("--monkey", type=float, metavar="MINUTES", help="paint at random for so long, nothing else")
+    parser.add_argument("--folder", metavar="DIR", help="where that is kept, to go on later (a temporary folder)")
     ARGS = parser.parse_args()
 
 import json
@@ -305,16 +306,22 @@ def monkey_step(paint, chance, size):
         paint.post("learn", learning=True, model=chance.choice(["fcn", "unet"]))
 
 
-def monkey(minutes, folder, every=10.0, seed=0, tell=print):
+def monkey(minutes, folder, every=10.0, tell=print):
     """Paint at random for so many minutes; return [(seconds, actions, MB of server, MB of learner, slowest), …].
 
-    Then kill the program, start it again, and raise AssertionError where a stroke is lost.
+    It goes on with what an earlier call has painted in the folder. In the end it kills the program and starts it
+    again. Raises AssertionError where a stroke is lost or the program has written a traceback.
     """
     from benchmarks.paint_page import Paint
 
-    paint, chance, rows = Paint(Path(folder) / "painted"), random.Random(seed), []
-    began = told = time.monotonic()
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    kept, rows = Path(folder, "strokes.png"), []                      # the strokes as they were in the end
+    paint = Paint(Path(folder, "painted").absolute())
+    picture = lambda: paint.get("tile/0/strokes/0/0/0.png")
     try:
+        assert not kept.exists() or picture() == kept.read_bytes(), "strokes of an earlier call are lost"
+        chance = random.Random(str(paint.state()["painted"]))         # it paints otherwise each time
+        began = told = time.monotonic()
         size, actions, slowest = sample()[1].shape[::-1], 0, 0.0
         while time.monotonic() - began < 60 * minutes:
             before = time.monotonic()
@@ -327,10 +334,11 @@ def monkey(minutes, folder, every=10.0, seed=0, tell=print):
                 tell(f"{rows[-1][0]:6.0f} s {actions:6d} actions, server {rows[-1][2]:.0f} MB, learner "
                      f"{rows[-1][3]:.0f} MB, slowest answer {slowest:.2f} s", flush=True)
                 slowest = 0.0
-        before = paint.get("tile/0/strokes/0/0/0.png")
+        kept.write_bytes(picture())
+        assert "Traceback" not in paint.complaints(), paint.complaints()
         paint.kill()
         paint.start()
-        assert paint.get("tile/0/strokes/0/0/0.png") == before, "strokes are lost"
+        assert picture() == kept.read_bytes(), "strokes are lost"
         return rows
     finally:
         paint.kill()
@@ -343,7 +351,7 @@ def main(args):
             waits(side, folder)
     if args.monkey:
         with tempfile.TemporaryDirectory() as folder:
-            monkey(args.monkey, folder)
+            monkey(args.monkey, args.folder or folder)
     if not (args.waits or args.monkey):
         measure(args)
 
