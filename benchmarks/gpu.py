@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from benchmarks.machine import machine
-from benchmarks.peers import CASES, undecided
+from benchmarks.peers_predictions import CASES, undecided
 from benchmarks.stages import MEAN, METADATA, STD
 from model import normalize
 from segmenter import Segmenter

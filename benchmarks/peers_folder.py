@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks.peers import ROOT, monai, whole
+from benchmarks.peers_predictions import monai, whole
 from model import load_network
 from support.machine import cores, keep_freed_memory
 
+ROOT = Path(__file__).resolve().parent.parent
 CHECKPOINT = ROOT / "checkpoints" / "fcn.pt"
 
 
