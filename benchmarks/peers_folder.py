@@ -43,7 +43,7 @@ def infer(folder, out, *words, processes=1):
     line = [sys.executable, *several, str(ROOT / "infer.py"), str(folder), str(out), "--format", "png", *words]
     alone = {**os.environ, "OMP_NUM_THREADS": str(max(1, cores() // processes))}     # or they would fight for the cores
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=True, env=alone)
-    return float(re.search(r"; ([\d.]+) s on", done.stdout)[1])
+    return float(re.search(r", ([\d.]+) s on", done.stdout)[1])
 
 
 def by_pytorch(folder, out, processes=1):
