@@ -14,6 +14,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 import infer
+from benchmarks import peers_folder
 from model import FCN, UNet, load_network
 from segmenter import Segmenter
 from support import files as guards
@@ -312,6 +313,14 @@ def test_two_processes_share_the_work(images, tmp_path):
     assert files(tmp_path / "two") == sorted(names)
     for name in names:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+@pytest.mark.slow
+def test_the_benchmark_reads_how_long_it_took(tmp_path):
+    (tmp_path / "photographs").mkdir()
+    peers_folder.write_photographs(tmp_path / "photographs", 2)
+    assert 0 < peers_folder.by_pytorch(tmp_path / "photographs", tmp_path / "masks") < 300
+    assert files(tmp_path / "masks") == ["000.png", "001.png"]
 
 
 @pytest.mark.slow
