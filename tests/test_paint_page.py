@@ -97,7 +97,7 @@ def saved_mask(paint):
 
 def learn_and_accept(paint, page, steps):
     """Wait until the network has taken the steps and predicted, accept by the key A; returns the saved mask."""
-    wait(lambda: paint.state()["step"] >= steps, f"{steps} steps", seconds=120)
+    wait(lambda: paint.state()["step"] >= steps, f"{steps} steps", seconds=400)
     version = paint.state()["images"][0]["prediction"]
     newer = lambda state: state["images"][0]["prediction"] != version or "has learned" in state["message"]
     wait(lambda: newer(paint.state()), "a prediction after them")
@@ -301,8 +301,11 @@ def test_a_narrow_phone_has_room_for_the_tools(several, show):
     assert "two fingers" in shown and "Page" not in shown, shown
 
 
-def test_a_phone_has_room_for_everything(several, show):
-    page = show(several, width=375, height=667, scale=2, phone=True)
+@pytest.mark.parametrize("width, height", [(375, 667), (667, 375), (568, 320)])
+def test_a_phone_has_room_for_everything(several, show, width, height):
+    page = show(several, width=width, height=height, scale=2, phone=True)
+    image = page["view"].rect
+    assert image["width"] * image["height"] > 0.5 * width * height
     tight = """
         const bad = [];
         if (document.documentElement.scrollWidth > innerWidth) bad.push("the page is wider than the screen");
