@@ -153,6 +153,12 @@ def pair(tmp_path):
     return tmp_path, tmp_path / "a.png", tmp_path / "a_mask.png"
 
 
+@pytest.fixture
+def no_curves(monkeypatch):
+    """Leave out the picture of a training's curves, which takes as long as a short training: nobody looks at it."""
+    monkeypatch.setattr("support.plots.draw_curves", lambda *words: None)
+
+
 TABLE = {
     "classes": [{"name": "ground", "value": 0}, {"name": "disc", "value": 3}, {"name": "bar", "value": 7}],
     "ignore": [9],

@@ -28,8 +28,12 @@ def run_as_main(words):
         (runpy.run_module if as_module else runpy.run_path)(script, run_name="__main__")
 
 
-def become(words, folder, environment, output, errors, start_method):
-    """Make the new process that of `python WORDS`, see run_as_main."""
+def become(words, folder, environment, without, output, errors, start_method):
+    """Make the new process that of `python WORDS`, see run_as_main, where the package `without` is not installed."""
+    for name in [name for name in sys.modules if name.split(".")[0] == without]:
+        del sys.modules[name]
+    if without:
+        sys.modules[without] = None  # importing it fails
     signal.signal(signal.SIGINT, signal.default_int_handler)
     multiprocessing.set_start_method(start_method, force=True)  # as in a process of its own
     os.chdir(folder)
@@ -43,10 +47,10 @@ def become(words, folder, environment, output, errors, start_method):
 class Forked:
     """A process as subprocess.Popen starts it, as far as the tests need that: of text, all that is printed is kept."""
 
-    def __init__(self, *words, cwd, env=None):
+    def __init__(self, *words, cwd, env=None, without=None):
         self.folder = tempfile.TemporaryDirectory()  # of what it prints; it goes with this object
         self.printed = [Path(self.folder.name, name) for name in ("output", "errors")]
-        given = [*map(str, words)], str(cwd), env or {}, *self.printed, multiprocessing.get_start_method()
+        given = [*map(str, words)], str(cwd), env or {}, without, *self.printed, multiprocessing.get_start_method()
         self.process = CONTEXT.Process(target=become, args=given)
         self.process.start()
         self.pid = self.process.pid
