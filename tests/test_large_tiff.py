@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from conftest import ROOT, command, fails_in_one_line, inside
+from conftest import ROOT, fails_in_one_line, inside
 from forked import Forked
 from PIL import Image
 from rasterio.transform import from_origin
@@ -307,19 +307,31 @@ def test_another_network_begins_anew_and_a_file_of_the_user_stays(tmp_path, monk
     assert part.read_text() == "my notes"
 
 
+BY_PARTS = """
+import sys
+from support import large_tiff
+from support.arguments import predict_arguments
+
+large_tiff.LARGE = 300 * 300
+import predict
+predict.predict(predict_arguments(sys.argv[1:]))
+"""
+
+
 @pytest.mark.slow
 def test_a_killed_process_leaves_what_the_next_one_goes_on_with(tmp_path):
     checkpoint(tmp_path / "model.pt")
-    make_image(tmp_path / "a.tif", 4352)
-    words = ["predict.py", "a.tif", "--out"]
-    assert command(*words, "whole.tif", cwd=tmp_path).returncode == 0
-    process = Forked(*words, "mask.tif", cwd=tmp_path)
+    make_image(tmp_path / "a.tif", 2304)
+    (tmp_path / "by_parts.py").write_text(BY_PARTS)
+    words = ["a.tif", "--out"]
+    assert Forked(tmp_path / "by_parts.py", *words, "whole.tif", cwd=tmp_path).wait() == 0
+    process = Forked(tmp_path / "by_parts.py", *words, "mask.tif", cwd=tmp_path)
     part, half = tmp_path / "mask.tif.part", (tmp_path / "whole.tif").stat().st_size / 2
     while process.poll() is None and not (part.exists() and part.stat().st_size > half):
         time.sleep(0.01)
     process.kill()
     assert process.wait() in (-signal.SIGKILL, 1) and not (tmp_path / "mask.tif").exists()
-    assert "goes on at row" in inside(*words, "mask.tif", cwd=tmp_path).stdout
+    assert "goes on at row" in inside("predict.py", *words, "mask.tif", cwd=tmp_path).stdout
     assert (tmp_path / "mask.tif").read_bytes() == (tmp_path / "whole.tif").read_bytes()
 
 

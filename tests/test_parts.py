@@ -163,9 +163,9 @@ def test_parts_of_an_image_are_never_on_both_sides_and_lists_name_the_image(tmp_
     assert len(data.load(tmp_path, memory=0.0001).training) == 4 * 6 + 1
 
 
-def test_a_network_learns_from_a_large_image_and_goes_on_to_the_same_weights(tmp_path):
+def test_a_network_learns_from_a_large_image_and_goes_on_to_the_same_weights(tmp_path, no_curves):
     write_large(tmp_path)
-    knobs = ("images/big.tif", "masks/big.tif", "--memory", "0.0001", "--epochs", "2", "--steps", "30")
+    knobs = ("images/big.tif", "masks/big.tif", "--memory", "0.0001", "--epochs", "2", "--steps", "30", "--batch", "4")
     whole = inside("train.py", *knobs, "--out", "whole", cwd=tmp_path)
     assert whole.returncode == 0 and "6 parts of large images" in whole.stdout, whole.stderr
     assert float((tmp_path / "whole" / "history.csv").read_text().splitlines()[-1].split(",")[3]) > 0.8
