@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT, TABLE, command, fails_in_one_line, inside, write_pair
+from forked import Forked
 from PIL import Image
 
 from model import UNet
@@ -983,13 +984,13 @@ def in_shell(words, cwd, redirected="", **environment):
 def test_pictures_are_drawn_whatever_matplotlib_is_told(tmp_path):
     """As by a matplotlibrc for papers, and by a .bashrc from the time of Qt 4."""
     (tmp_path / "matplotlibrc").write_text("text.usetex: True\nsavefig.dpi: 3\n")
-    words = [sys.executable, "-m", "tools.show", "windows", "--out", tmp_path / "windows.png"]
-    pictures = []
-    for told in {}, {"MPLBACKEND": "Qt4Agg", "MATPLOTLIBRC": str(tmp_path)}:
-        done = subprocess.run(words, cwd=ROOT, env={**os.environ, **told}, capture_output=True, text=True)
-        assert done.returncode == 0 and not done.stderr, done.stderr
-        pictures.append((tmp_path / "windows.png").read_bytes())
-    assert pictures[0] == pictures[1]
+    words = ["-m", "tools.show", "windows", "--out"]
+    plain = Forked(*words, "plain.png", cwd=tmp_path)
+    told = {**os.environ, "MPLBACKEND": "Qt4Agg", "MATPLOTLIBRC": str(tmp_path)}
+    done = command(*words, "told.png", cwd=tmp_path, env=told)
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    assert plain.wait() == 0 and not plain.communicate()[1], plain.communicate()
+    assert (tmp_path / "plain.png").read_bytes() == (tmp_path / "told.png").read_bytes()
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 import tifffile
-from conftest import ROOT, command, contents, fails_in_one_line, inside
+from conftest import ROOT, contents, fails_in_one_line, inside
 from PIL import Image
 from scipy import stats
 from skimage import transform
@@ -343,7 +343,7 @@ def test_from_a_thin_light_logo_to_the_analysis(tmp_path, capsys):
     """The commands of the README, on a small scale, with a logo that is not the one the settings were chosen for."""
     Image.fromarray(thin_logo()).save(tmp_path / "thin.png")
     made("--logo", tmp_path / "thin.png", "--out", tmp_path / "data", "--count", 24)
-    run = command(
+    run = inside(
         "train.py", f"@{ROOT / 'challenges' / 'logo' / 'train.args'}", "--data", tmp_path / "data",
         *["--width", 4, "--steps", 6, "--epochs", 1, "--val-images", 2, "--amp", "off", "--out", tmp_path / "run"],
         cwd=ROOT,
