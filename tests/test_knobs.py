@@ -6,6 +6,7 @@ The tables at the end name them. An option without a test is a failure, too.
 import csv
 import json
 import math
+import shutil
 import time
 from pathlib import Path
 
@@ -567,8 +568,17 @@ def write_network(path, seed=0):
     save_checkpoint(path, model, **METADATA, settings={"flips": "all", "zoom": 1.0})
 
 
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory):
+    """A folder with a network model.pt and another one, other.pt."""
+    folder = tmp_path_factory.mktemp("networks")
+    write_network(folder / "model.pt")
+    write_network(folder / "other.pt", seed=1)
+    return folder
+
+
 @pytest.fixture
-def photos(tmp_path, monkeypatch):
+def photos(networks, tmp_path, monkeypatch):
     """The current folder, with a network model.pt, another one other.pt, and in/ with three pictures."""
     monkeypatch.chdir(tmp_path)
     Path("in").mkdir()
@@ -576,8 +586,8 @@ def photos(tmp_path, monkeypatch):
         random = np.random.default_rng(number)
         pixels = random.normal(128 + 4 * number, 51, (36, 300, 3)).clip(0, 255).astype(np.uint8)
         Image.fromarray(pixels).save(Path("in") / name)
-    write_network("model.pt")
-    write_network("other.pt", seed=1)
+    for name in "model.pt", "other.pt":
+        shutil.copyfile(networks / name, name)
     return tmp_path
 
 

@@ -35,7 +35,7 @@ def kinds(tmp_path):
 
 
 @pytest.mark.slow
-def test_an_interrupted_run_goes_on_and_mixes_no_settings(kinds, tmp_path, monkeypatch):
+def test_an_interrupted_run_goes_on_and_mixes_no_settings(kinds, tmp_path, monkeypatch, no_curves):
     trained, real = [], train.train
 
     def interrupted_once(args):
