@@ -68,7 +68,7 @@ def test_from_nothing_it_writes_the_sample_trains_and_resumes(tmp_path):
 
 def test_it_learns(pair):
     folder, image, mask = pair
-    done = inside("train.py", image, mask, "--epochs", 6, "--steps", 20, "--batch", 4, cwd=folder)
+    done = inside("train.py", image, mask, "--epochs", 6, "--steps", 20, cwd=folder)
     assert done.returncode == 0, done.stderr
     rows = history(folder)
     assert float(rows[-1]["train_loss"]) < 0.3 * float(rows[0]["train_loss"])
@@ -129,7 +129,6 @@ def test_a_unet_learns_a_folder(folder, tmp_path):
 def test_every_loss_learns(pair, no_curves, loss):
     folder, image, mask = pair
     words = [image, mask, "--loss", loss, "--class-weights", 0.5, "--clip", 1, "--epochs", 4, "--steps", 20]
-    words += ["--batch", 4]
     assert inside("train.py", *words, cwd=folder).returncode == 0
     rows = history(folder)
     assert float(rows[-1]["train_loss"]) < 0.7 * float(rows[0]["train_loss"]) and float(rows[-1]["val_iou"]) > 0.85
@@ -329,7 +328,7 @@ def test_patience_ends_a_training_that_no_longer_improves(pair, no_curves):
 
 def test_sixteen_bits_learn_as_well(pair, no_curves):
     folder, image, mask = pair
-    words = ["--amp", "on", "--epochs", 2, "--steps", 20, "--patch", 32, "--batch", 8, "--device", "cpu"]
+    words = ["--amp", "on", "--epochs", 2, "--steps", 20, "--patch", 32, "--device", "cpu"]
     done = inside("train.py", image, mask, *words, cwd=folder)
     assert done.returncode == 0, done.stderr
     assert max(float(row["val_iou"]) for row in history(folder)) > 0.85
