@@ -49,6 +49,7 @@ def test_of_one_pair_it_tests_on_the_strip_held_out(pair):
         assert told in " ".join(text.split()), told
     pictures = re.findall(r"\]\((.*)\)", text)
     assert pictures == ["report_curves.png", "report_gallery.png"]
+    assert "![Loss and IoU against epochs](report_curves.png)" in text  # of one image, no accuracy is drawn
     for name in pictures:
         assert np.asarray(Image.open(out / name)).std() > 10, name
     assert 2 <= pages(out / "report.pdf") <= 5
@@ -73,6 +74,7 @@ def test_of_a_folder_its_figures_are_evaluates(folder, tmp_path):
     names = [one["name"] for one in figures["classes"]]
     assert metrics.table(np.array(figures["confusion"]), names) in own
     assert f"their mean IoU: {figures['overall']['image_iou']:.4f}" in " ".join(own.split())
+    assert "![Loss, IoU and accuracy against epochs](report_curves.png)" in own
     words = [out, "--images", folder / "images", "--masks", folder / "masks", "--only", out / "val.txt"]
     reported(*words, "--out", tmp_path / "report")
     other = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")

@@ -299,7 +299,8 @@ def make_report(args, segment):
               *about_network(segment, rows), *about_training(metadata, history, rows)]
     if history:
         draw_curves(history, metadata["metrics"], metadata["settings"]["loss"], pictures["curves"], with_metrics=True)
-        blocks.append(("picture", pictures["curves"], "Loss, IoU and accuracy against epochs"))
+        drawn = "Loss, IoU and accuracy" if metadata["metrics"].get("val_copies_iou") is None else "Loss and IoU"
+        blocks.append(("picture", pictures["curves"], f"{drawn} against epochs"))
     blocks += about_results(examples, scores, classes, args.tta)
     ranked = sorted((iou, place) for place, iou in enumerate(scores.ious) if iou is not None)
     chosen = best_median_worst(ranked, args.gallery)
