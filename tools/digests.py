@@ -59,7 +59,7 @@ WAYS = {
     "adapt, tta": "--adapt 1 --tta",
     "jpg": "--format jpg",
 }
-HISTORY = "epoch", "train_loss", "val_loss", "val_iou", "val_accuracy", "learning_rate"
+HISTORY = "epoch", "train_loss", "val_loss", "val_iou", "val_accuracy", "val_copies_iou", "learning_rate"
 
 
 def run(*words):

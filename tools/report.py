@@ -163,8 +163,8 @@ def about_speed(scores, segment, rows, views):
     return [("heading", "Speed"),
             ("text", f"An image takes {statistics.median(timed):.0f} ms (median of {len(timed)}, from {min(timed):.0f} "
                      f"to {max(timed):.0f}) on {segment.device.type} with {torch.get_num_threads()} threads, decoding "
-                     f"apart. The first, of {scores.size[1]}x{scores.size[0]} pixels, is cut into {len(cover)} {what} "
-                     f"of {window_width}x{window_height} with a halo of {segment.halo}" +
+                     f"apart. The first, of {scores.size[1]}x{scores.size[0]} pixels, is cut into {what} "
+                     f"of {window_width}x{window_height} with a halo of {segment.halo}, {len(cover)} in all" +
                      (f", in {views} views" if views > 1 else "") + (", in 16 bits" if segment.in_16_bits else "") +
                      f": about {flops / 1e9:.1f} GFLOPs.")]
 

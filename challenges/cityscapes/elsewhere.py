@@ -68,8 +68,8 @@ def run(args):
         print(metrics.table(together, names))
         if "car" in names:
             car = names.index("car")
-            iou = metrics.iou(each[each[:, car].sum(axis=1) > 0].sum(axis=0))[car]
-            print(f"cars, on the images that show some: IoU {metrics.format_metric(iou)}")
+            dice = metrics.dice(each[each[:, car].sum(axis=1) > 0].sum(axis=0))[car]
+            print(f"cars, on the images that show some: Dice {metrics.format_metric(dice)}")
 
 
 if __name__ == "__main__":
