@@ -77,7 +77,8 @@ def own_examples(metadata, network):
     data = train.load_data(args, network.halo)
     known = [[(entry["name"], entry["value"]) for entry in classes] for classes in (data.classes, metadata["classes"])]
     if data.fingerprint != metadata["data"] or known[0] != known[1]:
-        raise BadInput(f"{args.data or args.image} has changed since the training, or another version read it otherwise")
+        raise BadInput(f"{args.data or args.image} has changed since the training, or was read otherwise by another "
+                       "version")
     whole = not data.held_out and data.validation[0][0] is data.training[0][0]
     strip = f"{args.image}, the very pixels that it learned from, which flatters" if whole else (
         f"a strip held out of {args.image}")
