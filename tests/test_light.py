@@ -450,7 +450,7 @@ def light_of(path):
     return torch.load(path, weights_only=True)["light"]
 
 
-def test_the_light_is_matched_or_kept_as_asked(pair, folder):
+def test_the_light_is_matched_or_kept_as_asked(pair, folder, no_curves):
     """A pair shows one light, a folder several, unless the knob says otherwise; settings.args and --resume keep it."""
     place, image, mask = pair
     for what, words, matches in [

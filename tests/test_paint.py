@@ -1101,17 +1101,18 @@ def test_a_checkpoint_predicts_at_once(rig, checkpoint):
     assert (rig.map("roles") == CORRECTION).any()
 
 
-@pytest.fixture
-def trained(tmp_path):
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
     """An FCN that has learned the discs from a few strokes."""
     image, mask = blobs()
-    (tmp_path / "first" / "images").mkdir(parents=True)
-    first = Rig(tmp_path / "first", image)
+    folder = tmp_path_factory.mktemp("first")
+    (folder / "images").mkdir()
+    first = Rig(folder, image)
     first.paint(*true_strokes(mask, 3))
     first.work(60, lambda: first.learner.current.version >= 100 and foreground_iou(first.map("prediction"), mask) > 0.9)
     first.learner.save(now=True)
     first.session.end()
-    return tmp_path / "first" / "model.pt"
+    return folder / "model.pt"
 
 
 def test_a_correction_counts_wherever_it_looks_alike(rig, trained):

@@ -116,7 +116,7 @@ def test_a_network_learns_from_strokes_and_its_prediction_becomes_the_mask(serve
     assert 0.01 < (painted != UNPAINTED).mean() < 0.1
     assert (painted == truth)[painted != UNPAINTED].mean() > 0.995  # where they were meant
 
-    mask = learn_and_accept(paint, page, steps=150)
+    mask = learn_and_accept(paint, page, steps=100)
     assert iou(mask == 1, truth) > 0.9
     wait(lambda: re.search("Saved as the mask|newer", page["accept"].text), "word that it is saved")
     wider = (
@@ -152,7 +152,7 @@ def test_the_keyboard_alone_paints_learns_and_accepts(serve, show):
     page.saved()
     painted = paint.strokes()
     assert (painted == truth)[painted != UNPAINTED].mean() > 0.99
-    assert iou(learn_and_accept(paint, page, steps=150) == 1, truth) > 0.9
+    assert iou(learn_and_accept(paint, page, steps=100) == 1, truth) > 0.9
 
 
 def test_nothing_painted_is_lost(still, show):
