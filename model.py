@@ -287,20 +287,27 @@ def normalize(images: np.ndarray, mean: list[float], std: list[float], device: t
 NETWORKS: dict[str, Any] = {FCN.name: FCN, UNet.name: UNet}
 
 
-def build(name: str, classes: int, **settings: Any) -> nn.Module:
-    """Return an untrained network by its name and train.py's settings; those that its class lacks are left out.
+def usual_settings(*names: str) -> dict[str, Any]:
+    """Return {setting: default} of the networks of these names: the arguments of their classes."""
+    parameters = [inspect.signature(NETWORKS[name]).parameters for name in names]
+    return {knob: parameter.default for each in parameters for knob, parameter in each.items() if knob != "classes"}
 
-    A setting that is None has the default of the class. Raises BadInput for one that does not fit.
+
+def build(name: str, classes: int, **settings: Any) -> nn.Module:
+    """Return an untrained network by its name and train.py's settings.
+
+    Settings that are None have the default of its class; those of other networks are left out, see unused_settings.
+    Raises BadInput for one that does not fit and TypeError for one that no network has.
     """
-    own = inspect.signature(NETWORKS[name]).parameters
-    return NETWORKS[name](classes, **{knob: value for knob, value in settings.items()
-                                      if knob in own and value is not None})
+    if unknown := settings.keys() - usual_settings(*NETWORKS):
+        raise TypeError(f"no network has the settings {sorted(unknown)}; expected some of {[*usual_settings(name)]}")
+    own = {knob: settings[knob] for knob in usual_settings(name) if settings.get(knob) is not None}
+    return NETWORKS[name](classes, **own)
 
 
 def unused_settings(name: str, **settings: Any) -> str:
     """Return a line about those settings that build leaves out and the user has chosen, or "" where there are none."""
-    own, *others = (inspect.signature(network).parameters for network in (NETWORKS[name], *NETWORKS.values()))
-    usual = {knob: parameter.default for parameters in others for knob, parameter in parameters.items()}
+    own, usual = usual_settings(name), usual_settings(*NETWORKS)
     unused = [f"--{knob}" for knob, value in settings.items() if knob not in own and value not in (None, usual[knob])]
     return f"--model {name} has nothing to set by {' and '.join(unused)}: left out" if unused else ""
 

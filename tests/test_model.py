@@ -285,6 +285,8 @@ def test_build_and_halo():
     assert build("fcn", 3, width=8, separable=True, upsample=None).arguments == FCN(3).arguments
     with pytest.raises(BadInput, match="--upsample transposed belongs to --model unet"):
         build("fcn", 3, upsample="transposed")
+    with pytest.raises(TypeError, match="no network has the settings .'widht'.; expected some of .'width', 'depth'"):
+        build("unet", 3, widht=8)
     for name, settings in [("fcn", {}), ("unet", {}), ("unet", {"depth": 4}), ("unet", {"upsample": "bilinear"})]:
         network = build(name, 2, **settings)
         assert reach(name, **settings) == (network.halo, network.stride)  # known before anything is built
