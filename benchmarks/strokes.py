@@ -320,6 +320,7 @@ def monkey(minutes, folder, every=10.0, tell=print):
     picture = lambda: paint.get("tile/0/strokes/0/0/0.png")
     try:
         assert not kept.exists() or picture() == kept.read_bytes(), "strokes of an earlier call are lost"
+        kept.unlink(missing_ok=True)             # until this call has come to its end
         chance = random.Random(str(paint.state()["painted"]))         # it paints otherwise each time
         began = told = time.monotonic()
         size, actions, slowest = sample()[1].shape[::-1], 0, 0.0
