@@ -39,7 +39,6 @@ import torch
 
 from benchmarks import peers_folder, peers_predictions, peers_training
 from benchmarks.machine import machine
-from benchmarks.peers_predictions import CASES
 
 ROOT = Path(__file__).resolve().parent.parent
 PHOTOGRAPHS = 500                # in the folder
@@ -101,8 +100,8 @@ def predictions(args):
     rate, results = multiplications(), {}
     print(f"a matrix multiplication does {rate / 1e9:.0f} GFLOP/s")
     with tempfile.TemporaryDirectory() as folder:
-        for case, (_, side) in CASES.items():
-            side = side // 2 if args.quick and side > 256 else side
+        for case in peers_predictions.CASES:
+            side = peers_predictions.side_of(case, args.quick)
             found, needed = compare(case, args.rounds, folder, args.quick), peers_predictions.operations(case, side)
             print(f"{case}, {side}x{side}")
             for way, (seconds, memory, differs) in found.items():

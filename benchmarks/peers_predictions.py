@@ -116,11 +116,15 @@ def undecided(make):
     return network
 
 
+def side_of(case, quick):
+    """Return the side of a case's image in pixels."""
+    side = CASES[case][1]
+    return side // 2 if quick and side > 256 else side
+
+
 def measure(case, way, file, quick):
     """Return the seconds of the fastest call and the memory of one way, and write its classes to a file."""
-    make, side = CASES[case]
-    side = side // 2 if quick and side > 256 else side
-    network = undecided(make)
+    network, side = undecided(CASES[case][0]), side_of(case, quick)
     image = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
     predict = WAYS[way](network)
     predict(image[:256, :256])

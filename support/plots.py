@@ -35,19 +35,23 @@ def save(figure: Figure, path: Path | str, **changed: Any) -> None:
     write_image(path, np.asarray(canvas.buffer_rgba())[:, :, :3].copy(), **changed)
 
 
-def draw_curves(history: list[dict], best: dict, loss: str, path: Path | str, with_metrics: bool = False) -> None:
+def draw_curves(history: list[dict], best: dict, loss: str, path: Path | str, with_metrics: bool = False) -> str:
     """Draw training and validation loss, of the name `loss`, against epochs, from the rows of history.csv.
 
     `best` is the row of the epoch that was kept. Beside the losses stand, `with_metrics`, IoU and accuracy on
     the validation images; of a single image, in any case, the IoU of its strip and of the strip's changed copies.
+    Returns a caption.
     """
     kept_iou = "n/a" if best["val_iou"] is None else f"{best['val_iou']:.4f}"
+    name, caption = "", "Loss"
     panels = [[("train_loss", ORANGE, "training (on augmented patches)"), ("val_loss", BLUE, "validation")]]
     if best.get("val_copies_iou") is not None:
         panels.append([("val_iou", BLUE, "IoU, strip held out"),
                        ("val_copies_iou", ORANGE, "IoU, the strip in another light, focus, size")])
+        name, caption = "IoU", "Loss and IoU"
     elif with_metrics:
         panels.append([("val_iou", BLUE, "IoU, validation"), ("val_accuracy", SKY, "accuracy, validation")])
+        name, caption = "IoU, accuracy", "Loss, IoU and accuracy"
     figure = Figure(figsize=(7 if len(panels) == 1 else 11, 4.2), dpi=120, layout="constrained")
     epochs = [row["epoch"] for row in history]
     for axes, curves in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels):
@@ -69,9 +73,9 @@ def draw_curves(history: list[dict], best: dict, loss: str, path: Path | str, wi
     if len(panels) == 2:
         figures = [row[column] for column, *_ in panels[1] for row in history if row.get(column) is not None]
         least = np.floor(20 * min(figures, default=0.0)) / 20         # most IoUs lie close together
-        name = "IoU" if panels[1][1][0] == "val_copies_iou" else "IoU, accuracy"
         figure.axes[1].set(ylim=(min(least, 0.95), 1), ylabel=name, title=f"{name} against epochs")
     save(figure, path)
+    return f"{caption} against epochs"
 
 
 def best_median_worst(ranked: list, count: int) -> list[tuple]:

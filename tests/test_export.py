@@ -123,8 +123,8 @@ def test_every_network_gives_the_same_logits_at_every_size(made, kind, arguments
 @pytest.mark.parametrize("classes", [3, 40])
 def test_the_kernels_of_the_fcn_are_numbers_in_the_file(made, classes):
     """Their taps are added up once, not for each window; quantization would not find them otherwise."""
-    network = onnx.load(made(FCN) / "model.onnx") if classes == 3 else export.to_onnx(FCN(classes), {})
-    nodes = [node.op_type for node in network.graph.node]
+    proto = onnx.load(made(FCN) / "model.onnx") if classes == 3 else export.to_onnx(FCN(classes), {})
+    nodes = [node.op_type for node in proto.graph.node]
     assert nodes == ["Conv", "Relu", "Conv", "MaxPool", "Relu", "Conv", "Relu", "Conv", "DepthToSpace"]
 
 
@@ -169,17 +169,17 @@ def test_infer_runs_it_without_pytorch(unet, images, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("package", ["onnx", "onnxscript", "onnxruntime"])
 def test_what_is_missing_is_named_where_it_is_needed(unet, images, tmp_path, package):
-    def run(*words):
+    def without_it(*words):
         process = Forked(*words, cwd=tmp_path, without=package)
         return subprocess.CompletedProcess(words, process.wait(), *process.communicate())
 
-    process = run("-m", "tools.export", unet / "model.pt", "--out", "x.onnx")
+    process = without_it("-m", "tools.export", unet / "model.pt", "--out", "x.onnx")
     fails_in_one_line(process, f"pip install {package}")
     assert not (tmp_path / "x.onnx").exists()
     if package == "onnxruntime":
-        process = run("infer.py", images, "masks", "--onnx", unet / "model.onnx")
+        process = without_it("infer.py", images, "masks", "--onnx", unet / "model.onnx")
         fails_in_one_line(process, f"pip install {package}")
-        process = run("predict.py", images / "odd.png", "--checkpoint", unet / "model.pt")
+        process = without_it("predict.py", images / "odd.png", "--checkpoint", unet / "model.pt")
         assert process.returncode == 0, process.stderr
 
 

@@ -97,7 +97,7 @@ def saved_mask(paint):
 
 def learn_and_accept(paint, page, steps):
     """Wait until the network has taken the steps and predicted, accept by the key A; returns the saved mask."""
-    wait(lambda: paint.state()["step"] >= steps, f"{steps} steps", seconds=400)
+    wait(lambda: paint.state()["step"] >= steps, f"{steps} steps", seconds=120)
     version = paint.state()["images"][0]["prediction"]
     newer = lambda state: state["images"][0]["prediction"] != version or "has learned" in state["message"]
     wait(lambda: newer(paint.state()), "a prediction after them")

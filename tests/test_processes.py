@@ -1,14 +1,12 @@
 """Several processes, as torchrun starts them: they follow the single one, and do not wait for the dead."""
 
 import csv
-import os
-import subprocess
 import sys
 import time
 
 import pytest
 import torch
-from conftest import ROOT, free_port, inside, start_ranks, together, torchrun
+from conftest import inside, start_ranks, together, torchrun
 from forked import Forked
 
 from support.machine import from_torchrun
@@ -194,15 +192,7 @@ while gloo() and time.monotonic() < deadline:
 sys.exit(f"left: {gloo()}" if gloo() else 0)
 """
     )
-    group = {**os.environ, **STARTED, "MASTER_PORT": str(free_port()), "PYTHONPATH": str(ROOT)}
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, script], env={**group, "RANK": rank, "LOCAL_RANK": rank},
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )
-        for rank in "01"
-    ]  # fmt: skip
-    told, errors = zip(*(rank.communicate(timeout=100) for rank in ranks))
-    assert [rank.returncode for rank in ranks] == [0, 0], errors
-    if "no names here" in told[0]:
+    done = torchrun(script, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    if "no names here" in done.stdout:
         pytest.skip("without their names, threads cannot be told apart")

@@ -136,8 +136,7 @@ def print_folds(found, confusion):
     for key, label in FIGURES.items():
         each = [fold["overall"][key] for fold in found if fold["overall"][key] is not None]
         mean, spread = metrics.format_metric(metrics.mean(each)), metrics.format_metric(metrics.spread(each))
-        print(f"{label:<16}{mean:>9}{spread:>9}   "
-              f"{' '.join(map(metrics.format_metric, each))}")
+        print(f"{label:<16}{mean:>9}{spread:>9}   {' '.join(map(metrics.format_metric, each))}")
     accuracy, iou, dice = (metrics.format_metric(value) for value in (
         metrics.accuracy(confusion), metrics.mean(metrics.iou(confusion)), metrics.mean(metrics.dice(confusion))))
     print(f"all of them as one: accuracy {accuracy}, mean IoU {iou}, mean Dice {dice}")

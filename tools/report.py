@@ -299,9 +299,9 @@ def make_report(args, segment):
     blocks = [("text", f"Made on {date.today()} by tools.report."), *about_data(metadata, data),
               *about_network(segment, rows), *about_training(metadata, history, rows)]
     if history:
-        draw_curves(history, metadata["metrics"], metadata["settings"]["loss"], pictures["curves"], with_metrics=True)
-        drawn = "Loss, IoU and accuracy" if metadata["metrics"].get("val_copies_iou") is None else "Loss and IoU"
-        blocks.append(("picture", pictures["curves"], f"{drawn} against epochs"))
+        best, loss = metadata["metrics"], metadata["settings"]["loss"]
+        caption = draw_curves(history, best, loss, pictures["curves"], with_metrics=True)
+        blocks.append(("picture", pictures["curves"], caption))
     blocks += about_results(examples, scores, classes, args.tta)
     ranked = sorted((iou, place) for place, iou in enumerate(scores.ious) if iou is not None)
     chosen = best_median_worst(ranked, args.gallery)
