@@ -140,21 +140,37 @@ def test_an_exercise_is_unsolved_here_and_right_with_its_solution(number, import
         if getattr(sys.modules[name], "__file__", None) and str(imported_anew) in sys.modules[name].__file__
     ]:
         del sys.modules[name]
+    with_changes(imported_anew, SOLUTIONS[number], number)
+
+
+def with_changes(copy, changes, number):
+    """Run the check of an exercise in the copy with these changes, and take them back."""
     kept = {}
     try:
-        for file, old, new in SOLUTIONS[number]:
-            path = imported_anew / file
+        for file, old, new in changes:
+            path = copy / file
             text = path.read_text(encoding="utf-8")
             kept.setdefault(path, text)
             assert text.count(old) == 1, f"{file} no longer has what the solution changes: {old}"
             path.write_text(text.replace(old, new), encoding="utf-8")
         from lessons.exercises import EXERCISES as of_the_copy
 
-        assert sys.modules["lessons"].__file__.startswith(str(imported_anew))
+        assert sys.modules["lessons"].__file__.startswith(str(copy))
         of_the_copy[number]()
     finally:
         for path, text in kept.items():
             path.write_text(text, encoding="utf-8")
+
+
+@pytest.mark.parametrize("number", ["1.1", "1.2"])
+def test_the_gaps_may_be_in_the_first_two_convolutions(number, imported_anew):
+    """1.2 is to be solved after 1.1, which has more solutions than one."""
+    wider = [
+        ("model.py", f"({channels}, kernel_size=3, padding=1)", f"({channels}, kernel_size=3, padding=2, dilation=2)")
+        for channels in ("3, 16", "16, 32")
+    ]
+    halo = ("model.py", "    halo = 8 ", "    halo = 10 ")
+    with_changes(imported_anew, [*wider, halo, *SOLUTIONS["1.2"]], number)
 
 
 def test_a_chapter_asks_another_process_whether_an_exercise_is_solved(monkeypatch, capsys):
