@@ -1,17 +1,18 @@
 # %% [markdown]
 # # 1. What one pixel sees
 #
-# *Segmentation* gives every pixel of an image a class: here, gland or not. The answer is a *mask*, an image of class
-# numbers. A *network* computes it, and for one pixel of the mask it looks at a small square of the image.
+# *Segmentation* gives every pixel of an image a class: here, gland (the brown of a photograph of tissue, with the blue
+# nuclei in it) or not. The answer is a *mask*, an image of class numbers. A *network* computes it, and for one pixel of
+# the mask it looks at a small square of the image.
 #
 # **Question.** How large is that square, and how much better is it than a single pixel?
 #
-# Our network, the FCN in `model.py`, is a chain of *layers*. A *convolution* 3×3 replaces each pixel by weighted sums,
-# its *channels*, of the 3×3 pixels around it; the weights of one sum, a *kernel*, are what is learned. *Pooling* keeps
-# the highest of each 2×2 pixels, which halves the image; *upsampling* doubles it again. In order: convolution 3×3,
-# convolution 3×3, pooling 2×2, convolution 3×3, upsampling, convolution 5×5. After each of the first three
-# convolutions, *ReLU* replaces what is negative by 0: without it, convolutions in a row would do no more than a larger
-# one.
+# Our network, the FCN (fully convolutional network) in `model.py`, is a chain of *layers*. A *convolution* 3×3 replaces
+# each pixel by weighted sums, its *channels*, of the 3×3 pixels around it; the weights of one sum, a *kernel*, are what
+# is learned. *Pooling* keeps the highest of each 2×2 pixels, which halves the image; *upsampling* doubles it again. In
+# order: convolution 3×3, convolution 3×3, pooling 2×2, convolution 3×3, upsampling, convolution 5×5. After each of the
+# first three convolutions, *ReLU* replaces what is negative by 0: without it, two convolutions in a row could do no
+# more than a single larger one.
 #
 # **Predict first.** How many pixels wide is the square? And if a network may see the colour of one pixel only, how well
 # can it do: right for half of the pixels, for three quarters, for nine tenths? Write both down.
@@ -55,15 +56,16 @@ fact("of which to the left of an odd pixel", -min(odd), stated=7)
 fact("the halo that the network states", network.halo, stated=8)
 
 # %% [markdown]
-# A pixel sees **14×14** pixels: 6 on one side and 7 on the other, depending on which side of its pooled 2×2 group it
-# lies. Why then does the network state a *halo* of 8, the margin to be shown around a pixel? A window of the image has
-# to begin with a whole 2×2 group, or pooling would group other pixels than in the whole image. So margins are even, and
-# 8 is the smallest even number that is at least 7.
+# A pixel sees **14×14** pixels. Count back: the last convolution reads 5 columns, copies of 3 in the small image; the
+# third reads 5 there, each of which pooling made of 2; the second reads 12, the first 14. That is 6 on one side and 7
+# on the other: which, depends on where in its 2×2 group the pixel lies. Why then does the network state a *halo* of 8,
+# the margin to be shown around a pixel? A part cut out of the image has to begin with a whole 2×2 group, or pooling
+# would group other pixels than in the whole image. So margins are even, and 8 is the smallest even number from 7 on.
 #
 # Now the other half of the question. From the left half of a photograph of tissue, first learn what *colour alone* can
-# tell: for each colour, was it gland more often than not? Then train the network on the same half. Both are tested on
-# the right half, which neither has seen. The figure is the *IoU*, intersection over union: pixels that are gland in
-# both masks, divided by those that are gland in at least one. 1 is perfect.
+# tell: for each colour, was it gland more often than not? Then the network learns from the same half (chapter 4 shows
+# how). Both are tested on the right half, which neither has seen. The figure is the *IoU*, intersection over union:
+# pixels that are gland in both masks, divided by those that are gland in at least one. 1 is perfect.
 
 # %%
 image, mask = sample()                                   # uint8 (512, 512, 3), and (512, 512) of 0 and 255
@@ -111,9 +113,9 @@ show(figure, "1")
 # numbers are those of the files as they were.
 #
 # **1.1** Let the network see 18 columns without a single weight more. (`model.py`, class `FCN`. A convolution can leave
-# gaps between the pixels it adds up: look up `dilation` in PyTorch's `Conv2d`. Leave the last one as it is: chapter 3
-# shows what else is made of its weights. The output must keep the image's size. And the halo must again be the smallest
-# even number that is at least as far as a pixel sees.)
+# gaps between the pixels it adds up: look up `dilation` in PyTorch's `Conv2d`. Leave the last convolution as it is:
+# chapter 3 shows what else is made of its weights. The output must keep the image's size. And the halo must again be
+# the smallest even number that is no less than what a pixel sees to one side.)
 
 # %%
 check("1.1")
