@@ -51,7 +51,8 @@ whole = forward(image)                                   # (2, 512, 512)
 
 # %% [markdown]
 # Now in tiles. `stitch` is the project's own function. `halo` is how many pixels each window shows beyond its *core*,
-# the part that is kept. Halo 0 means plain tiles.
+# the part that is kept; halo 0 means plain tiles. Windows begin on multiples of the *stride*, here 2, for the sake of
+# pooling (chapter 1). `python -m tools.show windows` draws them.
 
 # %%
 changed = {}
@@ -101,25 +102,25 @@ for depth in (3, 4):
     fact(f"{depth} poolings: halo {halo}; how often each pixel is computed", work, stated, within=0.01)
 
 # %% [markdown]
-# But a U-Net is a chain of *stages*, of two convolutions each, and one stage sees only 2 pixels around each. So the
+# But a U-Net is a chain of *stages*, of two convolutions each, and one stage sees only 2 pixels to each side. So the
 # project runs the first stage over the whole image, in windows with a halo of 2, puts its result together, runs the
-# next stage over that, and so on.
+# next stage over that, and so on. The price: the whole result of each stage has to be kept.
 
 # %%
 for level, stated in (0, 1.04), (4, 1.27):
     side = 2048 // 2**level
-    height, width, cover = tiles(side, side, 2, 1, limit=stage_side(level))
+    height, width, cover = tiles(side, side, 2, 1, limit=stage_side(level))      # more channels: smaller windows
     work = len(cover) * height * width / side**2
     fact(f"stage by stage: how often each pixel of {side}×{side} is computed", work, stated, within=0.01)
 
 torch.manual_seed(0)
-unet, colours = UNet(classes=2, width=4, depth=3).eval(), ([0.7, 0.6, 0.6], [0.2, 0.2, 0.2])
+unet, colours = UNet(classes=2, width=4, depth=3).eval(), ([0.7, 0.6, 0.6], [0.2, 0.2, 0.2])     # mean, deviation
 in_windows = stitch(torch_forward(unet, *colours), image, unet.halo, unet.stride)
 in_stages = staged_forward(unet, *colours)(image)
 with torch.no_grad():
     at_once = unet(normalize(image[None], *colours))[0].numpy()
-for result in in_windows, in_stages:                     # with usual 32-bit numbers, so up to rounding
-    fact("largest difference to the whole", abs(result - at_once).max(), stated=0, within=1e-5)
+for name, result in ("windows", in_windows), ("stages", in_stages):      # with usual 32-bit numbers: up to rounding
+    fact(f"in {name}: largest difference from the whole", abs(result - at_once).max(), stated=0, within=1e-5)
 
 # %% [markdown]
 # With four poolings, windows of the whole network do **13 times** the work. Stages repeat 4 % of theirs at full size
@@ -127,8 +128,8 @@ for result in in_windows, in_stages:                     # with usual 32-bit num
 #
 # ## Exercises
 #
-# **2.1** Your memory is a quarter: 128×128 pixels. Change one number in `patches.py`. Predict first how many windows a
-# photograph of 512×512 pixels will need, with a halo of 8.
+# **2.1** Your memory is a quarter of that: 128×128 pixels. Change one number in `patches.py`. Predict first how many
+# windows a photograph of 512×512 pixels will need, with a halo of 8.
 
 # %%
 check("2.1")
