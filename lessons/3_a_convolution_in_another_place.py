@@ -25,10 +25,10 @@ from model import FCN, convolve_doubled
 
 # %% [markdown]
 # **Experiment.** After repeating, 5 neighbours in a row are copies of only 3 values of the small image: *a a b b c* or
-# *a b b c c*. Weights that fall on copies can be added up before. So each pixel of the large image needs 3×3
-# multiplications instead of 5×5: four 3×3 kernels, one for each pixel of a 2×2 square. The project's `convolve_doubled`
-# does that, and the prescribed layers are still there. With whole numbers for all weights and values, sums are exact,
-# so that "the same" can mean: to the last bit.
+# *a b b c c*. Weights on copies can be added up before: *v a + w a + x b + y b + z c* is *(v + w) a + (x + y) b + z c*.
+# So each pixel of the large image needs 3×3 multiplications instead of 5×5: four 3×3 kernels, one for each pixel of a
+# 2×2 square. The project's `convolve_doubled` does that, and the prescribed layers are still there. With whole numbers
+# for all weights and values, sums are exact, so that "the same" can mean: to the last bit.
 
 # %%
 torch.manual_seed(0)
@@ -60,7 +60,8 @@ fact("share of the whole network's work that is left", all_after / all_before, s
 
 # %% [markdown]
 # So the layer takes 36 % of the work, but as it is a small part of the network, only 7 % of all is saved. Is the
-# network then only 7 % faster? FLOPs, additions and multiplications of numbers, are counted; now take a clock.
+# network then only 7 % faster? FLOPs, additions and multiplications of numbers, are counted; now take a clock. (The
+# rearranged network also takes ReLU after the pooling: the same, on a quarter of the values.)
 
 
 # %%
@@ -89,7 +90,7 @@ for name, layer in parts.items():
     work[name], clock[name] = megaflops(layer, x), milliseconds(layer, x)
 
 others = "relu1", "relu2", "pool", "relu3"
-fact("million FLOPs of ReLU and pooling", sum(work[name] for name in others), stated=0)
+fact("million FLOPs of ReLU and pooling, as the counter has it", sum(work[name] for name in others), stated=0)
 print(f"but on this machine they take {sum(clock[name] for name in others):.1f} ms")
 
 # %%
@@ -108,8 +109,8 @@ figure.legend(frameon=False, loc="outside lower center", ncols=2)
 show(figure, "3")
 
 # %% [markdown]
-# **What to see.** If FLOPs were time, each blue bar would stand to its orange one in the same way. On the machine of
-# the picture that comes with this chapter, it roughly does for the first three. But the 5×5 convolution has only 2
+# **What to see.** If FLOPs were time, each blue bar would have the same share of its orange one. On the machine of the
+# picture that comes with this chapter, it roughly has for the first three. But the 5×5 convolution has only 2
 # channels out, one for each class, and most of the processor's arithmetic units have nothing to do: it takes two thirds
 # of the time of those three together, for an eighth of their FLOPs. "Four 3×3" has 8 channels out, a smaller image, and
 # takes little more than a quarter of the time.
@@ -137,8 +138,8 @@ print(f"on this machine: channels last {milliseconds(network, image):.1f} ms, pl
 check("3.1")
 
 # %% [markdown]
-# **3.2** The U-Net's `doubling` (in `model.py`), where it upsamples to the nearest, has a 1×1 convolution *before* the
-# upsampling. Put it after. Predict: what becomes of the result, and of the work?
+# **3.2** The U-Net's `doubling` (in `model.py`), where `upsample` is not "transposed", has a 1×1 convolution *before*
+# the upsampling. Put it after. Predict: what becomes of the result, and of the work?
 
 # %%
 check("3.2")
