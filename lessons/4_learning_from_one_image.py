@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from data import hold_out
-from lessons import BLUE, ORANGE, canvas, check, fact, learn, measured, show
+from lessons import BLUE, GREY, ORANGE, canvas, check, fact, learn, measured, show
 from metrics import confusion_matrix, iou
 from optimizer import AdamW
 from support.sample import sample
@@ -41,7 +41,7 @@ fact("rows in neither", 512 - len(strip) - sum(len(part) for part, _ in training
 # %% [markdown]
 # **A step.** The *gradient* says how the loss changes with each weight; a step goes against it. But how far? Gradients
 # of two weights may differ by a factor of a million. *AdamW* (`optimizer.py`) divides each by its usual size, so that
-# both weights move as far:
+# both weights move equally far, by the *learning rate* `lr`:
 
 # %%
 weights = torch.ones(2, requires_grad=True)
@@ -72,16 +72,18 @@ figure, axes = canvas(height=4.6)
 for losses, colour, name in (on_patches, ORANGE, "on its patches"), (on_strip, BLUE, "on the strip"):
     axes.plot(range(1, len(losses) + 1), losses, colour, marker="o", markersize=8)
     axes.annotate(name, (len(losses), losses[-1]), (0, -28), textcoords="offset points", color=colour, ha="right")
+axes.axhline(np.log(2), color=GREY, linestyle=":")
+axes.annotate("both classes equally likely", (1, np.log(2)), (0, -22), textcoords="offset points", color=GREY, va="top")
 axes.set(yscale="log", ylim=(0.004, 4), xlabel="epoch (of 25 steps)", ylabel="loss", title="Learned by heart")
 axes.set_yticks([0.01, 0.1, 1], ["0.01", "0.1", "1"])
 axes.spines[["top", "right"]].set_visible(False)
 show(figure, "4")
 
 # %% [markdown]
-# **What to see.** The orange line falls on, the blue one, of the strip, rises: what is learned then holds for these
+# **What to see.** The orange line falls, the blue one, of the strip, rises: what is learned then holds for these
 # patches only. This is *over-fitting*, and the gap between the lines shows it. On the strip the network ends up worse
-# than one that calls both classes equally likely everywhere, whose loss is **0.69**: it is wrong there, and sure of
-# it. Flips, turns and changes of light make more patches out of few, and so does a larger image.
+# than one that calls both classes equally likely everywhere, whose loss is **0.69**: it is often wrong there, and sure
+# of it. Flips, turns and changes of light make more patches out of few, and so does a larger image.
 #
 # **The next image** is another test. It is never lit quite as the one that was learned from. So here is the right half
 # of the photograph, unseen, as it is and 15 % brighter and darker, for the FCN with and without *jitter* of the light:
@@ -130,9 +132,9 @@ fact("share of them that an epoch of 50 steps of 16 patches shows", 50 * 16 / pa
 check("4.1")
 
 # %% [markdown]
-# **4.2** Of the last epochs, `train.py` keeps the weights of the one with the best IoU, the mean of the strip's and of
-# its copies' in another light, focus and size. Keep those with the lowest loss on the strip. (`quality`, in `train.py`,
-# is what epochs are compared by.)
+# **4.2** Of the last epochs, `train.py` keeps the weights of the one with the best IoU, a mean of that on the strip and
+# that on copies of it in another light, focus and size. Keep those with the lowest loss on the strip. (`quality`, in
+# `train.py`, is what epochs are compared by.)
 
 # %%
 check("4.2")
