@@ -6,8 +6,8 @@
 # **Question.** The *loss* is the number that training makes small, and there are several to choose from. What does each
 # of them make of a rare class?
 #
-# **Predict first.** A network says "no nucleus" everywhere. How accurate is it? Then: if training counts each nucleus
-# pixel as often as all other pixels together, will the network find more nuclei, too many, or the same?
+# **Predict first.** A network says "no nucleus" everywhere. How accurate is it? Then: if in training all nucleus pixels
+# together count as much as all others together, will the network find more nuclei, too many, or the same?
 
 # %%
 import sys
@@ -44,7 +44,7 @@ fact("IoU of no nuclei at all", iou(nothing)[1], stated=0)
 # - *cross-entropy*, −log p, where p is the probability that the network gives to the true class;
 # - the same, *weighted*, so that all nuclei together count as much as all the rest;
 # - *focal*, −(1 − p)² log p: pixels that are already right hardly count;
-# - *Dice*, how much the mask and the truth overlap, over all pixels at once.
+# - *Dice*, 1 − 2 · overlap / (size of the mask + size of the truth), of all pixels at once.
 #
 # We ask each for the probability of a nucleus at each pixel of the right half. A network says a number for each class,
 # its *logits*; *softmax*, exp(l) divided by the sum of exp over the classes, makes probabilities of them.
@@ -74,17 +74,17 @@ measured("recall, weighted", recalls["weighted"], stated=0.99, within=0.01)
 # *Precision*: of what it calls nucleus, so much is. *Recall*: of the nuclei, so much was found. Weighted, it finds
 # nearly all, and four in ten of what it calls nuclei are not. Did it learn less? Where it learned, which is the left
 # half without the strip that is held out, 4.2 % are nuclei: 23 other pixels for each. So the weights have multiplied
-# the odds of a nucleus by 23: what was an honest half now reads 23/24, or 0.96. Take that as the *threshold*, in
-# place of a half:
+# the odds of a nucleus, p / (1 − p), by 23: where p should be a half, odds of 1, it is now 23/24, or 0.96. Take that as
+# the *threshold*, in place of a half:
 
 # %%
 sure = confusion_matrix(there, (probability["weighted"] > 0.96).astype(np.uint8), classes=2)
 measured("IoU, weighted, where p is above 0.96", iou(sure)[1] or 0, stated=0.82, within=0.05)
 
 # %% [markdown]
-# It knew as much as the other one. Weights move the threshold; they do not add knowledge. Is a probability of 0.7 then
-# right in 70 % of the cases? Such a network is called *calibrated*. Collect all pixels with probabilities near 0.7 and
-# count:
+# It knew as much as the unweighted one. Weights move the threshold; they do not add knowledge. Is a probability of 0.7
+# then right in 70 % of the cases? Such a network is called *calibrated*. Collect all pixels with probabilities near 0.7
+# and count:
 
 
 # %%
@@ -111,7 +111,7 @@ for name, stated, within in ("cross-entropy", 0.71, 0.08), ("focal", 0.89, 0.08)
 # %% [markdown]
 # **What to see.** On the dotted line, probabilities are true. Cross-entropy lies nearest. Dice promises a little too
 # much. Focal, which stops caring once a pixel is fairly right, is too modest: what it calls 0.65 is a nucleus nine
-# times in ten. Weighted, it is a braggart: what it calls 0.65 is one in twenty.
+# times in ten. The weighted one promises far too much: what it calls 0.65 is a nucleus once in twenty times.
 #
 # **Answer.** No nuclei at all: accuracy **0.93**, IoU **0**. Cross-entropy rewards true probabilities: IoU **0.81**.
 # Weights buy recall 0.99 with precision **0.62**, and a threshold of 0.96 undoes it: IoU **0.82**. Focal rewards being
@@ -124,8 +124,8 @@ for name, stated, within in ("cross-entropy", 0.71, 0.08), ("focal", 0.89, 0.08)
 # ## Exercises
 #
 # **5.1** Predictions take the class with the higher logit, which is a threshold of 0.5. Missing a nucleus is now worse
-# than inventing one: let `likeliest` (in `patches.py`) say class 1 wherever its probability is above 0.3. (With two
-# logits, p is above 0.3 where their difference is above log(0.3 / 0.7).)
+# than inventing one: of two classes, let `likeliest` (in `patches.py`) say class 1 wherever its probability is above
+# 0.3. (With two logits, p is above 0.3 where their difference is above log(0.3 / 0.7).)
 
 # %%
 check("5.1")
