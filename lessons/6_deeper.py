@@ -8,7 +8,7 @@
 #
 # A *U-Net* halves the image several times, by pooling: at a quarter of the size, a few pixels are a whole ring. On the
 # way back it doubles the size again, and beside each enlarged image it puts the one that it had at that size on the way
-# down, the *skip connection*.
+# down, the *skip connection*. (`UNet`, in `model.py`, begins with a drawing.)
 #
 # **Predict first.** Take the skip away at full size, at half size, both. Which of them hurts most? And will the FCN do
 # better if it is shown the image at half its size?
@@ -113,12 +113,12 @@ figure.supxlabel("light blue: right; orange: invented; pink: missed", fontsize=1
 show(figure, "6")
 
 # %% [markdown]
-# **What to see.** The FCN guesses. The U-Net without skips knows which rings are closed, and frays their borders. With
-# them, it does both.
+# **What to see.** The FCN guesses. The U-Net without skips knows which rings are closed, but frays their borders. With
+# skips, these are sharp, too.
 #
-# **A moving average that begins at noise.** What `train.py` keeps is an average of the weights over the last steps:
-# each step moves it by 1 % towards the weights. But it begins at the first weights, which are random. How much of them
-# is left after 50 steps?
+# **A moving average that begins at noise.** What `train.py` keeps is an average of the weights over the last steps,
+# which is steadier than they are: each step moves it by 1 % towards the weights. But it begins at the first weights,
+# which are random. How much of them is left after 50 steps?
 
 # %%
 steps = range(50)

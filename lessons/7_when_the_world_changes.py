@@ -73,7 +73,7 @@ show(figure, "7")
 # finds them. On a clear day adapting costs a little, and on other data it may cost much: an image that shows one class
 # only has odd statistics of its own. [Measured](../challenges/cityscapes/REPORT.md) on streets.
 #
-# **To know when not to know.** The network gives every pixel a class, also of a cup of coffee. Two scores of
+# **To know when not to know.** The network gives every pixel a class, even of a cup of coffee. Two scores of
 # `support/ood.py` say how familiar an image looks: the *softmax score*, how high the highest probability is, and
 # *energy*, how high the logits are. *AUROC* is the chance that a clear image looks more familiar than a foggy one: 1
 # is perfect, 0.5 is a coin.

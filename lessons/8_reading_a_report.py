@@ -100,13 +100,14 @@ fact("the best of 20 equal settings, on average", best.mean(), stated=0.837, wit
 #
 # **Experiment.** Our video is a camera that glides over the tissue: frames of 64×64 pixels, each 4 pixels further. The
 # method that understands nothing copies the mask of the most similar training frame. First, a fifth of all frames,
-# drawn at random, is for testing. Then, all frames of the right half are, and those of the left half to learn from.
-# There are two tasks: the glands, and the nuclei outside of them (chapter 5).
+# drawn at random, is for testing, and the others are to learn from. Then, the frames of the right half are for testing,
+# those of the left half to learn from. There are two tasks: the glands, and the nuclei outside of them (chapter 5).
 
 # %%
 blue = filters.gaussian(color.rgb2hed(image)[:, :, 0], sigma=1)
 tasks = {"glands": truth, "nuclei": ((blue > 0.027) & (truth == 0)).astype(np.uint8)}
 corners = [(y, x) for y in range(0, 449, 4) for x in range(0, 449, 4)]
+# Every fourth pixel will do to compare frames.
 frames = np.stack([image[y:y + 64:4, x:x + 64:4].ravel() for y, x in corners]).astype(np.float32)    # (12769, 768)
 
 
@@ -151,9 +152,9 @@ show(figure, "8")
 #
 # ## Exercises
 #
-# **8.1** `split_off` in `data.py` puts each image by a hash of its name into training or validation. Names are
-# `drive07_012`: drive and frame. Let all frames of a drive go to the same side. (The drive is what stands before the
-# `_`.)
+# **8.1** `split_off` in `data.py` puts each image into training or validation by a *hash* of its name, a number that
+# looks random but depends on the name alone. Names are `drive07_012`: drive and frame. Let all frames of a drive go to
+# the same side. (The drive is what stands before the `_`.)
 
 # %%
 check("8.1")
