@@ -71,9 +71,9 @@ fact("loss of calling both classes equally likely everywhere", np.log(2), stated
 figure, axes = canvas(height=4.6)
 for losses, colour, name in (on_patches, ORANGE, "on its patches"), (on_strip, BLUE, "on the strip"):
     axes.plot(range(1, len(losses) + 1), losses, colour, marker="o", markersize=8)
-    axes.annotate(name, (len(losses), losses[-1]), (0, -28), textcoords="offset points", color=colour, ha="right")
+    axes.annotate(name, (len(losses), losses[-1]), (0, 12), textcoords="offset points", color=colour, ha="right")
 axes.axhline(np.log(2), color=GREY, linestyle=":")
-axes.annotate("both classes equally likely", (1, np.log(2)), (0, -22), textcoords="offset points", color=GREY, va="top")
+axes.text(len(losses), 0.6, "both classes equally likely", color=GREY, ha="right", va="top")
 axes.set(yscale="log", ylim=(0.004, 4), xlabel="epoch (of 25 steps)", ylabel="loss", title="Learned by heart")
 axes.set_yticks([0.01, 0.1, 1], ["0.01", "0.1", "1"])
 axes.spines[["top", "right"]].set_visible(False)
@@ -82,8 +82,8 @@ show(figure, "4")
 # %% [markdown]
 # **What to see.** The orange line falls, the blue one, of the strip, rises: what is learned then holds for these
 # patches only. This is *over-fitting*, and the gap between the lines shows it. On the strip the network ends up worse
-# than one that calls both classes equally likely everywhere, whose loss is **0.69**: it is often wrong there, and sure
-# of it. Flips, turns and changes of light make more patches out of few, and so does a larger image.
+# than one that calls both classes equally likely everywhere, whose loss is **0.69** (dotted): it is often wrong there,
+# and sure of it. Flips, turns and changes of light make more patches out of few, and so does a larger image.
 #
 # **The next image** is another test. It is never lit quite as the one that was learned from. So here is the right half
 # of the photograph, unseen, as it is and 15 % brighter and darker, for the FCN with and without *jitter* of the light:
