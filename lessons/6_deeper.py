@@ -99,22 +99,20 @@ measured("IoU, no skip at half size", ablated["no skip at half size"], stated=0.
 measured("IoU, no skip at all", ablated["no skip"], stated=0.90, within=0.08)
 
 # %%
-figure, panels = canvas(columns=4, height=2.6)
-part = np.s_[48:100, 222:280]
-for axes, name in zip(panels, (None, "FCN", "no skip", "U-Net")):
-    picture = image[part].copy()
-    if name:
-        found, there = shown[name][part] == 1, truth[part] == 1
-        picture[found & there], picture[found & ~there] = (86, 180, 233), (213, 94, 0)
-        picture[there & ~found] = 204, 121, 167
+figure, panels = canvas(columns=3, height=3.3)
+part = np.s_[47:101, 223:277]
+for axes, name in zip(panels, ("FCN", "no skip", "U-Net")):
+    picture, found, there = image[part].copy(), shown[name][part] == 1, truth[part] == 1
+    picture[found & there], picture[found & ~there] = (86, 180, 233), (213, 94, 0)
+    picture[there & ~found] = 204, 121, 167
     axes.imshow(picture)
-    axes.set(title=name or "the rings", xticks=[], yticks=[])
+    axes.set(title=name, xticks=[], yticks=[])
 figure.supxlabel("light blue: right; orange: invented; pink: missed", fontsize=14)
 show(figure, "6")
 
 # %% [markdown]
-# **What to see.** The FCN guesses. The U-Net without skips knows which rings are closed, but frays their borders. With
-# skips, these are sharp, too.
+# **What to see.** The FCN guesses. The U-Net without skips knows, mostly, which rings are closed, but errs along their
+# borders. With skips, these are right, too.
 #
 # **A moving average that begins at noise.** What `train.py` keeps is an average of the weights over the last steps,
 # which is steadier than they are: each step moves it by 1 % towards the weights. But it begins at the first weights,
