@@ -58,9 +58,9 @@ fact("the halo that the network states", network.halo, stated=8)
 # %% [markdown]
 # A pixel sees **14×14** pixels. Count back: the last convolution reads 5 columns, copies of 3 in the small image; the
 # third reads 5 there, each of which pooling made of 2; the second reads 12, the first 14. That is 6 on one side and 7
-# on the other: which, depends on where in its 2×2 group the pixel lies. Why then does the network state a *halo* of 8,
-# the margin to be shown around a pixel? A part cut out of the image has to begin with a whole 2×2 group, or pooling
-# would group other pixels than in the whole image. So margins are even, and 8 is the smallest even number from 7 on.
+# on the other, which depends on the pixel's place in its 2×2 group. Why then does the network state a *halo* of 8, the
+# margin to be shown around a pixel? A part cut out of the image has to begin with a whole 2×2 group, or pooling would
+# group other pixels than in the whole image. So margins are even, and 8 is the smallest even number that is at least 7.
 #
 # Now the other half of the question. From the left half of a photograph of tissue, first learn what *colour alone* can
 # tell: for each colour, was it gland more often than not? Then the network learns from the same half (chapter 4 shows

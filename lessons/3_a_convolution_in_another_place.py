@@ -109,8 +109,8 @@ figure.legend(frameon=False, loc="outside lower center", ncols=2)
 show(figure, "3")
 
 # %% [markdown]
-# **What to see.** If FLOPs were time, each blue bar would have the same share of its orange one. On the machine of the
-# picture that comes with this chapter, it roughly has for the first three. But the 5×5 convolution has only 2
+# **What to see.** If FLOPs were time, each blue bar would be the same share of its orange one. On the machine of the
+# picture that comes with this chapter, it roughly is for the first three. But the 5×5 convolution has only 2
 # channels out, one for each class, and most of the processor's arithmetic units have nothing to do: it takes two thirds
 # of the time of those three together, for an eighth of their FLOPs. "Four 3×3" has 8 channels out, a smaller image, and
 # takes little more than a quarter of the time.

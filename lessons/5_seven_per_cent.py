@@ -44,7 +44,7 @@ fact("IoU of no nuclei at all", iou(nothing)[1], stated=0)
 # - *cross-entropy*, −log p, where p is the probability that the network gives to the true class;
 # - the same, *weighted*, so that all nuclei together count as much as all the rest;
 # - *focal*, −(1 − p)² log p: pixels that are already right hardly count;
-# - *Dice*, 1 − 2 · overlap / (size of the mask + size of the truth), of all pixels at once.
+# - *Dice*, 1 − 2 · overlap / (size of the mask + size of the truth), of all pixels at once, p being the mask.
 #
 # We ask each for the probability of a nucleus at each pixel of the right half. A network says a number for each class,
 # its *logits*; *softmax*, exp(l) divided by the sum of exp over the classes, makes probabilities of them.
@@ -111,7 +111,7 @@ for name, stated, within in ("cross-entropy", 0.71, 0.08), ("focal", 0.89, 0.08)
 # %% [markdown]
 # **What to see.** On the dotted line, probabilities are true. Cross-entropy lies nearest. Dice promises a little too
 # much. Focal, which stops caring once a pixel is fairly right, is too modest: what it calls 0.65 is a nucleus nine
-# times in ten. The weighted one promises far too much: what it calls 0.65 is a nucleus once in twenty times.
+# times in ten. The weighted one promises far too much: what it calls 0.65 is a nucleus once in twenty.
 #
 # **Answer.** No nuclei at all: accuracy **0.93**, IoU **0**. Cross-entropy rewards true probabilities: IoU **0.81**.
 # Weights buy recall 0.99 with precision **0.62**, and a threshold of 0.96 undoes it: IoU **0.82**. Focal rewards being
