@@ -25,9 +25,8 @@ import numpy as np
 import torch
 
 from benchmarks.machine import machine
-from benchmarks.peers_predictions import CASES, undecided
-from benchmarks.stages import MEAN, METADATA, STD
-from model import normalize
+from benchmarks.peers_predictions import CASES, monai, undecided, whole
+from benchmarks.stages import METADATA
 from segmenter import Segmenter
 from support.devices import pick_device
 from support.machine import keep_freed_memory
@@ -35,28 +34,12 @@ from support.machine import keep_freed_memory
 
 def ways(network, device):
     """Return {name: function of an image uint8 (H, W, 3) to classes uint8 (H, W)}, all on the device."""
-    def classes_of(logits):                      # (1, 2, H, W)
-        return (logits[0, 1] > logits[0, 0]).to(torch.uint8).cpu().numpy()
-
-    @torch.inference_mode()
-    def whole(image):
-        return classes_of(network(normalize(image[None], MEAN, STD, device)))
-
-    def monai(**settings):
-        from monai.inferers import sliding_window_inference
-
-        @torch.inference_mode()
-        def predict(image):
-            images = normalize(image[None], MEAN, STD, device)
-            return classes_of(sliding_window_inference(images, (256, 256), 16, network, **settings))
-
-        return predict
-
     found = {"this project": Segmenter(network, METADATA, device),
              "this project, 16 bits": Segmenter(network, METADATA, device, amp="on"),
-             "whole image at once": whole}
+             "whole image at once": whole(network, device)}
     if importlib.util.find_spec("monai"):
-        found |= {"MONAI, its overlap": monai(), "MONAI, no overlap": monai(overlap=0.0)}
+        found |= {"MONAI, its overlap": monai(network, device, 16),
+                  "MONAI, no overlap": monai(network, device, 16, overlap=0.0)}
     return found
 
 

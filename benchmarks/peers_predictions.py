@@ -24,7 +24,7 @@ CALLS = 3                        # in a process, for an image; the first warms u
 
 def classes_of(logits):
     """Return the classes uint8 (H, W) of logits (1, 2, H, W); PyTorch's argmax takes longer than the FCN for it."""
-    return (logits[0, 1] > logits[0, 0]).to(torch.uint8).numpy()
+    return (logits[0, 1] > logits[0, 0]).to(torch.uint8).cpu().numpy()
 
 
 def ours(network):
@@ -32,23 +32,24 @@ def ours(network):
     return Segmenter(network, METADATA)
 
 
-def whole(network):
+def whole(network, device="cpu"):
     keep_freed_memory()
 
     @torch.inference_mode()
     def predict(image):
-        return classes_of(network(normalize(image[None], MEAN, STD)))
+        return classes_of(network(normalize(image[None], MEAN, STD, device)))
 
     return predict
 
 
-def monai(network, **settings):
+def monai(network, device="cpu", together=1, **settings):
+    """Predict in MONAI's windows, so many of them together."""
     from monai.inferers import sliding_window_inference
 
     @torch.inference_mode()
     def predict(image):
-        logits = sliding_window_inference(normalize(image[None], MEAN, STD), (256, 256), 1, network, **settings)
-        return classes_of(logits)
+        images = normalize(image[None], MEAN, STD, device)
+        return classes_of(sliding_window_inference(images, (256, 256), together, network, **settings))
 
     return predict
 
