@@ -18,8 +18,6 @@ if __name__ == "__main__":       # before the imports that take seconds
     parser.add_argument("--others", type=int, default=8, metavar="N", help="at most so many others to test on (8)")
     ARGS = parser.parse_args()
 
-import queue
-import tempfile
 import time
 from pathlib import Path
 
@@ -29,15 +27,11 @@ from scipy import ndimage
 import metrics
 from benchmarks.machine import machine
 from benchmarks.one_image import pairs_in
-from benchmarks.strokes import painted, room_in, walk
+from benchmarks.strokes import learning, painted, post_strokes, room_in, walk
 from segmenter import Segmenter
-from support.files import BadInput, write_image
-from support.images import Rendering
+from support.files import BadInput
 from support.masks import IGNORE
 from support.names import evenly_spaced
-from tools.paint.learner import Learner
-from tools.paint.process import setup_of
-from tools.paint.session import Session
 
 REGIONS = 3                      # wrong ones that get a stroke
 NEVER = 300                      # seconds after which the learner should have finished
@@ -66,25 +60,15 @@ def score(prediction, truth, classes):
     return metrics.foreground_or_mean(metrics.iou(metrics.confusion_matrix(truth, prediction, len(classes))), classes)
 
 
-def corrected(checkpoint, image, truth, strokes):
+def corrected(checkpoint, image, strokes):
     """Return (prediction of this image, the network as a Segmenter, seconds) once the strokes are learned."""
     segment = Segmenter.load(checkpoint, "cpu")
     classes = [{**entry, "colour": [0, 0, number]} for number, entry in enumerate(segment.classes)]
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder)
-        (out / "images").mkdir()
-        write_image(out / "images" / "a.png", image)
-        session, inbox = Session(out, {"a": out / "images" / "a.png"}, Rendering(), classes, 255), queue.Queue()
-        session.tell = inbox.put
-        session.post("view", {"image": 0, "box": [0, 0, *truth.shape[::-1]]})
-        learner = Learner(setup_of(session, [checkpoint]), inbox, lambda *message: session.hear(message))
-        learner.announce()
+    with learning(image, classes, checkpoint) as (session, learner):
         learner.take_news(wait=False)
         while learner.turn():    # its prediction is what a person corrects
             pass
-        for label, points, width in strokes:
-            session.post("stroke", {"image": 0, "tool": "brush", "class": label, "width": width,
-                                    "points": points.tolist()})
+        post_strokes(session, strokes)
         session.post("learn", {"model": learner.model, "learning": True})
         learner.take_news(wait=False)
         began = time.perf_counter()
@@ -94,7 +78,6 @@ def corrected(checkpoint, image, truth, strokes):
         seconds = time.perf_counter() - began
         prediction = np.array(session.pictures[0].map("prediction"))
         run = learner.current.run
-        session.end()
     return prediction, Segmenter(run.ema_model, run.metadata), seconds
 
 
@@ -115,7 +98,7 @@ def main(args):
             print(f"{files[number][0].stem:<12} nothing to correct, or no second class")
             continue
         mask = painted(truth, strokes)
-        prediction, network, seconds = corrected(Path(args.checkpoint), image, truth, strokes)
+        prediction, network, seconds = corrected(Path(args.checkpoint), image, strokes)
         rest, others = np.where(mask == IGNORE, truth, IGNORE), [n for n in range(len(pairs)) if n != number]
         others = [others[place] for place in evenly_spaced(len(others), args.others)]
         was, now = mean([before[n] for n in others], others), mean([network(pairs[n][0]) for n in others], others)

@@ -33,6 +33,7 @@ if __name__ == "__main__":  # before the imports that take seconds
     parser.add_argument("--folder", metavar="DIR", help="where that is kept, to go on later (a temporary folder)")
     ARGS = parser.parse_args()
 
+import contextlib
 import json
 import math
 import queue
@@ -112,30 +113,42 @@ def score(predictions, truths, classes):
     return statistics.mean(metrics.mean(each) for each in ious) if ious else None
 
 
+@contextlib.contextmanager
+def learning(image, classes, network=None):
+    """Yield (session, learner) of tools.paint for an image (H, W, 3), all of it in view; `network` is a checkpoint."""
+    from tools.paint.learner import Learner
+
+    with tempfile.TemporaryDirectory() as folder:
+        path, inbox = Path(folder) / "images" / "a.png", queue.Queue()
+        path.parent.mkdir()
+        write_image(path, image)
+        session = Session(Path(folder), {"a": path}, Rendering(), classes, 255)
+        session.tell = inbox.put
+        session.post("view", {"image": 0, "box": [0, 0, image.shape[1], image.shape[0]]})
+        learner = Learner(setup_of(session, network), inbox, lambda *message: session.hear(message))
+        learner.announce()
+        yield session, learner
+        session.end()
+
+
+def post_strokes(session, strokes):
+    """Paint strokes on the image of a session."""
+    for label, points, width in strokes:
+        session.post("stroke", {"image": 0, "tool": "brush", "class": label, "width": width,
+                                "points": points.tolist()})
+
+
 def network(model, pairs, classes, strokes, unpainted, now):
     """Let the learner of tools.paint learn; return [{"seconds", "steps", "iou", "next"} at each of the MOMENTS].
 
     `now` is the clock.
     """
     from segmenter import Segmenter
-    from tools.paint.learner import Learner
 
-    names = [{"name": str(number), "value": number, "colour": [0, 0, number]} for number in range(classes)]
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder)
-        (out / "images").mkdir()
-        write_image(out / "images" / "a.png", pairs[0][0])
-        session = Session(out, {"a": out / "images" / "a.png"}, Rendering(), names, 255)
-        inbox, found = queue.Queue(), []
-        session.tell = inbox.put
-        for label, points, width in strokes:
-            session.post("stroke", {"image": 0, "tool": "brush", "class": label, "width": width,
-                                    "points": points.tolist()})
-        height, width = unpainted.shape
+    names, found = [{"name": str(number), "value": number, "colour": [0, 0, number]} for number in range(classes)], []
+    with learning(pairs[0][0], names) as (session, learner):
+        post_strokes(session, strokes)
         session.post("learn", {"model": model})
-        session.post("view", {"image": 0, "box": [0, 0, width, height]})
-        learner = Learner(setup_of(session, []), inbox, lambda *message: session.hear(message))
-        learner.announce()
         learner.take_news(wait=False)
         clock = 0.0
         for moment in MOMENTS:
@@ -151,7 +164,6 @@ def network(model, pairs, classes, strokes, unpainted, now):
             segment = Segmenter(learner.current.run.ema_model, learner.current.run.metadata)
             row["next"] = score([segment(image) for image, _ in pairs[1:]], [mask for _, mask in pairs[1:]], classes)
             found.append(row)
-        session.end()
     return found
 
 

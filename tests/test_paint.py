@@ -843,7 +843,7 @@ def test_a_restart_has_the_same_address_where_it_is_free(opened):
 class Rig:
     """A session of one image and its learner, without processes between them."""
 
-    def __init__(self, folder, image, model="fcn", networks=(), classes=CLASSES):
+    def __init__(self, folder, image, model="fcn", network=None, classes=CLASSES):
         from tools.paint.learner import Learner
 
         write_image(folder / "images" / "one.png", image)
@@ -851,7 +851,7 @@ class Rig:
         self.inbox, self.told = queue.Queue(), []
         self.session.tell = self.inbox.put
         picture = self.session.pictures[0]
-        self.learner = Learner(setup_of(self.session, list(networks)), self.inbox, self.tell)
+        self.learner = Learner(setup_of(self.session, network), self.inbox, self.tell)
         self.learner.announce()
         self.session.post("learn", {"model": model})
         self.session.post("view", {"image": 0, "box": [0, 0, picture.width, picture.height]})
@@ -1000,7 +1000,7 @@ def test_strokes_put_aside_are_not_learned_and_corrections_are_drawn_twice_as_of
 
 @pytest.mark.parametrize("zoom", [1, 0.5])
 def test_what_is_in_view_is_predicted_first_and_the_oldest_of_it(rig, checkpoint, zoom):
-    rig = rig(np.zeros((700, 900, 3), np.uint8), networks=[checkpoint[1](zoom=zoom)] if zoom < 1 else ())
+    rig = rig(np.zeros((700, 900, 3), np.uint8), network=checkpoint[1](zoom=zoom) if zoom < 1 else None)
     rig.paint(stroke(label=0), stroke(label=1, points=[(500, 500)]))
     rig.learner.learn()
     box = [600, 300, 720, 330]
@@ -1092,7 +1092,7 @@ def checkpoint(tmp_path):
 def test_a_checkpoint_predicts_at_once(rig, checkpoint):
     image, mask = blobs()
     classes = [{**entry, "value": value} for entry, value in zip(CLASSES, (0, 255))]
-    rig = rig(image, networks=[checkpoint[0]], classes=classes)
+    rig = rig(image, network=checkpoint[0], classes=classes)
     rig.work(5)
     assert (rig.map("prediction") == 1).all()
     run = rig.learner.current.run
@@ -1120,7 +1120,7 @@ def test_a_correction_counts_wherever_it_looks_alike(rig, trained):
     one, another = np.s_[10:40, 215:245], np.s_[105:135, 20:50]
     for square in one, another:  # a blue that it has not seen, and takes for a disc
         image[square], mask[square] = image[square] // 4 + [40, 85, 90], 0
-    rig = rig(image, networks=[trained])
+    rig = rig(image, network=trained)
     rig.work(5)
     wrong = rig.map("prediction")
     assert wrong[one].mean() > 0.8 and wrong[another].mean() > 0.8
@@ -1134,7 +1134,7 @@ def test_a_correction_counts_wherever_it_looks_alike(rig, trained):
 def test_corrections_that_contradict_what_was_learned_do_not_undo_it(rig, trained):
     image, mask = blobs()
     ground = np.argwhere(~ndimage.binary_dilation(mask, iterations=12))[[0, -1], ::-1]
-    rig = rig(image, networks=[trained])
+    rig = rig(image, network=trained)
     rig.work(5)
     before = foreground_iou(rig.map("prediction"), mask)
     assert before > 0.9
@@ -1171,7 +1171,7 @@ def predicted_as_saved(rig, out, image):
 def test_at_a_zoom_it_predicts_what_the_saved_network_predicts(rig, out, checkpoint, zoom, size):
     torch.manual_seed(0)
     image, mask = blobs(*size)
-    rig = rig(image, networks=[checkpoint[1](build("fcn", 2), zoom=zoom)])
+    rig = rig(image, network=checkpoint[1](build("fcn", 2), zoom=zoom))
     assert len(rig.learner.canvases[0].cover) == {0.5: 2, 0.3: 1, 1.7: 3}[zoom]
     assert predicted_as_saved(rig, out, image).zoom == zoom
     at_once = rig.map("prediction")
@@ -1194,7 +1194,7 @@ def test_at_a_zoom_what_is_shown_of_single_windows_does_not_last(rig, checkpoint
     monkeypatch.setattr(Canvas, "probabilities", nothing)  # it differs in one pixel of a million, else
     torch.manual_seed(3)
     image, path = blobs(150, 700)[0], checkpoint[1](build("fcn", 2), zoom=zoom)
-    rig, expected = rig(image, networks=[path]), Segmenter.load(path)(image)
+    rig, expected = rig(image, network=path), Segmenter.load(path)(image)
     rig.work(100)
     assert len(rig.learner.canvases[0].cover) > 1 and 0.01 < expected.mean() < 0.99
     assert np.array_equal(rig.map("prediction"), expected)
@@ -1211,7 +1211,7 @@ def test_in_another_light_it_sees_the_picture_as_the_saved_network_does(rig, out
     mean, std = data.colour_statistics(dataset)
     usual = {"mean": mean, "std": std, "light": data.usual_light(dataset)}
     dark = (image * 0.7 + 3).astype(np.uint8)
-    rig = rig(dark, networks=[checkpoint[1](build("fcn", 2), usual)])
+    rig = rig(dark, network=checkpoint[1](build("fcn", 2), usual))
     assert "another light" in rig.session.state()["message"]
     assert np.abs(rig.learner.canvases[0].image - image.astype(float)).mean() < 5 < np.abs(dark - image * 1.0).mean()
     predicted_as_saved(rig, out, dark)
@@ -1232,7 +1232,7 @@ def test_in_another_light_it_sees_the_picture_as_the_saved_network_does(rig, out
 @pytest.mark.parametrize("model", ["unet", "forest"])
 def test_another_learner_learns_at_the_zoom_of_the_network_to_begin_with(rig, out, checkpoint, model):
     image, mask = blobs(120, 200)
-    rig = rig(image, networks=[checkpoint[1](zoom=0.5)])
+    rig = rig(image, network=checkpoint[1](zoom=0.5))
     rig.paint(*true_strokes(mask, 3))
     rig.work(2)
     rig.session.post("learn", {"model": model})
@@ -1250,7 +1250,7 @@ def test_the_eyeglasses_are_predicted_and_corrected(rig, out):
 
     path = ROOT / "challenges/eyeglasses/eyeglasses.pt"
     image, before = astronaut(), Segmenter.load(path)(astronaut())
-    rig = rig(image, model="unet", networks=[path])
+    rig = rig(image, model="unet", network=path)
     rig.work(5)
     assert np.array_equal(rig.map("prediction"), before) and before[100:120, 190:260].mean() < 0.5
     for points in [(60, 60), (110, 140)], [(200, 170), (250, 190)], [(120, 400), (300, 420)], [(400, 60), (440, 300)]:
@@ -1266,7 +1266,7 @@ def test_the_eyeglasses_are_predicted_and_corrected(rig, out):
     kept = [name for name in former if "running" in name]  # BatchNorm's statistics
     assert kept and all(torch.equal(current.run.ema_model.state_dict()[name], former[name]) for name in kept)
     assert predicted_as_saved(rig, out, image).zoom == 0.25
-    again = type(rig.learner)(setup_of(rig.session, [out / "model.pt"]), rig.inbox, rig.tell)
+    again = type(rig.learner)(setup_of(rig.session, out / "model.pt"), rig.inbox, rig.tell)
     assert again.current.run.args.lr == current.run.args.lr < 0.001  # also when the same folder is opened again
 
 
@@ -1278,7 +1278,7 @@ def test_half_of_a_corrections_batch_reminds_of_what_the_network_said(rig, check
     image[:, :, 0], image[:, :, 1] = np.indices((250, 250))  # each pixel says where it is
     path = checkpoint[1](build("unet", 2, depth=2, width=4))
     given = Segmenter.load(path)
-    rig = rig(image, model="unet", networks=[path])
+    rig = rig(image, model="unet", network=path)
     rig.paint(stroke(label=0, points=[(130, 140), (160, 140)]), stroke(label=1, points=[(130, 170), (160, 170)]))
     rig.learner.learn()  # it begins, and moves away from the network that was given
     learner, canvas, painted, reminded, near = rig.learner.current, rig.learner.canvases[0], 0, 0, 0
@@ -1303,7 +1303,7 @@ def test_half_of_a_corrections_batch_reminds_of_what_the_network_said(rig, check
 @pytest.mark.parametrize("zoom", [0.25, 0.3, 0.7, 1.7])
 def test_a_zoomed_pixel_learns_the_class_of_most_painted_pixels_that_it_covers(rig, checkpoint, zoom):
     height, width, three = 190, 45, [*CLASSES, {"name": "new", "value": 2, "colour": [1, 2, 3]}]
-    rig = rig(np.zeros((height, width, 3), np.uint8), networks=[checkpoint[1](zoom=zoom)], classes=three)
+    rig = rig(np.zeros((height, width, 3), np.uint8), network=checkpoint[1](zoom=zoom), classes=three)
     chance = random.Random(0)
     for number in range(45):
         tool = "erase" if number % 7 == 6 else "brush"
@@ -1339,7 +1339,7 @@ def test_a_pixel_sees_what_changes_its_logits_at_a_zoom(rig, checkpoint, zoom):
     torch.manual_seed(0)
     image = np.random.default_rng(0).integers(0, 256, (6, 120, 3), np.uint8)
     path = checkpoint[1](linear(build("fcn", 2)), zoom=zoom)
-    segment, rig = Segmenter.load(path), rig(image, networks=[path])
+    segment, rig = Segmenter.load(path), rig(image, network=path)
     network = segment.network
     linear(network)
     changes = []
@@ -1356,7 +1356,7 @@ def test_a_pixel_sees_what_changes_its_logits_at_a_zoom(rig, checkpoint, zoom):
 @pytest.mark.parametrize("zoom", [0.4, 1.7])
 def test_windows_are_drawn_in_the_pictures_own_pixels(rig, checkpoint, zoom):
     height, width = (400, 1501) if zoom < 1 else (200, 333)
-    rig = rig(np.zeros((height, width, 3), np.uint8), networks=[checkpoint[1](zoom=zoom)])
+    rig = rig(np.zeros((height, width, 3), np.uint8), network=checkpoint[1](zoom=zoom))
     every, covered = rig.session.windows(0), np.zeros((height, width), int)
     for (left, top, right, bottom), (x0, y0, x1, y1) in zip(every["cores"], every["windows"]):
         covered[top:bottom, left:right] += 1

@@ -426,11 +426,11 @@ class Learner:
         self.saved: tuple = ()                           # (name, version) of who was saved last
         self.saved_at = self.shown_at = -math.inf        # by time.perf_counter()
         self.ended = False
-        for path in setup["networks"]:
-            network, metadata = load_network(path)
+        if setup["network"]:
+            network, metadata = load_network(setup["network"])
             self.model, self.zoom = network.name, metadata["settings"]["zoom"]
             self.usual_light = metadata.get("light")
-            if path != setup["out"]:             # it comes from elsewhere
+            if setup["network"] != setup["out"]:         # it comes from elsewhere
                 metadata["corrected"] = True
             self.kinds[self.model] = self.network_learner(self.model, (network, metadata))
 

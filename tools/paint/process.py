@@ -14,11 +14,11 @@ RESTARTS = 3                     # of a process that ends by itself; beyond, som
 LAST_WORDS = 20                  # seconds that it has to end and to write the network
 
 
-def setup_of(session: Session, networks: list) -> dict:
-    """Return what a Learner begins with: the session's pictures and classes, and the checkpoints of its networks."""
+def setup_of(session: Session, network: Path | None) -> dict:
+    """Return what a Learner begins with: the session's pictures and classes, and a network's checkpoint or None."""
     pictures = [(picture.path, (picture.height, picture.width)) for picture in session.pictures]
     return {"classes": session.classes, "ignore": session.ignore, "rendering": session.rendering, "maps": session.maps,
-            "pictures": pictures, "out": session.out / "model.pt", "networks": networks}
+            "pictures": pictures, "out": session.out / "model.pt", "network": network}
 
 
 def begin(setup: dict, inbox: Any, outbox: Any) -> None:
@@ -58,7 +58,7 @@ class Process:
         session, model = self.session, self.session.out / "model.pt"
         network = model if model.exists() else self.checkpoint and Path(self.checkpoint)
         with session.lock:
-            setup = setup_of(session, [network] if network else [])
+            setup = setup_of(session, network)
             self.inbox, self.outbox = self.context.Queue(), self.context.Queue()
             self.inbox.cancel_join_thread()      # or what a dead process has not read would keep this one from ending
             self.process = self.context.Process(target=begin, args=(setup, self.inbox, self.outbox), daemon=True)
