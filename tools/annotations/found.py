@@ -1,5 +1,4 @@
 """The common form of all kinds of annotations, and the drawing that several of them share."""
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -58,17 +57,6 @@ def print_empty(count):
     """Print how many images have no shape, if any: nothing may be there to see, or nobody has looked."""
     if count:
         print(f"{count} images without any shape are background all over; leave out those that nobody has annotated")
-
-
-def read_json(path, part):
-    """Return a JSON file that is a dict with a list `part`. Raises BadInput."""
-    try:
-        table = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise BadInput(f"{path} cannot be read ({error})") from None
-    if not isinstance(table, dict) or not isinstance(table.get(part), list):
-        raise BadInput(f'{path} has no list "{part}"')
-    return table
 
 
 def read_lines(path):

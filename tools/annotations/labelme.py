@@ -2,6 +2,7 @@
 import base64
 import functools
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,6 @@ from tools.annotations.found import (
     names_of,
     number_classes,
     print_empty,
-    read_json,
 )
 
 
@@ -32,7 +32,7 @@ def find_labelme(args):
         raise BadInput(f"{folder} is no folder; expected labelme's JSON files")
     for path in sorted(folder.rglob("*.json")):
         try:
-            tables[path] = read_json(path, "shapes")
+            tables[path] = read_labelme(path)
         except BadInput as error:
             problems.append(("files that are not labelme's", str(error)))
     shapes = [shape for table in tables.values() for shape in table["shapes"] if isinstance(shape, dict)]
@@ -58,6 +58,17 @@ def find_labelme(args):
                        (f": {problems[0][1]}" if problems else "; expected NAME.json beside NAME.jpg"))
     print_empty(empty)
     return Found(items, names_of(values), problems)
+
+
+def read_labelme(path):
+    """Return labelme's JSON file as a dict with a list "shapes". Raises BadInput."""
+    try:
+        table = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise BadInput(f"{path} cannot be read ({error})") from None
+    if not isinstance(table, dict) or not isinstance(table.get("shapes"), list):
+        raise BadInput(f'{path} has no list "shapes"')
+    return table
 
 
 def draw_shapes(table, values, size):
