@@ -186,7 +186,7 @@ class UNet(nn.Module):
         return x if level else self.classify(x)
 
 
-def two_convolutions(before: int, after: int, separable: bool = False, of_colours: bool = False) -> nn.Module:
+def two_convolutions(before: int, after: int, separable: bool, of_colours: bool = False) -> nn.Module:
     """Return layers (N, before, H, W) → (N, after, H, W). Colours are mixed as usual even where `separable`."""
     return nn.Sequential(
         convolution(before, after, separable and not of_colours), BatchNorm(after), nn.ReLU(inplace=True),

@@ -240,7 +240,7 @@ def decide(pieces: Pieces, size: tuple[int, int], zoom: float = 1,
     return classes
 
 
-def at_own_size(pieces: Pieces, size: tuple[int, int], zoom: float = 1, most: int = 2**18) -> Pieces:
+def at_own_size(pieces: Pieces, size: tuple[int, int], zoom: float, most: int = 2**18) -> Pieces:
     """Yield (rows, columns, logits), of `most` pixels or so each, that cover an image at its own size (H, W).
 
     `pieces` are what core_logits yields for it at `zoom` times that size. Never holds all logits of a large

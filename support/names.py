@@ -132,7 +132,7 @@ def read_names(path: Path | str, known: Collection[str] | None = None) -> list[s
     return names
 
 
-def find_name(line: str, known: Collection[str] = ()) -> str:
+def find_name(line: str, known: Collection[str]) -> str:
     """Return the name that a line of a list stands for: one of the `known` names if it can be."""
     normalize = lambda text: unicodedata.normalize("NFC", text)
     if line.startswith('"') and line.rstrip().endswith('"'):          # quoted by as_line

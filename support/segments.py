@@ -83,7 +83,7 @@ class Segments:
 class Part(os.PathLike):
     """A rectangle of a large TIFF file, which is read as if it were a file; as a path, it is the whole one."""
 
-    def __init__(self, segments: Segments, rows: range, columns: range, opacity: bool = True):
+    def __init__(self, segments: Segments, rows: range, columns: range, opacity: bool):
         self.segments, self.rows, self.columns, self.opacity = segments, rows, columns, opacity
 
     def __fspath__(self) -> str:

@@ -375,7 +375,7 @@ def corrupt_folder(args):
     print_left_out(problems)
 
 
-def draw_sheet(image, path, seed=0):
+def draw_sheet(image, path, seed):
     """Draw an image uint8 (H, W, 3) in every kind, a row each, at every severity.
 
     The picture is 900 pixels wide.

@@ -57,7 +57,7 @@ def hold_label_ids(paths):
     return any(in_threads(beyond, [path for path in paths if not is_lossy(path)]))
 
 
-def train_ids(labels, label_ids=False):
+def train_ids(labels, label_ids):
     """Return labels, grey (H, W) or coloured (H, W, 3), as train ids uint8 (H, W): 0 to 18, and VOID."""
     ids = np.full(256, VOID, np.uint8)
     ids[[entry["value"] for entry in TABLE] if label_ids else range(len(TABLE))] = range(len(TABLE))

@@ -162,7 +162,7 @@ def from_colours(mask, path):
     return CAMVID_VALUES[to_indices(mask, CAMVID_COLOURS, path)]
 
 
-def check(scene, layout, classes, ignore, label_ids=False):
+def check(scene, layout, classes, ignore, label_ids):
     """Return whether a scene has a pixel to learn from, or a text that says what is wrong."""
     try:
         size = image_size(scene.image)
