@@ -575,11 +575,11 @@ def test_a_labelme_mask_larger_than_its_box_is_refused_before_it_is_decoded(tmp_
 # CVAT
 
 
-def cvat(folder, images, labels=("dog", "cat"), **more):
-    """CVAT's annotations.xml of {name: shapes as XML}; more: other files' content."""
+def cvat(folder, images):
+    """CVAT's annotations.xml of {name: shapes as XML}, of the labels dog and cat."""
     for number, name in enumerate(images):
         photo(folder / "images" / name, number)
-    told = "".join(f"<label><name>{label}</name><type>any</type></label>" for label in labels)
+    told = "".join(f"<label><name>{label}</name><type>any</type></label>" for label in ("dog", "cat"))
     told = f"<meta><task><labels>{told}</labels></task></meta>"
     for number, (name, shapes) in enumerate(images.items()):
         told += f'<image id="{number}" name="{name}" width="{WIDTH}" height="{HEIGHT}">{shapes}</image>'

@@ -312,7 +312,7 @@ def test_orientation_is_the_same_whoever_reads_the_file(tmp_path, orientation, k
         assert image_size(path) == TURNED[orientation](pixels).shape
 
 
-def float_masks(folder, nodata, kind=np.float32, values=(0, 1, 2, np.nan)):
+def float_masks(folder, nodata, kind, values):
     """A data set of masks as QGIS writes them: floats, and a tag with the value that stands for no data."""
     for number in range(4):
         write_pair(folder, f"n{number}", number, values=(0, 1, 2, 3))
@@ -500,14 +500,13 @@ def test_where_0_is_white_16_bits_are_turned_as_8_are(tmp_path, full):
     assert np.array_equal(read_image(tmp_path / "a.tif")[:, :, 1], 255 - (pixels >> 4).astype(np.uint8))
 
 
-def camera_folder(folder, scale, kind="{}.png"):
+def camera_folder(folder, scale):
     """A data set of 16-bit images whose values are those of 8 bits times the scale."""
     for number in range(5):
         write_pair(folder, f"n{number}", number)
         path = folder / "images" / f"n{number}.png"
         pixels = np.array(Image.open(path)).astype(np.uint16) * scale
-        path.unlink()
-        save_deep(folder / "images" / kind.format(f"n{number}"), pixels)
+        save_deep(path, pixels)
 
 
 @pytest.mark.slow
@@ -973,9 +972,9 @@ def test_numbered_objects_are_pointed_out_and_classes_are_not(tmp_path, capsys):
     assert "number the objects" not in capsys.readouterr().out
 
 
-def rewrite_masks(folder, change, count=6, values=(0, 1, 1, 0)):
+def rewrite_masks(folder, change, values=(0, 1, 1, 0)):
     """A data set whose masks are changed, change(number, array) → array."""
-    for number in range(count):
+    for number in range(6):
         write_pair(folder, f"n{number}", number, values=values)
         path = folder / "masks" / f"n{number}.png"
         Image.fromarray(change(number, np.array(Image.open(path)))).save(path)

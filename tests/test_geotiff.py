@@ -24,11 +24,11 @@ TURNED = Affine(0.4, 0.3, 500_000, 0.3, -0.4, 5_400_000)  # which GeoTIFF holds 
 THREE = [{"name": "a", "value": [0, 0, 0]}, {"name": "b", "value": [255, 0, 0]}, {"name": "c", "value": [9, 99, 254]}]
 
 
-def write_geotiff(path, bands, transform=NORTH_UP, crs="EPSG:32632", **options):
+def write_geotiff(path, bands, transform=NORTH_UP, **options):
     """Write bands (count, H, W) as a GeoTIFF by rasterio."""
     count, height, width = bands.shape
-    facts = {"count": count, "height": height, "width": width, "dtype": bands.dtype, "crs": crs, "transform": transform}
-    with rasterio.open(path, "w", driver="GTiff", **{**facts, **options}) as file:
+    facts = {"count": count, "height": height, "width": width, "dtype": bands.dtype, "transform": transform}
+    with rasterio.open(path, "w", driver="GTiff", crs="EPSG:32632", **{**facts, **options}) as file:
         file.write(bands)
 
 

@@ -122,9 +122,9 @@ def test_figures_of_classes_and_of_a_whole_data_set():
 # Boundaries
 
 
-def blobs(seed, classes, shape=(61, 47)):
+def blobs(seed, classes):
     """Regions of so many classes."""
-    noise = np.random.default_rng(seed).normal(size=(classes, *shape))
+    noise = np.random.default_rng(seed).normal(size=(classes, 61, 47))
     return np.argmax([ndimage.gaussian_filter(one, 3) for one in noise], axis=0).astype(np.uint8)
 
 

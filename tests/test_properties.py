@@ -487,14 +487,14 @@ def test_any_files_are_found_by_the_list_of_their_names(names):
 
 
 @st.composite
-def class_tables(draw, most=12):
+def class_tables(draw):
     """(classes, values to ignore) as a classes.json may hold them: grey values or colours."""
     if draw(st.booleans()):
         channel = st.integers(0, 255) | st.sampled_from([0, 1, 255])
         value = st.lists(channel, min_size=3, max_size=3) | channel.map(lambda grey: [grey] * 3)
     else:
-        value = st.integers(0, draw(st.sampled_from([most, 255, 65535])))
-    values = draw(st.lists(value, min_size=2, max_size=most, unique_by=str))
+        value = st.integers(0, draw(st.sampled_from([12, 255, 65535])))
+    values = draw(st.lists(value, min_size=2, max_size=12, unique_by=str))
     count = draw(st.integers(2, len(values)))
     printable = st.text(max_size=8).filter(str.isprintable)
     names = draw(st.lists(printable, min_size=count, max_size=count, unique=True))
@@ -692,9 +692,9 @@ def interlaced_png(pixels):
     return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", content) + png_chunk(b"IEND", b"")
 
 
-def tiled_tiff(pixels, side=16):
+def tiled_tiff(pixels):
     """A grey TIFF (H, W) in tiles, which Pillow reads but does not write."""
-    tiles = []
+    tiles, side = [], 16
     for y in range(0, pixels.shape[0], side):
         for x in range(0, pixels.shape[1], side):
             tile = np.zeros((side, side), np.uint8)

@@ -240,14 +240,14 @@ def test_what_a_table_says_of_images_is_read_and_a_table_that_says_nothing_leave
 # From training to prediction
 
 
-def satellite_folder(folder, dtype=np.uint16, most=3000, count=5, **entries):
-    """A data set of images of five bands, the last three of which are those of write_pair, of values up to `most`."""
-    for number in range(count):
+def satellite_folder(folder, dtype=np.uint16, **entries):
+    """A data set of images of five bands, the last three of which are those of write_pair, of values up to 3000."""
+    for number in range(5):
         write_pair(folder, f"n{number}", number)
         path = folder / "images" / f"n{number}.png"
-        colours = np.asarray(Image.open(path)) / 255 * most
+        colours = np.asarray(Image.open(path)) / 255 * 3000
         path.unlink()
-        pixels = np.dstack([noise(float, 2, *colours.shape[:2], most=most), colours]).astype(dtype)
+        pixels = np.dstack([noise(float, 2, *colours.shape[:2], most=3000), colours]).astype(dtype)
         tifffile.imwrite(path.with_suffix(".tif"), pixels, photometric="minisblack", planarconfig="contig")
     write_table(folder, **entries)
 
