@@ -1,6 +1,7 @@
 """What several test files share: the commands as a user runs them, in a directory of their own."""
 
 import contextlib
+import csv
 import io
 import json
 import os
@@ -133,10 +134,23 @@ def fails_in_one_line(process, *words):
         assert word in lines[0], lines[0]
 
 
-def contents(folder):
-    """{name: bytes} of all files but hidden ones: a killed process may leave half of one."""
+def visible(folder):
+    """{name: path} of all files but hidden ones: a killed process may leave half of one."""
     files = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+    return {path.relative_to(folder).as_posix(): path for path in files}
+
+
+def contents(folder):
+    """{name: bytes} of the visible files."""
+    return {name: path.read_bytes() for name, path in visible(folder).items()}
+
+
+def history(folder):
+    """The rows of a training's history.csv, of texts; none before its first epoch."""
+    if not (folder / "history.csv").exists():
+        return []
+    with open(folder / "history.csv", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 @pytest.fixture

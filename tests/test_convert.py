@@ -1149,7 +1149,6 @@ def test_mistakes_are_told_in_one_line(tmp_path):
     for words, told in [
         ("labelme nowhere", "nowhere is no folder"),
         ("yolo photos --names nowhere", "nowhere cannot be read"),
-        ("yolo photos", "data.yaml does not exist"),
         ("yolo photos --names classes", "photos holds no image with its labels"),
         ("coco nowhere --images photos", "nowhere cannot be read"),
         ("pairs --images empty --masks photos", "empty holds no image"),

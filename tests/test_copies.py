@@ -1,12 +1,11 @@
 """The changed copies of the strip that a single image is validated on, and how epochs are chosen by them."""
 
-import csv
 import math
 
 import numpy as np
 import pytest
 import torch
-from conftest import inside
+from conftest import history, inside
 from PIL import Image
 from scipy import ndimage
 from sklearn.metrics import jaccard_score
@@ -36,11 +35,6 @@ def discs(height=90, width=140):
 
 def prepared(*words):
     return train.prepare(train_arguments([str(word) for word in (*QUICK, *words)]))
-
-
-def rows_of(folder):
-    with open(folder / "history.csv", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -102,7 +96,7 @@ def test_the_figure_is_the_mean_iou_of_the_copies_relit(pair):
     folder, image, mask = pair
     done = inside("train.py", image, mask, *QUICK, cwd=folder)
     assert done.returncode == 0, done.stderr
-    rows, (network, metadata) = rows_of(folder), load_network(folder / "model.pt")
+    rows, (network, metadata) = history(folder), load_network(folder / "model.pt")
     strip, truth = prepared(image, mask, "--out", folder / "other").data.validation.items[0][:2]
     matching, keeping = Segmenter(network, metadata), Segmenter(network, metadata | {"light": None})
     ious, relit = [], 0
@@ -156,7 +150,7 @@ def test_a_folder_has_no_copies(folder, tmp_path):
     words = ["--data", folder, *QUICK, "--steps", 1, "--epochs", 1, "--out", "run"]
     done = inside("train.py", *words, cwd=tmp_path)
     assert done.returncode == 0 and "another light" not in done.stdout, done.stderr
-    [row] = rows_of(tmp_path / "run")
+    [row] = history(tmp_path / "run")
     assert row["val_copies_iou"] == "" and float(row["val_iou"]) >= 0
     assert Image.open(tmp_path / "run" / "loss_vs_epochs.png").width < 1000  # one panel
 
@@ -177,7 +171,7 @@ def test_an_image_too_small_for_a_strip_is_copied_itself(tmp_path, monkeypatch):
     Image.fromarray(255 * mask).save("m.png")
     done = inside("train.py", "i.png", "m.png", *QUICK, "--patch", 16, cwd=tmp_path)
     assert done.returncode == 0 and "no strip of it can be held out" in done.stdout, done.stderr
-    assert 0 <= float(rows_of(tmp_path)[0]["val_copies_iou"]) <= 1
+    assert 0 <= float(history(tmp_path)[0]["val_copies_iou"]) <= 1
     copy, _ = prepared("i.png", "m.png", "--patch", 16, "--light", "keep", "--out", "other").copies["darker"]
     assert np.abs(copy - 0.75 * read_image("i.png")).max() <= 0.5
 
@@ -204,7 +198,7 @@ def test_a_class_that_the_strip_lacks_has_no_iou(tmp_path, monkeypatch):
     assert done.returncode == 0, done.stderr
     assert "the strip shows no foreground: its IoU says nothing of the next image" in done.stdout
     assert "expect" not in done.stdout
-    for row in rows_of(tmp_path):
+    for row in history(tmp_path):
         assert row["val_copies_iou"] in ("", "0.0") or math.isfinite(float(row["val_copies_iou"]))
     _, last = load_network("last.pt")
     last["resume"]["best"]["val_copies_iou"] = None  # where no copy had an IoU: not what an earlier version left

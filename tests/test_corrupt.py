@@ -317,7 +317,6 @@ def test_the_command(streets, tmp_path):
     "words, told",
     [
         (["IMAGES", "OUT", "--kind", "sand", "--severity", "1"], ["invalid choice", "fog"]),
-        (["IMAGES", "OUT", "--kind", "fog", "--severity", "6"], ["6 is not a whole number from 1 to 5"]),
         (["IMAGES"], ["or IMAGE --sheet FILE"]),
         (["IMAGES", "OUT", "--sheet", "x.png"], ["expected no OUT_DIR"]),
     ],
@@ -338,7 +337,6 @@ def test_mistakes_are_told_in_one_line(streets, tmp_path):
     fog = ["--kind", "fog", "--severity", "3"]
     for words, told in [
         ([tmp_path / "empty", tmp_path / "out", *fog], "holds no image"),
-        ([streets / "a.png", tmp_path / "out", *fog], "is no folder"),
         ([streets, streets / "out", *fog], "is inside"),
         ([streets, tmp_path / "full", *fog], "holds other things"),
         ([streets / "a.png", "--sheet", tmp_path / "own.png"], "was not written by this program"),

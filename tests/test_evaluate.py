@@ -354,7 +354,6 @@ def test_bad_inputs_are_one_line_and_leave_nothing(tmp_path):
     table = write_table(tmp_path, {"classes": [{"name": "x", "value": 0}, {"name": "y", "value": 1}], "ignore": [255]})
     before = sorted(tmp_path.rglob("*"))
     for words, expect in [
-        (["good", "none"], ["none is no folder"]),
         (["empty", "good"], ["empty holds no image", ".png"]),
         (["good", "empty"], ["empty holds no image"]),
         (["twice", "good"], ["a.jpg", "a.png", "but the extension"]),

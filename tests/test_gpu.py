@@ -1,6 +1,5 @@
 """What a GPU computes, beside the CPU. Where there is no CUDA GPU, all of this is skipped."""
 
-import csv
 import os
 import shutil
 import subprocess
@@ -8,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT, command, torchrun, with_gpus
+from conftest import ROOT, command, history, torchrun, with_gpus
 from PIL import Image
 
 AS_ON_THE_CPU = """
@@ -66,8 +65,7 @@ def run_python(text, *words, cwd, env):
 
 
 def best_iou(folder):
-    with (folder / "history.csv").open(newline="") as file:
-        return max(float(row["val_iou"]) for row in csv.DictReader(file))
+    return max(float(row["val_iou"]) for row in history(folder))
 
 
 @pytest.mark.slow

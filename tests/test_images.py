@@ -5,7 +5,6 @@ import json
 import os
 import re
 import struct
-import unicodedata
 import zlib
 
 import numpy as np
@@ -30,7 +29,7 @@ from support.files import (
 )
 from support.images import image_size, read_image, to_rgb
 from support.masks import mask_values, read_mask, read_pair, to_indices, to_values
-from support.names import find_images, read_names, write_names
+from support.names import find_images, write_names
 from support.sample import sample
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), np.uint8)
@@ -143,30 +142,6 @@ def test_the_first_of_several_frames_is_read(tmp_path):
     first, second = Image.fromarray(COLOURS), Image.fromarray(255 - COLOURS)
     first.save(tmp_path / "a.tif", save_all=True, append_images=[second])
     assert np.array_equal(read_image(tmp_path / "a.tif"), COLOURS)
-
-
-def test_files_that_are_no_images(tmp_path):
-    save(tmp_path / "whole.png", np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8))
-    save(tmp_path / "whole.jpg", np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8))
-    save(tmp_path / "whole.tif", COLOURS)
-    for name in ("whole.png", "whole.jpg", "whole.tif"):
-        content = (tmp_path / name).read_bytes()
-        for share in (0.02, 0.5, 0.95):
-            (tmp_path / f"cut{share}_{name}").write_bytes(content[: int(share * len(content))])
-    (tmp_path / "empty.png").touch()
-    (tmp_path / "text.png").write_text("I am no image")
-    (tmp_path / "folder.png").mkdir()
-    for path in [
-        *tmp_path.glob("cut*"),
-        tmp_path / "empty.png",
-        tmp_path / "text.png",
-        tmp_path / "folder.png",
-        tmp_path / "missing.png",
-    ]:
-        with pytest.raises(BadInput) as caught:
-            read_image(path)
-        message = str(caught.value)
-        assert path.name in message and "expected" in message and "\n" not in message
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a script stands for Ghostscript")
@@ -493,20 +468,6 @@ def test_the_sample_is_what_it_says():
     assert set(np.unique(mask)) == {0, 255} and 0.5 < (mask > 0).mean() < 0.65
     assert mask[100, 100] == mask[400, 320] == 255  # in two glands
     assert mask[400, 20] == mask[250, 470] == 0  # background glass, connective tissue
-
-
-def test_any_name_can_be_written_to_a_list_and_read_back(tmp_path):
-    names = ["plain", " blank before", "blank after ", "#remark", '"quoted"', '"', "new\nline", "tab\there", "a.png"]
-    names += ["umlaut ä", "line\u2028separator", "form\x0cfeed", "no \udcff text", "back\\slash", "  ", "a.PNG.jpg"]
-    write_names(tmp_path / "list.txt", names, "a remark")
-    assert read_names(tmp_path / "list.txt", dict.fromkeys(names)) == names
-    random = np.random.default_rng(0)
-    letters = [chr(code) for code in (*range(1, 300), 0x2028, 0xDC80, 0x1F600)]
-    names = list(dict.fromkeys("".join(random.choice(letters, random.integers(1, 6))) for _ in range(2000)))
-    names = list(dict.fromkeys(unicodedata.normalize("NFC", name) for name in names))
-    write_names(tmp_path / "list.txt", names)
-    assert read_names(tmp_path / "list.txt", dict.fromkeys(names)) == names
-    assert read_names(tmp_path / "list.txt") == names
 
 
 @pytest.mark.parametrize("orientation", [None, 1, 3, 6, 8])

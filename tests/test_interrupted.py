@@ -10,7 +10,7 @@ import time
 
 import pytest
 import torch
-from conftest import command, fails_in_one_line, inside, write_pair
+from conftest import command, fails_in_one_line, inside, visible, write_pair
 from forked import Forked
 
 from model import FCN
@@ -102,14 +102,6 @@ def start(line, folder):
 def run(name, folder, out):
     """Run a command of the table in this process."""
     return inside(*COMMANDS[name].replace("OUT", out).split(), cwd=folder)
-
-
-def visible(folder):
-    return {
-        path.relative_to(folder).as_posix(): path
-        for path in folder.rglob("*")
-        if path.is_file() and not path.name.startswith(".")
-    }
 
 
 def progress(out):

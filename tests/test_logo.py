@@ -327,11 +327,6 @@ def test_data_sets_are_never_mixed(tmp_path):
     with pytest.raises(prepare.BadInput, match="another logo"):
         made("--out", tmp_path / "data", "--count", 3, "--logo", tmp_path / "thin.png")
     assert contents(tmp_path / "data") == before
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "letter.txt").write_text("dear")
-    with pytest.raises(prepare.BadInput, match="holds other things"):
-        made("--out", tmp_path / "mine", "--count", 3)
-    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["letter.txt"]
 
 
 # ---------------------------------------------------------------------------------------------------

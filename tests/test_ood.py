@@ -205,11 +205,7 @@ def test_an_exported_network_rejects_the_same(folders, network):
 
 
 def test_mistakes_are_told_in_one_line(folders):
-    save_checkpoint(folders / "fcn.pt", FCN(3), **METADATA)
     words = ["infer.py", "both", "masks", "--score", "features", "--reject", "0"]
-    adapting = ["infer.py", "both", "masks", "--adapt", "0.5"]
-    fails_in_one_line(inside(*adapting, "--checkpoint", "fcn.pt", cwd=folders), "no BatchNorm")
-    fails_in_one_line(inside(*adapting, "--onnx", "model.onnx", cwd=folders), "only PyTorch can change")
     with pytest.raises(BadInput, match="no BatchNorm"):
         Segmenter(FCN(3), METADATA).with_scores(picture((20, 20), 0), ["features"])
     (folders / "masks").mkdir()

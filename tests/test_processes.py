@@ -1,12 +1,11 @@
 """Several processes, as torchrun starts them: they follow the single one, and do not wait for the dead."""
 
-import csv
 import sys
 import time
 
 import pytest
 import torch
-from conftest import inside, start_ranks, together, torchrun
+from conftest import history, inside, start_ranks, together, torchrun
 from forked import Forked
 
 from support.machine import from_torchrun
@@ -55,10 +54,7 @@ def test_a_process_that_waits_for_others_says_so(folder, tmp_path):
 
 
 def losses(folder):
-    with open(folder / "history.csv", newline="") as file:
-        return [
-            [float(row[name]) for name in ("train_loss", "val_loss", "val_accuracy")] for row in csv.DictReader(file)
-        ]
+    return [[float(row[name]) for name in ("train_loss", "val_loss", "val_accuracy")] for row in history(folder)]
 
 
 @pytest.mark.slow
