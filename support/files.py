@@ -46,11 +46,9 @@ def is_ours(path: Path | str, mark: str = MARK) -> bool:
         ends += file.read()
         # Not as a folder in a path: the project's own may have that name.
         marked = re.search(rb"(?<![/\\])" + re.escape(mark.encode()) + rb"(?![/\\])", ends) is not None
-        if not marked or not STAMPED.search(ends):
-            return marked
         stamp = find_stamp(file)
-        if stamp is None:
-            return False
+        if not marked or stamp is None:
+            return marked
         file.seek(stamp)
         return file.read(16) == digest_around(file, stamp)
 
