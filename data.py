@@ -273,8 +273,7 @@ class PairInfo(NamedTuple):
     """The figures of a pair that are collected before the training."""
 
     counts: np.ndarray           # pixels of each class, (classes,)
-    area: int                    # pixels
-    digest: bytes                # of the mask, and of the image file's start and length
+    digest: str                  # of the mask, and of the image file's start and length
     item: Any                    # (image, mask, rows), where it is held in memory, else None
 
 
@@ -286,7 +285,7 @@ def inspect_pairs(scan: Scan, reading: Reading) -> list[PairInfo]:
         pair, facts = both
         figures = known.get(pair[0])
         if figures:
-            return PairInfo(np.array(figures.counts), math.prod(facts.mask.size), bytes.fromhex(figures.digest), None)
+            return PairInfo(np.array(figures.counts), figures.digest, None)
         return inspect_pair(pair, reading, scan.fits, scan.images.get(pair[0]), facts.mask.size)
 
     return list(progress(in_threads(inspect, zip(scan.pairs, scan.facts)), len(scan.pairs)))
@@ -305,9 +304,9 @@ def inspect_pair(pair: tuple[str, Path, Path], reading: Reading, hold: bool, ima
         image = read_image(image_path, rendering=rendering)
     if mask.shape != size or image is not None and image.shape[:2] != size:
         raise changed(mask_path)
-    digest = hashlib.sha256(head_and_length(image_path) + mask.tobytes() + in_digest(rendering)).digest()
+    digest = hashlib.sha256(head_and_length(image_path) + mask.tobytes() + in_digest(rendering)).hexdigest()
     rows = class_rows(mask, len(classes))
-    return PairInfo(rows[:, -1], mask.size, digest, (image, mask, rows) if hold else None)
+    return PairInfo(rows[:, -1], digest, (image, mask, rows) if hold else None)
 
 
 def in_digest(rendering: Rendering) -> bytes:
@@ -364,10 +363,10 @@ def load(source: Any, threshold: int | None = None, table: Path | str | None = N
         print_hints(reading.classes, np.array([info.counts for info in infos]))
     print_notes()
     if not single:
-        remember_scan(scan, source, reading, [Figures(info.counts.tolist(), info.digest.hex()) for info in infos])
+        remember_scan(scan, source, reading, [Figures(info.counts.tolist(), info.digest) for info in infos])
     digest = hashlib.sha256(training.cumulative_counts.tobytes() + validation.cumulative_counts.tobytes())
     for info in infos:
-        digest.update(info.digest)
+        digest.update(bytes.fromhex(info.digest))
     return TrainingData(training, validation, reading.classes, reading.ignore, digest.hexdigest(), held_out,
                         reading.rendering)
 
@@ -475,7 +474,8 @@ def dataset_of(scan: Scan, infos: list[PairInfo], numbers: list[int], decode: Ca
     """Return the data set of these pairs; `decode` reads the files where pairs are not held in memory, else None."""
     chosen = [infos[number] for number in numbers]
     items = [scan.pairs[number][1:] for number in numbers] if decode else [info.item for info in chosen]
-    return Dataset(items, [info.counts for info in chosen], [info.area for info in chosen], decode)
+    areas = [math.prod(scan.facts[number].mask.size) for number in numbers]
+    return Dataset(items, [info.counts for info in chosen], areas, decode)
 
 
 def describe(scan: Scan) -> str:
