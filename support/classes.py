@@ -144,7 +144,7 @@ def count_values(masks: Iterable[tuple[MaskValues, Path | str]], coloured: bool 
     for found, path in masks:
         if not found.distinct:
             continue
-        if found.lossy and found.distinct > 2:
+        if found.lossy:
             raise BadInput(f"{path} holds {found.distinct} different values, as its compression changes them; expected "
                            "at most 2: write masks as PNG files or, of two classes, give --threshold 128")
         if found.distinct > MAX_VALUES:
@@ -168,7 +168,7 @@ def count_values(masks: Iterable[tuple[MaskValues, Path | str]], coloured: bool 
         counts.update({value * code: count for value, count in found.counts.items()})
         files += 1
     if not counts:
-        raise BadInput(f"{path} holds no data" + "; expected a value for each class, at least two")
+        raise BadInput(f"{path} holds no data; expected a value for each class, at least two")
     return Values(counts, coloured, path, files)
 
 
