@@ -20,6 +20,7 @@ from support.mistakes import Unreadable
 from support.notes import note
 from support.segments import Part
 from support.tiff import (
+    COMPRESSION,
     LARGER,
     LOSSY,
     MAGIC,
@@ -30,6 +31,7 @@ from support.tiff import (
     SAMPLES,
     SEVERAL_PAGES,
     SUBFILE,
+    UNCOMPRESSED,
     WHITE_IS_ZERO,
     Bands,
     Block,
@@ -41,8 +43,8 @@ from support.tiff import (
     open_known,
     parse_nodata,
     read_bands,
-    tiff_compression,
     tiff_size_and_turn,
+    tiff_tag,
 )
 
 MAX_LENGTH = 65_500              # pixels a side: the most that a JPEG can hold
@@ -301,14 +303,14 @@ def is_lossy(path: Source) -> bool:
     Where there is no such file, its name says.
     """
     if isinstance(path, Block):
-        return tiff_compression(path) in LOSSY
+        return tiff_tag(path, COMPRESSION, UNCOMPRESSED) in LOSSY
     try:
         with open(path, "rb") as file:
             head = file.read(12)
             if head[:4] == b"RIFF" and head[8:] == b"WEBP":
                 return is_lossy_webp(file)
         if head[:4] in MAGIC:
-            return tiff_compression(path) in LOSSY
+            return tiff_tag(path, COMPRESSION, UNCOMPRESSED) in LOSSY
         return head.startswith(b"\xff\xd8")
     except Exception:            # a file that cannot be read: whoever reads it will say so
         return is_jpeg(path)

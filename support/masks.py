@@ -25,7 +25,7 @@ from support.images import (
     to_rgb,
 )
 from support.names import first_few
-from support.tiff import QUARTER_TURNS, Bands, Source, colour_bands, tiff_nodata
+from support.tiff import NODATA, QUARTER_TURNS, Bands, Source, colour_bands, parse_nodata, tiff_tag
 
 MAX_VALUES = 16                  # distinct values in a mask; what holds more is not a mask but a picture of one
 IGNORE = 255                     # the class index of pixels that have no truth: no loss, no score
@@ -118,7 +118,7 @@ def value_codes(mask: np.ndarray) -> np.ndarray:
 def nodata_of(path: Path | str) -> float | None:
     """Return the number that stands for no data in a file, where it is a TIFF file that names one. Raises BadInput."""
     with decoding(path):
-        return tiff_nodata(path)
+        return parse_nodata(tiff_tag(path, NODATA, ""))
 
 
 def nodata_values(found: Iterable[float | None]) -> list[int]:

@@ -151,24 +151,17 @@ def tiff_size_and_turn(path: Source) -> tuple[tuple[int, int], int]:
         return size[::-1] if turn in QUARTER_TURNS else size, turn if turn in range(1, 9) else 1
 
 
-def tiff_nodata(path: Path | str) -> float | None:
-    """Return the number that stands for no data in a TIFF file, from its header alone, or None. Raises BadInput."""
+def tiff_tag(path: Source, number: int, default: Any) -> Any:
+    """Return the value of a TIFF file's tag, whoever reads its pixels; the default where it has none. Raises BadInput.
+
+    No other file has tags.
+    """
     image = open_header(path)
     if image is None:
         with first_page(path) as page:
-            return parse_nodata(tag(page, NODATA, ""))
+            return tag(page, number, default)
     with image:
-        return parse_nodata(image.tag_v2.get(NODATA, "")) if image.format == "TIFF" else None
-
-
-def tiff_compression(path: Source) -> int:
-    """Return the number of a TIFF file's compression. Raises BadInput."""
-    image = open_header(path)
-    if image is None:
-        with first_page(path) as page:
-            return int(page.compression)
-    with image:
-        return image.tag_v2.get(COMPRESSION, UNCOMPRESSED)
+        return image.tag_v2.get(number, default) if image.format == "TIFF" else default
 
 
 def read_bands(path: Source, chosen: tuple[int, ...] | None) -> Bands:
