@@ -21,7 +21,7 @@ from torch.nn.functional import max_pool2d
 from tqdm import tqdm
 
 import train
-from data import Dataset, TrainingData, begin_worker
+from data import Dataset, TrainingData
 from model import batchnorm_layers, load_network
 from patches import (
     MAX_SIDE,
@@ -43,7 +43,6 @@ from support.devices import pick_device
 from support.files import BadInput
 from support.images import Rendering, read_image
 from support.light import NOTED, other_light, relight
-from support.machine import keep_freed_memory
 from support.masks import IGNORE
 from tools.paint.pictures import CORRECTION, PUT_ASIDE, map_path, most_painted, scaled
 
@@ -644,10 +643,3 @@ def doubt(probabilities: np.ndarray) -> np.ndarray:
     """Return how unsure probabilities (C, h, w) are: their entropy, 0 to 255, which is that of equal ones."""
     entropy = torch.special.entr(torch.from_numpy(probabilities)).sum(dim=0) / math.log(len(probabilities))
     return (255 * entropy).round().clamp(0, 255).byte().numpy()
-
-
-def work(setup: dict, inbox: Any, outbox: Any) -> None:
-    """Be the process: learn until the session ends."""
-    begin_worker(0)                              # Ctrl-C is for the session, which no learner outlives
-    keep_freed_memory()
-    Learner(setup, inbox, lambda *message: outbox.put(message)).work()

@@ -8,6 +8,7 @@ from pathlib import Path
 from queue import Empty
 from typing import Any
 
+from support.machine import keep_freed_memory
 from tools.paint.session import Session
 
 RESTARTS = 3                     # of a process that ends by itself; beyond, something is wrong with it
@@ -22,10 +23,13 @@ def setup_of(session: Session, network: Path | None) -> dict:
 
 
 def begin(setup: dict, inbox: Any, outbox: Any) -> None:
-    """Be the process."""
-    from tools.paint.learner import work  # here, as it imports PyTorch, which nobody else needs
+    """Be the process: learn until the session ends."""
+    from data import begin_worker  # here, as it imports PyTorch, which nobody else needs
+    from tools.paint.learner import Learner
 
-    work(setup, inbox, outbox)
+    begin_worker(0)                              # Ctrl-C is for the session, which no learner outlives
+    keep_freed_memory()
+    Learner(setup, inbox, lambda *message: outbox.put(message)).work()
 
 
 @contextlib.contextmanager
