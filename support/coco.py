@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags
 
 from support.files import BadInput
-from support.images import SMALLEST, decoding, read_image
+from support.images import SMALLEST, read_image, size_and_turn
 from support.names import READABLE, find_file, is_passed_over, listable, name_of
-from support.tiff import QUARTER_TURNS, open_known
+from support.tiff import QUARTER_TURNS
 
 EXPECTED = 'a COCO file: {"images": [...], "annotations": [...], "categories": [{"id": 1, "name": "person"}, ...]}'
 
@@ -200,8 +199,7 @@ def check_image(path: Path, size: tuple[int, int]) -> str | None:
     The size is (height, width).
     """
     try:
-        with decoding(path), open_known(path) as image:
-            turn = image.getexif().get(ExifTags.Base.Orientation, 1)
+        _, turn = size_and_turn(path)
         found = read_image(path).shape[:2]   # upright; reads all: a truncated file has a whole header
     except BadInput:
         return "images that cannot be read"

@@ -952,7 +952,13 @@ def test_coco_files_of_parts_whose_images_lie_in_one_folder(tmp_path):
 
 @pytest.mark.parametrize(
     "turn, said, fits",
-    [(6, (HEIGHT, WIDTH), True), (6, (WIDTH, HEIGHT), False), (3, (HEIGHT, WIDTH), False), (1, (HEIGHT, WIDTH), True)],
+    [
+        (6, (HEIGHT, WIDTH), True),
+        (6, (WIDTH, HEIGHT), False),
+        (3, (HEIGHT, WIDTH), False),
+        (1, (HEIGHT, WIDTH), True),
+        (0, (HEIGHT, WIDTH), True),  # as some cameras write: EXIF knows no such way to lie, so nobody turns it
+    ],
 )
 def test_coco_s_photographs_of_a_phone_held_upright(tmp_path, turn, said, fits):
     """Its EXIF swaps the sides, so that the annotated size tells whether somebody saw it upright."""
