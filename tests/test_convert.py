@@ -1065,9 +1065,11 @@ def test_geojson_of_a_geotiff_lies_where_that_lies(tmp_path, kind):
     assert np.array_equal(rasterize(shapes, (HEIGHT, WIDTH), **transform), mask)
 
 
-def test_a_place_on_the_earth_that_is_none_is_told_in_one_line(tmp_path):
+@pytest.mark.parametrize("orientation", [0, 1])  # 0 is none: the mask lies as it is stored
+def test_a_place_on_the_earth_that_is_none_is_told_in_one_line(tmp_path, orientation):
     mask = np.repeat(np.array([[0, 255]], np.uint8), 30, axis=0)
     tags = [(33550, "d", 3, (float("nan"), 1.0, 0.0), True), (33922, "d", 6, (0.0, 0.0, 0.0, 1.0, 2.0, 0.0), True)]
+    tags.append((274, "H", 1, orientation, True))
     (tmp_path / "masks").mkdir()
     tifffile.imwrite(tmp_path / "masks" / "a.tif", mask, photometric="minisblack", extratags=tags)
     fails_in_one_line(convert(tmp_path, "to-geojson", "masks", "--out", "out"), "a.tif", "a place on the earth")

@@ -148,7 +148,7 @@ def place_on_earth(path):
     with decoding(path), tifffile.TiffFile(path) as file:
         page = file.pages[0]
         scale, tie, matrix, keys = (tag(page, number, ()) for number in (33550, 33922, 34264, 34735))
-        if tag(page, ORIENTATION, 1) != 1 or len(matrix) != 16 and (len(scale) < 2 or len(tie) != 6):
+        if tag(page, ORIENTATION, 1) in range(2, 9) or len(matrix) != 16 and (len(scale) < 2 or len(tie) != 6):
             return None
         if len(matrix) != 16:    # a pixel (tie[0], tie[1]) lies at (tie[3], tie[4]), and y points up on a map
             matrix = [scale[0], 0, 0, tie[3] - tie[0] * scale[0], 0, -scale[1], 0, tie[4] + tie[1] * scale[1]]
