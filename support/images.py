@@ -38,6 +38,7 @@ from support.tiff import (
     Source,
     colour_bands,
     list_bands,
+    most_pixels,
     note_bands,
     open_header,
     open_known,
@@ -115,7 +116,7 @@ def decoding(path: Source) -> Iterator[None]:
     except FileNotFoundError:
         raise Unreadable(f"{path} does not exist; expected an image file") from None
     except Image.DecompressionBombError:
-        raise BadInput(f"{path} is too large; expected at most {Image.MAX_IMAGE_PIXELS} pixels{LARGER}") from None
+        raise BadInput(f"{path} is too large; expected at most {most_pixels()} pixels{LARGER}") from None
     except (IsADirectoryError, PermissionError) as error:             # the latter, of a folder, on Windows
         if os.path.isdir(str(path)):
             raise BadInput(f"{path} is a folder; expected an image file (infer.py segments a folder, train.py --data "
@@ -187,9 +188,8 @@ def crop(opened: Image.Image | Bands, inside: tuple[slice, slice]) -> Image.Imag
 
 def check_pixels(path: Source, width: int, height: int) -> None:
     """Raise BadInput for an image of more pixels than are decoded at once."""
-    limit = Image.MAX_IMAGE_PIXELS
-    if limit and width * height > limit:
-        raise BadInput(f"{path} is too large; expected at most {limit} pixels{LARGER}")
+    if width * height > most_pixels():
+        raise BadInput(f"{path} is too large; expected at most {most_pixels()} pixels{LARGER}")
 
 
 def decode(path: Source, image: Any) -> Image.Image:

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from support.files import MARK, BadInput, check_writable, one_writer, write_whole
@@ -56,6 +55,7 @@ from support.tiff import (
     Block,
     check_chosen,
     has_another,
+    most_pixels,
     open_header,
     starts_as_tiff,
 )
@@ -77,8 +77,7 @@ def open_large(path: Path | str, rendering: Rendering = AS_FOUND, whole: str = "
     `whole` names what needs the whole image at once, if anything does. Raises BadInput where the image is too
     large for that, or is one that cannot be read by parts.
     """
-    pixels = count_pixels(path)
-    most: Any = Image.MAX_IMAGE_PIXELS
+    pixels, most = count_pixels(path), most_pixels()
     if pixels < LARGE or whole and pixels <= most:
         return None
     if whole:
@@ -100,7 +99,7 @@ def in_parts(pairs: list, memory: float, said: Rendering) -> list:
     """
     worth = [Path(image).exists() and os.stat(image).st_size >= HEADER_WORTH for _, image, _ in pairs]
     pixels = [count_pixels(image) if looked_up else 0 for looked_up, (_, image, _) in zip(worth, pairs)]
-    fits, most, found = 4 * sum(pixels) <= memory * 1e9, Image.MAX_IMAGE_PIXELS or math.inf, []
+    fits, most, found = 4 * sum(pixels) <= memory * 1e9, most_pixels(), []
     for (name, image, mask), count in zip(pairs, pixels):
         parts: list = []
         if count >= LARGE and not (fits and count <= most):

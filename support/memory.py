@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import PIL
-from PIL import Image
 
 from support.files import STAMP, BadInput, is_ours, write_text
 from support.images import MAX_LENGTH, ImageFacts, Rendering, rendering_entries
 from support.masks import MAX_VALUES, MaskFacts, MaskValues
+from support.tiff import most_pixels
 
 NAME = ".scan.jsonl"             # in the folder that has images/ and masks/
 VERSION = 2                      # of what is remembered: raise it where files are read in another way
@@ -132,7 +132,7 @@ def parse(line: str) -> tuple[str, Record]:
      figures) = json.loads(line)
     check(isinstance(name, str) and are_counts(stamp, 4, least=-2**63) and are_counts(size, 2, least=1))
     pixels = size[0] * size[1]
-    check(max(size) <= MAX_LENGTH and pixels <= (Image.MAX_IMAGE_PIXELS or pixels))
+    check(max(size) <= MAX_LENGTH and pixels <= most_pixels())
     check(are_counts([turn, mask_turn], 2, least=1) and max(turn, mask_turn) <= 8)
     check(are_counts([highest, distinct], 2) and type(coloured) is type(lossy) is bool)
     check(palette is None or is_digest(palette))

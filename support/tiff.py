@@ -60,6 +60,11 @@ class Block(io.BytesIO):
 Source = Path | str | Block
 
 
+def most_pixels() -> float:
+    """Return how many pixels an image may have that is decoded at once: Pillow's limit, which a program may lift."""
+    return Image.MAX_IMAGE_PIXELS or math.inf
+
+
 def starts_as_tiff(path: Source) -> bool:
     """Return whether a file's first bytes are those of a TIFF file."""
     if isinstance(path, Block):
@@ -138,9 +143,8 @@ def first_page(path: Source) -> Iterator[Any]:
         if page.photometric not in (1, 2):
             raise BadInput(f"{path} has the colours {page.photometric.name}, of a kind that tifffile has to read; "
                            "expected grey or RGB")
-        if page.imagewidth * page.imagelength > Image.MAX_IMAGE_PIXELS or page.nbytes > MOST_BYTES:
-            raise BadInput(f"{path} is too large; expected at most {Image.MAX_IMAGE_PIXELS} pixels and 4 GB" +
-                           LARGER)
+        if page.imagewidth * page.imagelength > most_pixels() or page.nbytes > MOST_BYTES:
+            raise BadInput(f"{path} is too large; expected at most {most_pixels()} pixels and 4 GB{LARGER}")
         yield page
 
 

@@ -9,6 +9,7 @@ import zlib
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -28,6 +29,7 @@ from support.files import (
     write_whole,
 )
 from support.images import image_size, read_image, to_rgb
+from support.large_tiff import open_large
 from support.masks import mask_values, read_mask, read_pair, to_indices, to_values
 from support.names import find_images, write_names
 from support.sample import sample
@@ -195,6 +197,14 @@ def test_images_too_large_are_refused_before_they_are_decoded(tmp_path):
     Image.new("1", (10_000, 10_000)).save(tmp_path / "smaller_bomb.png")
     with pytest.raises(BadInput, match="89478485 pixels"):
         read_image(tmp_path / "smaller_bomb.png")
+
+
+def test_a_program_may_lift_pillows_limit(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    monkeypatch.setattr("support.large_tiff.LARGE", 100)
+    tifffile.imwrite(tmp_path / "a.tif", np.ones((40, 50), np.float32))  # which tifffile reads
+    assert (read_image(tmp_path / "a.tif") == 255).all()
+    assert open_large(tmp_path / "a.tif", whole="--overlay") is None
 
 
 # ---------------------------------------------------------------------------------------------------
