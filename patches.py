@@ -518,5 +518,5 @@ def noise(seed: int, epoch: int, step: int, slots: Sequence[int], size: int, str
         side = math.ceil(size / grain)
         coarse = deviation * random.standard_normal((3, side, side), np.float32)
         for channel, plane in enumerate(coarse):                      # (3, h, w)
-            field[:, :, channel] = plane if grain == 1 else resize(plane, (size, size))
+            field[:, :, channel] = resize(plane, (size, size))
     return fields
