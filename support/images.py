@@ -551,9 +551,7 @@ def choose_full_scale(highest: int) -> int:
     A camera of 12 bits writes 0 to 4095 into 16; seen as parts of 65535, that would be nearly black. Prints
     any other full scale than 65535.
     """
-    if highest > SCALES[-2]:
-        return FULL
-    full = next(scale for scale in SCALES if highest <= scale) if highest > 0 else FULL
+    full = next((scale for scale in SCALES if highest <= scale), FULL) if highest > 0 else FULL
     if full != FULL:
         print(f"images of 16 bits hold values up to {highest}: {full} is white, as of {full.bit_length()} bits")
     return full
