@@ -15,7 +15,7 @@ from PIL.PngImagePlugin import PngInfo
 
 import support.files
 from data import hold_out
-from support.classes import count_values, name_classes, read_classes
+from support.classes import count_values, name_classes
 from support.files import (
     MARK,
     PICTURES,
@@ -523,9 +523,3 @@ def test_the_orientation_of_a_png_is_found_wherever_it_stands_but_not_behind_its
     image.save(path)
     path.write_bytes(path.read_bytes() + turned.removeprefix(b"\x89PNG\r\n\x1a\n"))
     assert image_size(path) == read_image(path).shape[:2] == (20, 30)
-
-
-def test_a_class_table_that_is_nested_without_end_is_refused(tmp_path):
-    (tmp_path / "classes.json").write_text("[" * 200_000)
-    with pytest.raises(BadInput, match="classes.json: it cannot be read"):
-        read_classes(tmp_path / "classes.json")
