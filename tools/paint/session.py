@@ -11,7 +11,7 @@ import shutil
 import threading
 import time
 import zlib
-from collections import OrderedDict, deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -158,9 +158,9 @@ class Session:
         self.done: deque = deque(maxlen=STEPS_BACK)      # what undo takes back: (event, what was there before)
         self.undone: list[dict] = []                     # what redo does again
         self.strokes = 0                                 # in the journal, whether undone or not
-        self.counts: dict = {}                           # strokes of each class so far
+        self.counts: Counter = Counter()                 # strokes of each class so far
         self.painted = np.zeros(IGNORE + 1, int)         # pixels of each class, over all pictures
-        self.requests: OrderedDict[str, None] = OrderedDict()
+        self.requests: deque[str] = deque(maxlen=REMEMBERED)
         self.lock = threading.RLock()
         self.changed = threading.Condition(self.lock)
         self.revision, self.run = 0, secrets.token_hex(8)
@@ -368,9 +368,7 @@ class Session:
 
     def remember(self, request: str | None) -> None:
         if request is not None:
-            self.requests[request] = None
-            if len(self.requests) > REMEMBERED:
-                self.requests.popitem(last=False)
+            self.requests.append(request)
 
     def stroke(self, body: dict, request: dict) -> None:
         """Paint, erase or fill, once that is on the disk."""
@@ -407,7 +405,7 @@ class Session:
             said = picture.map("prediction")[top:top + area.shape[0], left:left + area.shape[1]][area]
             if np.mean(said != stroke["class"]) > 0.5 and (said != IGNORE).all():
                 return CORRECTION
-        return PUT_ASIDE if self.counts.get(stroke["class"], 0) % ASIDE == ASIDE - 1 else LEARNT
+        return PUT_ASIDE if self.counts[stroke["class"]] % ASIDE == ASIDE - 1 else LEARNT
 
     def paint(self, event: dict, area: tuple[int, int, np.ndarray] | None = None) -> None:
         """Change the maps of a picture as an event of the journal says, so that it can be undone."""
@@ -421,7 +419,7 @@ class Session:
         strokes[inside] = IGNORE if stroke["class"] is None else stroke["class"]
         self.count(strokes[inside], 1)
         roles[inside] = stroke["role"]
-        self.counts[stroke["class"]] = self.counts.get(stroke["class"], 0) + 1
+        self.counts[stroke["class"]] += 1
         self.repainted(picture, place)
 
     def count(self, strokes: np.ndarray, sign: int) -> None:
