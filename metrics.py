@@ -27,10 +27,11 @@ def confusion_matrix(truth: np.ndarray, prediction: np.ndarray, classes: int) ->
     for start in range(0, truth.size, PART):
         known = truth[start:start + PART] != IGNORE
         true, predicted = truth[start:start + PART][known], prediction[start:start + PART][known]
-        highest = max(true.max(initial=0), predicted.max(initial=0))
-        if highest >= classes:
-            raise ValueError(f"class {highest} is none of {classes}; expected 0 to {classes - 1}")
-        counts += np.bincount(true.astype(np.int64) * classes + predicted, minlength=classes**2)
+        for indices in true, predicted:
+            wrong = indices[(indices < 0) | (indices >= classes)]
+            if wrong.size:
+                raise ValueError(f"class {wrong[0]} is none of {classes}; expected 0 to {classes - 1}")
+        counts += np.bincount(np.multiply(true, classes, dtype=np.int64) + predicted, minlength=classes**2)
     return counts.reshape(classes, classes)
 
 

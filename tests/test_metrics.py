@@ -216,10 +216,15 @@ def test_other_shapes_and_classes_that_are_none_are_refused():
         (two, two + 2, "class 2 is none of 2"),
         (two + 3, two, "class 3 is none of 2"),
         (two, two + 255, "class 255 is none of 2"),
+        (two + 1, two.astype(int) - 1, "class -1 is none of 2"),  # 1 · 2 − 1 is the place of another pair
+        (two.astype(int) - 1, two, "class -1 is none of 2"),
     ]:
         with pytest.raises(ValueError, match=told):
             metrics.confusion_matrix(truth, prediction, 2)
     assert not metrics.confusion_matrix(two + 255, two + 7, 2).any()  # nobody knows the truth
+    for truth, prediction in [(two + 0.5, two), (two, two + 0.5)]:  # as of a mask that was resized by averaging
+        with pytest.raises(TypeError):
+            metrics.confusion_matrix(truth, prediction, 2)
 
 
 def test_the_spread_is_that_of_a_sample():
