@@ -19,8 +19,14 @@ def this_process_only(value: Tensor) -> Tensor:
     return value
 
 
-def known_pixels(target: Tensor) -> tuple[Tensor, Tensor]:
-    """Return where a target has a truth, as numbers 0 and 1, and the target with 0 elsewhere: both (N, H, W)."""
+def known_pixels(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Return where a target has a truth, as numbers 0 and 1, and the target with 0 elsewhere: both (N, H, W).
+
+    Raises ValueError where it has not the shape of the logits: PyTorch would spread or cut one of them.
+    """
+    if logits[:, 0].shape != target.shape:
+        raise ValueError(f"logits {tuple(logits.shape)} and target {tuple(target.shape)}; expected (N, classes, H, W) "
+                         "and (N, H, W)")
     known = target != IGNORE
     return known.float(), target.masked_fill(~known, 0).long()
 
@@ -34,7 +40,7 @@ def weighted_mean(loss: Tensor, known: Tensor, truth: Tensor, weights: Tensor | 
 def cross_entropy(logits: Tensor, target: Tensor, weights: Tensor | None = None,
                   all_reduce: Callable = this_process_only) -> Tensor:
     """Return the mean of −log p(true class) over the pixels with a truth."""
-    known, truth = known_pixels(target)
+    known, truth = known_pixels(logits, target)
     log_p = torch.log_softmax(logits, dim=1).gather(1, truth[:, None])[:, 0]          # (N, H, W)
     return weighted_mean(-log_p, known, truth, weights, all_reduce)
 
@@ -46,7 +52,7 @@ def binary_cross_entropy(logits: Tensor, target: Tensor, weights: Tensor | None 
     z is how much higher the second logit is. For two classes softmax is this sigmoid, so it is cross_entropy again,
     in the form in which it is often given.
     """
-    known, truth = known_pixels(target)
+    known, truth = known_pixels(logits, target)
     z = logits[:, 1] - logits[:, 0]                                   # (N, H, W)
     loss = F.softplus(torch.where(truth == 1, -z, z))                 # log(1 + exp(−z)) = −log σ(z), never overflowing
     return weighted_mean(loss, known, truth, weights, all_reduce)
@@ -58,7 +64,7 @@ def focal(logits: Tensor, target: Tensor, weights: Tensor | None = None,
 
     So pixels that are already right count less.
     """
-    known, truth = known_pixels(target)
+    known, truth = known_pixels(logits, target)
     log_p = torch.log_softmax(logits, dim=1).gather(1, truth[:, None])[:, 0]          # (N, H, W)
     loss = -(1 - log_p.exp()) ** 2 * log_p
     return weighted_mean(loss, known, truth, weights, all_reduce)
@@ -71,7 +77,7 @@ def soft_dice(logits: Tensor, target: Tensor, weights: Tensor | None = None,
     A class's Dice over the whole batch is 2·Σ p·g / (Σ p² + Σ g²), g being 1 where the class is true and 0 elsewhere.
     Classes that occur nowhere in the batch are left out: their Dice would be 0 for the faintest probability.
     """
-    known, truth = known_pixels(target)
+    known, truth = known_pixels(logits, target)
     p = torch.softmax(logits, dim=1) * known[:, None]                 # (N, classes, H, W)
     g = torch.zeros_like(p).scatter(1, truth[:, None], 1) * known[:, None]            # 1 where a class is true
     intersection, squares, pixels = all_reduce(torch.stack(           # each (classes,)

@@ -198,3 +198,11 @@ def test_the_loss_of_pieces_is_that_of_the_whole(names, weights):
     pair, truth = logits[:, :2], torch.where(target == 2, IGNORE, target)
     found = loss_of_pieces(two, ((pair[:, :, rows, columns], truth[:, rows, columns]) for rows, columns in cuts))
     assert found.item() == pytest.approx(two(pair, truth).item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["ce", "bce", "focal", "dice"])
+def test_a_target_of_another_shape_is_refused_and_neither_cut_nor_spread(name):
+    logits, target = example(classes=2)
+    for wrong in target[:1], target[:, ::2, ::2], target[:, None], torch.stack([target == 0, target == 1], dim=1):
+        with pytest.raises(ValueError, match="target .*; expected .N, classes, H, W. and .N, H, W."):
+            loss_function(name)(logits, wrong)
