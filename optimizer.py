@@ -1,5 +1,6 @@
 """AdamW: how a gradient changes the weights. Each weight takes steps of its own size."""
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -9,7 +10,8 @@ from torch import Tensor
 class AdamW:
     """AdamW (Loshchilov & Hutter, "Decoupled Weight Decay Regularization", 2019, algorithm 2).
 
-    Its steps are to the bit those of PyTorch's, where every weight has a gradient.
+    Its steps are to the bit those of PyTorch's, where every weight has a gradient in each of them. As there, a weight
+    without a gradient stays as it is.
 
     A weight moves by the learning rate, against the mean of its last gradients over the root of the mean of their
     squares: about the same way whether gradients are large or small, and less where they contradict each other.
@@ -30,9 +32,12 @@ class AdamW:
         self.steps = 0
 
     @property
-    def param_groups(self) -> list[dict]:
-        """The weights, as torch.amp.GradScaler asks an optimizer for them, to scale their gradients back."""
-        return [{"params": self.weights}]
+    def param_groups(self) -> list[Mapping[str, list[Tensor]]]:
+        """The weights, as torch.amp.GradScaler asks an optimizer for them, to scale their gradients back.
+
+        They are to be read only: another learning rate is set by `lr`.
+        """
+        return [MappingProxyType({"params": self.weights})]
 
     def zero_grad(self) -> None:
         """Forget the gradients of the last step: `backward` adds to those that are there."""
@@ -50,18 +55,20 @@ class AdamW:
 
         The functions `_foreach_…`, of which PyTorch's own is made, do it for all of them in each line, which is faster.
         """
-        gradients = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in self.weights]
+        learning = [each for each in zip(self.weights, self.means, self.squares) if each[0].grad is not None]
+        weights, means, squares = zip(*learning)
+        gradients = [weight.grad for weight in weights]
         remembered, remembered_squares = self.betas
         self.steps += 1
         share, share_of_squares = 1 - remembered**self.steps, 1 - remembered_squares**self.steps
-        torch._foreach_lerp_(self.means, gradients, 1 - remembered)
-        torch._foreach_mul_(self.squares, remembered_squares)
-        torch._foreach_addcmul_(self.squares, gradients, gradients, 1 - remembered_squares)
-        roots = torch._foreach_sqrt(self.squares)
+        torch._foreach_lerp_(means, gradients, 1 - remembered)
+        torch._foreach_mul_(squares, remembered_squares)
+        torch._foreach_addcmul_(squares, gradients, gradients, 1 - remembered_squares)
+        roots = torch._foreach_sqrt(squares)
         torch._foreach_div_(roots, share_of_squares**0.5)
         torch._foreach_add_(roots, 1e-8)
-        torch._foreach_mul_(self.weights, 1 - self.lr * self.weight_decay)
-        torch._foreach_addcdiv_(self.weights, self.means, roots, -self.lr / share)
+        torch._foreach_mul_(weights, 1 - self.lr * self.weight_decay)
+        torch._foreach_addcdiv_(weights, means, roots, -self.lr / share)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what resuming needs, its "state" as torch.optim.AdamW lays it out; empty before the first step."""
@@ -71,6 +78,8 @@ class AdamW:
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Go on from what state_dict has returned, or torch.optim.AdamW's. Raises LookupError or RuntimeError."""
+        torch._foreach_zero_(self.means + self.squares)               # what was saved before the first step holds none
+        self.steps = 0
         for number, state in saved["state"].items():
             self.means[number].copy_(state["exp_avg"])
             self.squares[number].copy_(state["exp_avg_sq"])

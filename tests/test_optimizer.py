@@ -112,3 +112,31 @@ def test_it_imports_no_compiler(tmp_path, whose, imported):
     (tmp_path / "script.py").write_text(IMPORTED)
     done = command("-m", "script", whose, cwd=tmp_path)
     assert done.returncode == 0 and done.stdout.strip() == imported, done
+
+
+def test_frozen_weights_stay_as_they_are():
+    (theirs, optimizer), (ours, own) = both()
+    begun = copy.deepcopy(ours)
+    for network in theirs, ours:
+        network.layers.conv1.requires_grad_(False)
+    take(theirs, optimizer, 3)
+    take(ours, own, 3)
+    assert equal(theirs, ours) and equal(begun.layers.conv1, ours.layers.conv1) and not equal(begun, ours)
+
+
+def test_a_rate_given_as_to_pytorchs_own_is_not_ignored():
+    optimizer = AdamW([torch.ones(2)], lr=0.1)
+    for group in optimizer.param_groups:
+        with pytest.raises(TypeError):
+            group["lr"] = 0.01
+
+
+def test_it_begins_anew_from_what_was_saved_before_the_first_step():
+    (_, _), (ours, own) = both()
+    begun, state = copy.deepcopy(ours.state_dict()), own.state_dict()
+    take(ours, own, 3)
+    once = copy.deepcopy(ours)
+    ours.load_state_dict(begun)
+    own.load_state_dict(state)
+    take(ours, own, 3)
+    assert own.steps == 3 and equal(once, ours)
