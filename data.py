@@ -57,8 +57,9 @@ class Dataset:
         """Return the data set of arrays, (image, mask of class indices). Raises ValueError where one does not fit."""
         items = [(image, mask, class_rows(mask, classes)) for image, mask in pairs]
         for image, mask, rows in items:
-            if image.shape[:2] != mask.shape:
-                raise ValueError(f"an image is {image.shape}, its mask {mask.shape}; expected the same height, width")
+            if image.dtype != np.uint8 or image.shape != (*mask.shape, 3):
+                raise ValueError(f"an image is {image.dtype} {image.shape}, its mask {mask.shape}; expected uint8 "
+                                 "(H, W, 3) and (H, W) of the same height, width")
             if rows[:, -1].sum() + np.count_nonzero(mask == IGNORE) != mask.size:
                 worst = mask[mask != IGNORE].max()
                 raise ValueError(f"a mask holds {worst}; expected class indices 0 to {classes - 1}, or {IGNORE}")
@@ -489,7 +490,10 @@ def describe(scan: Scan) -> str:
 
 
 def colour_statistics(dataset: Dataset) -> tuple[list[float], list[float]]:
-    """Return mean and standard deviation of red, green and blue, two lists, 1 being full; of at most 500 images."""
+    """Return mean and standard deviation of red, green and blue, two lists, 1 being full; of at most 500 images.
+
+    A deviation is at least 0.01, as `normalize` divides by it.
+    """
     count = lambda number: np.reshape(Image.fromarray(dataset[number][0]).histogram(), (3, 256))
     histogram = sum(in_threads(count, evenly_spaced(len(dataset), STATISTICS)))           # (3, 256)
     levels = np.arange(256) / 255

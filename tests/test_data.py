@@ -764,5 +764,8 @@ def test_arrays_that_do_not_fit_are_refused():
     assert len(data.Dataset.in_memory([(image, mask)], classes=2)) == 1
     with pytest.raises(ValueError, match="the same height, width"):
         data.Dataset.in_memory([(image, mask), (image, mask[:, :20])], classes=2)
+    for wrong in image / 255, image.astype(np.uint16), image[:, :, 0], image[:, :, :1], image[:, :, [0, 1, 2, 0]]:
+        with pytest.raises(ValueError, match=r"expected uint8 \(H, W, 3\)"):
+            data.Dataset.in_memory([(wrong, mask)], classes=2)
     with pytest.raises(ValueError, match="a mask holds 7; expected class indices 0 to 1, or 255"):
         data.Dataset.in_memory([(image, 7 * (mask == 1))], classes=2)
