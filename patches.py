@@ -450,14 +450,14 @@ def cut_batches(dataset: Any, sampling: Sampling, epoch: int, first: int, steps:
                 slots: Sequence[int]) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return the patches `slots` of `steps` steps from step `first` on: [(uint8 (slots, size, size, 3), masks), …].
 
-    `dataset` is a data.Dataset. `first` is a multiple of sampling.reuse, `steps` at most as many.
+    `dataset` is a data.Dataset, `first` a multiple of sampling.reuse.
     """
     shape = len(slots), sampling.size, sampling.size
     batches = [(np.empty((*shape, 3), np.uint8), np.empty(shape, np.uint8)) for _ in range(steps)]
     for row, slot in enumerate(slots):
         for step, (images, masks) in enumerate(batches, start=first):
             number, label, place, more = choose_patch(dataset.cumulative_counts, sampling, epoch, step, slot)
-            if step == first:
+            if step % sampling.reuse == 0:
                 image, mask, rows = dataset[number]     # decoded here, where it is not held in memory
             images[row], masks[row] = cut_patch(image, mask, rows, label, place, more, sampling)
     if sampling.paste:
@@ -483,8 +483,8 @@ def paste_objects(dataset: Any, sampling: Sampling, epoch: int, first: int, slot
         for step, (images, masks) in enumerate(batches, start=first):
             number, label, place, more = choose_patch(objects, donors, epoch, step, slot)
             if label is None:
-                break                        # with `reuse`, that is so for all of these steps
-            if step == first:
+                continue
+            if step % sampling.reuse == 0:
                 image, mask, rows = dataset[number]
             other, truth = cut_patch(image, mask, rows, label, place, more, donors)
             there = (truth != sampling.background) & (truth != IGNORE)

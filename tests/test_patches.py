@@ -605,6 +605,16 @@ def test_reuse_takes_several_steps_from_the_same_images():
     assert following[0][0][:, 0, 0, 0].tolist() != sources[0]
 
 
+@pytest.mark.parametrize("reuse", [1, 3])
+def test_any_number_of_steps_may_be_cut_at_once(reuse):
+    samples = Dataset.in_memory(coloured_pairs(), 3)
+    drawing = Sampling(seed=0, size=16, batch=8, balance=0.5, reuse=reuse, paste=0.5, background=0)
+    together = cut_batches(samples, drawing, epoch=1, first=0, steps=3 * reuse, slots=range(8))
+    apart = [cut_batches(samples, drawing, 1, first, reuse, range(8)) for first in range(0, 3 * reuse, reuse)]
+    for (images, masks), (expected, truths) in zip(together, sum(apart, [])):
+        assert np.array_equal(images, expected) and np.array_equal(masks, truths)
+
+
 def coloured_pairs():
     """Each picture has a grey of its own and in it, of a lighter grey, an object, or none; some has no truth."""
     pairs = []
