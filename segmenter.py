@@ -54,17 +54,18 @@ COMPARED = 512                   # pixels a side that are predicted in 16 and 32
 class Segmenter:
     """A trained network that can be called with images.
 
-    `network` is an nn.Module with `halo` and `stride`, or an OnnxNetwork; `metadata` are those of its
-    checkpoint. A U-Net, and on a GPU any network, is run region by region (see staged_forward), unless there is a
-    `halo`, which replaces the network's own (see patches.choose_halo). Where the metadata hold the light that it
-    learned from, an image in another one is brought into it first (see support/light.py). `tta` averages over the
-    flips and turns that the training used, `adapt` moves BatchNorm's statistics to each image (see
-    adapted_batchnorm), `opening` takes away bright lines less wide than so many pixels (see open_across), and
-    `amp` multiplies in 16 bits: "on", "off", or "auto" where that is faster. Raises BadInput for a halo that does not
-    fit, where there is no BatchNorm to adapt, and for `adapt` or `amp` with an OnnxNetwork.
+    `network` is an nn.Module with `halo`, `stride` and `stage_halo` (None: run as a whole), or an OnnxNetwork;
+    `metadata` are those of its checkpoint. A U-Net, and on a GPU any network, is run region by region (see
+    staged_forward), unless there is a `halo`, which replaces the network's own (see patches.choose_halo). Where the
+    metadata hold the light that it learned from, an image in another one is brought into it first (see
+    support/light.py). `tta` averages over the flips and turns that the training used, `adapt` moves BatchNorm's
+    statistics to each image (see adapted_batchnorm), `opening` takes away bright lines less wide than so many pixels
+    (see open_across), and `amp` multiplies in 16 bits: "on", "off", or "auto" where that is faster. Raises BadInput for
+    a halo that does not fit, where there is no BatchNorm to adapt, and for `adapt` or `amp` with an OnnxNetwork.
 
     The network is moved to the device and set to eval mode. Several threads may call one Segmenter, but not with
-    `adapt` or for the score "features": these change its BatchNorm layers for as long as an image takes.
+    `adapt` or for the score "features": these change its BatchNorm layers for as long as an image takes. Then each
+    thread takes a copy.deepcopy of it.
     """
 
     def __init__(self, network: Any, metadata: dict, device: Any = "cpu", halo: int | None = None, tta: bool = False,
@@ -124,6 +125,11 @@ class Segmenter:
         keep_freed_memory()      # or each window takes its memory from the system anew: 1.5 times slower
         device = pick_device(device) if isinstance(device, str) else device
         return cls(*load_network(path), device, halo, tta, adapt, amp, opening)
+
+    def __reduce__(self) -> tuple:
+        """Let copies, and what another process gets, be made anew: `forward` would call the network copied from."""
+        amp = "on" if self.in_16_bits else "off"
+        return functools.partial(type(self), amp=amp, **self.options), (self.network, self.metadata, self.device)
 
     def __call__(self, image: np.ndarray, probabilities: np.ndarray | None = None) -> np.ndarray:
         """Return the class indices, uint8 (H, W), of an image uint8 (H, W, 3).
@@ -268,6 +274,7 @@ def torch_forward(network: Any, mean: list[float], std: list[float], device: Any
                   precision: Any = None, run: Callable | None = None) -> Forward:
     """Return a PyTorch network as a function: uint8 window (h, w, 3) → float32 logits (classes, h, w).
 
+    The network is moved to the device and set to eval mode: who goes on training calls network.train() again.
     `precision` is the torch.dtype that it multiplies in (float32). `run` maps images (1, 3, h, w) to logits
     (1, classes, h, w): by default, it is the network, for windows within the budget.
     """

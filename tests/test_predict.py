@@ -1,6 +1,7 @@
 """predict.py as a user runs it."""
 
 import copy
+import pickle
 import statistics
 import subprocess
 import sys
@@ -252,6 +253,18 @@ def test_adapting_to_the_smallest_images_does_not_fail(experienced, zoom):
         assert Segmenter(model, metadata, adapt=1.0)(image).shape == size
         if max(size) * zoom <= 4:
             assert np.array_equal(Segmenter(model, metadata, adapt=1.0)(image), Segmenter(model, metadata)(image))
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda segment: pickle.loads(pickle.dumps(segment))])
+def test_a_copy_calls_its_own_network(experienced, copied):
+    model, metadata = experienced
+    image, segment = noisy(64, 64), Segmenter(model, metadata, halo=4, adapt=1.0, tta=True, amp="on", opening=3)
+    plain, other = Segmenter(model, metadata, halo=4, tta=True, amp="on", opening=3), copied(segment)
+    assert np.array_equal(other.logits(image), segment.logits(image))
+    assert not np.array_equal(other.logits(image), plain.logits(image))
+    assert other.with_scores(image, ["features"])[1] == segment.with_scores(image, ["features"])[1]
+    torch.nn.init.zeros_(other.network.classify.weight)
+    assert np.ptp(other.logits(image)[0]) == 0 < np.ptp(segment.logits(image)[0])
 
 
 def test_a_broken_look_leaves_the_network_as_it_was(experienced):
