@@ -128,7 +128,8 @@ class Validation(NamedTuple):
 def train(args: Namespace, last: dict | None = None) -> dict:
     """Run the training that `args` describe, or go on with the one in `last`, last.pt's metadata.
 
-    Returns the row of history.csv of the best epoch. Raises BadInput.
+    It seeds PyTorch's generator, the only one of a process: two trainings at once take two processes. Returns the row
+    of history.csv of the best epoch. Raises BadInput.
     """
     run = prepare(args, last)
     with one_writer(args.out) if RANK == 0 else contextlib.nullcontext():

@@ -21,7 +21,7 @@ warnings.filterwarnings("ignore", category=UserWarning,               # a damage
 
 
 def save_checkpoint(path: Path | str, network: nn.Module, **metadata: Any) -> None:
-    """Write the network and its metadata: tensors, numbers, strings, lists and dicts of them.
+    """Write the network and its metadata: tensors, numbers, strings, lists and dicts of them; nothing of NumPy's.
 
     predict.py needs the metadata `classes`, `ignore`, `mean`, `std` and `settings`.
     """
