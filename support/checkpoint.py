@@ -21,13 +21,18 @@ warnings.filterwarnings("ignore", category=UserWarning,               # a damage
 
 
 def save_checkpoint(path: Path | str, network: nn.Module, **metadata: Any) -> None:
-    """Write the network and its metadata: tensors, numbers, strings, lists and dicts of them; nothing of NumPy's.
+    """Write the network and its metadata: tensors, numbers, strings, lists and dicts of them.
 
-    predict.py needs the metadata `classes`, `ignore`, `mean`, `std` and `settings`.
+    predict.py needs the metadata `classes`, `ignore`, `mean`, `std` and `settings`. Raises TypeError for what could not
+    be read again, such as a number of NumPy's or a Path.
     """
     content = io.BytesIO()
     torch.save({"format": FORMAT, "network": network.name, "arguments": network.arguments,
                 "weights": network.state_dict(), **metadata}, content)
+    content.seek(0)
+    if foreign := torch.serialization.get_unsafe_globals_in_checkpoint(content):
+        raise TypeError(f"a checkpoint cannot hold {', '.join(sorted(foreign))}; expected Python's own numbers, "
+                        "strings, lists and dicts, and tensors")
     with write_whole(path) as temporary:
         temporary.write_bytes(content.getvalue())
 

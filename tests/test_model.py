@@ -7,6 +7,7 @@ import subprocess
 import sys
 import warnings
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -373,6 +374,16 @@ def test_a_checkpoint_cannot_run_code(tmp_path):
         assert not trap.exists()
     torch.load(tmp_path / "new.pt", weights_only=False)  # the trap does work
     assert trap.exists()
+
+
+@pytest.mark.parametrize(
+    "value", [np.float64(0.01), np.arange(3), Path("photos")], ids=lambda value: type(value).__name__
+)
+def test_what_could_not_be_read_again_is_not_written(tmp_path, value):
+    """As a program may set train.py's arguments: args.lr from np.logspace, args.data a Path."""
+    with pytest.raises(TypeError, match="a checkpoint cannot hold"):
+        save_checkpoint(tmp_path / "model.pt", FCN(), **{**METADATA, "settings": {"some": [value]}})
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_checkpoint_cannot_unfold_in_memory(tmp_path):
