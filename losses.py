@@ -101,7 +101,8 @@ def loss_of_pieces(loss: Callable, pieces: Iterable[tuple[Tensor, Tensor]]) -> T
     """Return the loss, a function of (logits, target, all_reduce), of pixels that come in pieces, (logits, target).
 
     All that a loss knows of its pixels are sums, which it hands to `all_reduce` to get those of all processes. So
-    the sums of the pieces are noted down there and, in the end, their totals handed back.
+    the sums of the pieces are noted down there and, in the end, their totals handed back. Raises ValueError for a loss
+    that hands over none.
     """
     sums: list[list[Tensor]] = []                # those of each piece
 
@@ -112,6 +113,8 @@ def loss_of_pieces(loss: Callable, pieces: Iterable[tuple[Tensor, Tensor]]) -> T
     for logits, target in pieces:
         sums.append([])
         loss(logits, target, note_down)          # this piece's own loss is unused
+        if not sums[-1]:
+            raise ValueError("the loss hands no sum to all_reduce, so it would be that of the last pixel")
     totals = iter([sum(value.double() for value in same) for same in zip(*sums)])
     return loss(logits[:, :, :1, :1], target[:, :1, :1], lambda value: next(totals))      # of any one pixel
 

@@ -200,6 +200,14 @@ def test_the_loss_of_pieces_is_that_of_the_whole(names, weights):
     assert found.item() == pytest.approx(two(pair, truth).item(), rel=1e-6)
 
 
+def test_a_loss_that_keeps_its_sums_to_itself_has_none_of_pieces():
+    """It would be that of a single pixel."""
+    logits, target = (each[:1] for each in example(ignored=False))
+    alone = lambda logits, target, all_reduce: F.cross_entropy(logits, target.long())
+    with pytest.raises(ValueError, match="no sum to all_reduce"):
+        loss_of_pieces(alone, [(logits, target)])
+
+
 @pytest.mark.parametrize("name", ["ce", "bce", "focal", "dice"])
 def test_a_target_of_another_shape_is_refused_and_neither_cut_nor_spread(name):
     logits, target = example(classes=2)
