@@ -123,7 +123,10 @@ class Retired(argparse.Action):
 
 
 def train_arguments(argv: list[str] | None = None, description: str | None = None, **defaults: Any) -> Namespace:
-    """Parse train.py's command line (sys.argv, if `argv` is None); `defaults` replace the knobs' own."""
+    """Parse train.py's command line (sys.argv, if `argv` is None); `defaults` replace the knobs' own.
+
+    Those that are no knobs are left out: the settings of an earlier version may hold some.
+    """
     parser = Parser("train.py", description)
     add = parser.add_argument
     add("image", nargs="?", help="the image to learn from (rgb.png)")
