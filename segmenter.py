@@ -274,9 +274,10 @@ def torch_forward(network: Any, mean: list[float], std: list[float], device: Any
                   precision: Any = None, run: Callable | None = None) -> Forward:
     """Return a PyTorch network as a function: uint8 window (h, w, 3) → float32 logits (classes, h, w).
 
-    The network is moved to the device and set to eval mode: who goes on training calls network.train() again.
-    `precision` is the torch.dtype that it multiplies in (float32). `run` maps images (1, 3, h, w) to logits
-    (1, classes, h, w): by default, it is the network, for windows within the budget.
+    The network is moved to the device and set to eval mode: who goes on training calls network.train() again. The
+    function raises ValueError for other windows, such as of values from 0 to 1. `precision` is the torch.dtype that it
+    multiplies in (float32). `run` maps images (1, 3, h, w) to logits (1, classes, h, w): by default, it is the network,
+    for windows within the budget.
     """
     import torch
 
@@ -288,6 +289,8 @@ def torch_forward(network: Any, mean: list[float], std: list[float], device: Any
 
     @torch.inference_mode()
     def forward(window):
+        if window.dtype != np.uint8:
+            raise ValueError(f"a window is {window.dtype}; expected uint8 (h, w, 3)")
         images = normalize(window[None], mean, std, device)           # (1, 3, h, w)
         with multiplying_in(precision, images.device):
             return in_host_memory(run(images)[0].float())             # (classes, h, w)

@@ -360,3 +360,12 @@ def test_what_is_no_image_is_refused(change, found):
         Segmenter.load(SHIPPED, device="gpu")
     with pytest.raises(BadInput, match="amp is 'maybe'; expected auto, on or off"):
         Segmenter.load(SHIPPED, amp="maybe")
+
+
+@pytest.mark.parametrize("change", [lambda image: image / 255, lambda image: image.astype(np.float32)])
+def test_values_from_0_to_1_are_not_taken_for_nearly_black(change):
+    """As matplotlib reads a PNG."""
+    segment, image = Segmenter.load(SHIPPED), sample()[0][:40, :50]
+    assert patches.stitch(segment.forward, image, segment.halo, 2).shape == (2, 40, 50)
+    with pytest.raises(ValueError, match="a window is float.*; expected uint8"):
+        patches.stitch(segment.forward, change(image), segment.halo, 2)
