@@ -10,6 +10,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 from argparse import SUPPRESS, ArgumentTypeError, Namespace
 from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
@@ -217,6 +218,16 @@ def drop_unprinted() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def lock_bars_here() -> None:
+    """Give tqdm's bars, where a script draws any, a lock for the threads of this process.
+
+    tqdm's own is one for several processes. Where these are not forked, as on macOS, it takes one more process that
+    watches over it, and that complains when a script is ended by a signal.
+    """
+    if "tqdm" in sys.modules:
+        sys.modules["tqdm"].tqdm.set_lock(threading.RLock())
+
+
 def run_script(function: Callable, args: Namespace, script: str, interrupted: str = "interrupted") -> Any:
     """Call function(args) for a script and return its result; mistakes end the process with one line.
 
@@ -225,6 +236,7 @@ def run_script(function: Callable, args: Namespace, script: str, interrupted: st
     nobody reads what is printed any more, as with `| head`, the process ends without a word.
     """
     name = Path(script).name
+    lock_bars_here()
     try:
         result = function(args)
         sys.stdout.flush()       # now, while it can still be told what goes wrong

@@ -1170,6 +1170,30 @@ def test_infer_ends_at_a_signal_with_whole_masks(folder, begun, seconds, number)
         ends_by(done, number)
 
 
+BAR = """
+import multiprocessing, os, signal
+from argparse import Namespace
+from tqdm import tqdm
+from support.script import run_script
+
+multiprocessing.set_start_method("spawn")
+
+def work(args):
+    list(tqdm(range(3)))
+    os.kill(os.getpid(), signal.SIGTERM)
+
+run_script(work, Namespace(), "script.py")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals for one process")
+def test_a_bar_needs_no_process_that_complains_of_its_lock(tmp_path):
+    """As tqdm's own lock does where processes are not forked: on macOS, and on Linux from Python 3.14 on."""
+    (tmp_path / "script.py").write_text(BAR)
+    done = command("-m", "script", cwd=tmp_path)
+    assert done.returncode == -signal.SIGTERM and "3/3" in done.stderr and "resource_tracker" not in done.stderr
+
+
 def ends_by(done, number):
     """Check that a process ended by a signal, with one line or, at SIGTERM, none."""
     lines = told(done)
