@@ -104,6 +104,8 @@ def check_writable(path: Path | str, *inputs: Path | str, endings: Iterable[str]
         if endings and path.suffix.lower() not in endings:
             raise BadInput(f"{path} ends in {path.suffix or 'nothing'}; expected {' or '.join(endings)}")
         path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            path.stat()                          # says what exists() does not, as that a name is too long
         if path.is_symlink() and not path.exists():
             raise BadInput(f"{path} is a link to {os.readlink(path)}, which is not there; write elsewhere")
         if path.exists():

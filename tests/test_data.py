@@ -325,14 +325,14 @@ def test_workers_leave_pytorchs_chance_alone_and_send_arrays(folder):
     assert all(type(array) is np.ndarray for pair in found for array in pair)
 
 
+def tell_what_ctrl_c_does(*paths):
+    raise BadInput(f"here it is {signal.getsignal(signal.SIGINT)!r}")
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
 def test_ctrl_c_is_not_for_workers(folder):
     data = load(str(folder), memory=0)
-
-    def decode(*paths):
-        raise BadInput(f"here it is {signal.getsignal(signal.SIGINT)!r}")
-
-    data.training.decode = decode
+    data.training.decode = tell_what_ctrl_c_does
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     try:
         with pytest.raises(BadInput, match="SIG_IGN"):
