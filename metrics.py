@@ -28,9 +28,9 @@ def confusion_matrix(truth: np.ndarray, prediction: np.ndarray, classes: int) ->
         known = truth[start:start + PART] != IGNORE
         true, predicted = truth[start:start + PART][known], prediction[start:start + PART][known]
         for indices in true, predicted:
-            wrong = indices[(indices < 0) | (indices >= classes)]
-            if wrong.size:
-                raise ValueError(f"class {wrong[0]} is none of {classes}; expected 0 to {classes - 1}")
+            for extreme in indices.min(initial=0), indices.max(initial=0):
+                if not 0 <= extreme < classes:
+                    raise ValueError(f"class {extreme} is none of {classes}; expected 0 to {classes - 1}")
         counts += np.bincount(np.multiply(true, classes, dtype=np.int64) + predicted, minlength=classes**2)
     return counts.reshape(classes, classes)
 

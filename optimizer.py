@@ -1,6 +1,5 @@
 """AdamW: how a gradient changes the weights. Each weight takes steps of its own size."""
-from collections.abc import Iterable, Mapping
-from types import MappingProxyType
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -32,12 +31,12 @@ class AdamW:
         self.steps = 0
 
     @property
-    def param_groups(self) -> list[Mapping[str, list[Tensor]]]:
+    def param_groups(self) -> list[dict]:
         """The weights, as torch.amp.GradScaler asks an optimizer for them, to scale their gradients back.
 
-        They are to be read only: another learning rate is set by `lr`.
+        They are to be read only: the learning rate is `lr`, not one of a group.
         """
-        return [MappingProxyType({"params": self.weights})]
+        return [{"params": self.weights}]
 
     def zero_grad(self) -> None:
         """Forget the gradients of the last step: `backward` adds to those that are there."""
@@ -55,9 +54,9 @@ class AdamW:
 
         The functions `_foreach_…`, of which PyTorch's own is made, do it for all of them in each line, which is faster.
         """
-        learning = [each for each in zip(self.weights, self.means, self.squares) if each[0].grad is not None]
-        weights, means, squares = zip(*learning)
-        gradients = [weight.grad for weight in weights]
+        learning = [(weight, weight.grad, mean, square)               # not those that are frozen
+                    for weight, mean, square in zip(self.weights, self.means, self.squares) if weight.grad is not None]
+        weights, gradients, means, squares = zip(*learning)
         remembered, remembered_squares = self.betas
         self.steps += 1
         share, share_of_squares = 1 - remembered**self.steps, 1 - remembered_squares**self.steps
