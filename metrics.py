@@ -19,7 +19,8 @@ def confusion_matrix(truth: np.ndarray, prediction: np.ndarray, classes: int) ->
     """Return pixel counts, int64 (classes, classes): row = true class, column = predicted class.
 
     Both are arrays of class indices of one shape; pixels whose truth is IGNORE (255) are not counted. Add the
-    matrices of several images to score them together. Raises ValueError for other shapes or indices.
+    matrices of several images to score them together. Raises ValueError for other shapes or indices, and TypeError for
+    fractions.
     """
     if truth.shape != prediction.shape:
         raise ValueError(f"the truth is {truth.shape}, the prediction {prediction.shape}; expected one shape")
@@ -27,10 +28,11 @@ def confusion_matrix(truth: np.ndarray, prediction: np.ndarray, classes: int) ->
     for start in range(0, truth.size, PART):
         known = truth[start:start + PART] != IGNORE
         true, predicted = truth[start:start + PART][known], prediction[start:start + PART][known]
-        for indices in true, predicted:
-            for extreme in indices.min(initial=0), indices.max(initial=0):
-                if not 0 <= extreme < classes:
-                    raise ValueError(f"class {extreme} is none of {classes}; expected 0 to {classes - 1}")
+        lowest = min(true.min(initial=0), predicted.min(initial=0))
+        highest = max(true.max(initial=0), predicted.max(initial=0))
+        for index in lowest, highest:
+            if not 0 <= index < classes:
+                raise ValueError(f"class {index} is none of {classes}; expected 0 to {classes - 1}")
         counts += np.bincount(np.multiply(true, classes, dtype=np.int64) + predicted, minlength=classes**2)
     return counts.reshape(classes, classes)
 

@@ -56,6 +56,8 @@ class AdamW:
         """
         learning = [(weight, weight.grad, mean, square)               # not those that are frozen
                     for weight, mean, square in zip(self.weights, self.means, self.squares) if weight.grad is not None]
+        if not learning:
+            return
         weights, gradients, means, squares = zip(*learning)
         remembered, remembered_squares = self.betas
         self.steps += 1
@@ -77,8 +79,9 @@ class AdamW:
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Go on from what state_dict has returned, or torch.optim.AdamW's. Raises LookupError or RuntimeError."""
-        torch._foreach_zero_(self.means + self.squares)               # what was saved before the first step holds none
-        self.steps = 0
+        if not saved["state"]:                   # it was saved before the first step
+            torch._foreach_zero_(self.means + self.squares)
+            self.steps = 0
         for number, state in saved["state"].items():
             self.means[number].copy_(state["exp_avg"])
             self.squares[number].copy_(state["exp_avg_sq"])

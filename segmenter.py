@@ -127,7 +127,10 @@ class Segmenter:
         return cls(*load_network(path), device, halo, tta, adapt, amp, opening)
 
     def __reduce__(self) -> tuple:
-        """Let copies, and what another process gets, be made anew: `forward` would call the network copied from."""
+        """Let copies, and what another process gets, be made as this one was.
+
+        Copied as they are, their `forward` would call this one's network.
+        """
         amp = "on" if self.in_16_bits else "off"
         return functools.partial(type(self), amp=amp, **self.options), (self.network, self.metadata, self.device)
 
@@ -290,7 +293,7 @@ def torch_forward(network: Any, mean: list[float], std: list[float], device: Any
     @torch.inference_mode()
     def forward(window):
         if window.dtype != np.uint8:
-            raise ValueError(f"a window is {window.dtype}; expected uint8 (h, w, 3)")
+            raise ValueError(f"a window is a {type(window).__name__} of {window.dtype}; expected an array of uint8")
         images = normalize(window[None], mean, std, device)           # (1, 3, h, w)
         with multiplying_in(precision, images.device):
             return in_host_memory(run(images)[0].float())             # (classes, h, w)

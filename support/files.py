@@ -46,9 +46,11 @@ def is_ours(path: Path | str, mark: str = MARK) -> bool:
         ends += file.read()
         # Not as a folder in a path: the project's own may have that name.
         marked = re.search(rb"(?<![/\\])" + re.escape(mark.encode()) + rb"(?![/\\])", ends) is not None
-        stamp = find_stamp(file)
-        if not marked or stamp is None:
+        if not marked or not STAMPED.search(ends):
             return marked
+        stamp = find_stamp(file)
+        if stamp is None:                        # it lies across both ends: nowhere did we write it so
+            return False
         file.seek(stamp)
         return file.read(16) == digest_around(file, stamp)
 

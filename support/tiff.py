@@ -143,8 +143,10 @@ def first_page(path: Source) -> Iterator[Any]:
         if page.photometric not in (1, 2):
             raise BadInput(f"{path} has the colours {page.photometric.name}, of a kind that tifffile has to read; "
                            "expected grey or RGB")
-        if page.imagewidth * page.imagelength > most_pixels() or page.nbytes > MOST_BYTES:
-            raise BadInput(f"{path} is too large; expected at most {most_pixels()} pixels and 4 GB{LARGER}")
+        if page.imagewidth * page.imagelength > most_pixels():
+            raise BadInput(f"{path} is too large; expected at most {most_pixels()} pixels{LARGER}")
+        if page.nbytes > MOST_BYTES:
+            raise BadInput(f"{path} is too large; expected at most 4 GB of pixels{LARGER}")
         yield page
 
 

@@ -122,6 +122,9 @@ def test_frozen_weights_stay_as_they_are():
     take(theirs, optimizer, 3)
     take(ours, own, 3)
     assert equal(theirs, ours) and equal(begun.layers.conv1, ours.layers.conv1) and not equal(begun, ours)
+    own.zero_grad()
+    own.step()  # nor does any other without a gradient move
+    assert equal(theirs, ours) and own.steps == 3
 
 
 def test_it_begins_anew_from_what_was_saved_before_the_first_step():
@@ -133,3 +136,8 @@ def test_it_begins_anew_from_what_was_saved_before_the_first_step():
     own.load_state_dict(state)
     take(ours, own, 3)
     assert own.steps == 3 and equal(once, ours)
+    moments = copy.deepcopy(own.means + own.squares)
+    own.load_state_dict(own.state_dict())  # which shares its tensors
+    with pytest.raises(LookupError):
+        own.load_state_dict({"state": {99: {}}})
+    assert own.steps == 3 and all(map(torch.equal, moments, own.means + own.squares))

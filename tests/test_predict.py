@@ -367,5 +367,5 @@ def test_values_from_0_to_1_are_not_taken_for_nearly_black(change):
     """As matplotlib reads a PNG."""
     segment, image = Segmenter.load(SHIPPED), sample()[0][:40, :50]
     assert patches.stitch(segment.forward, image, segment.halo, 2).shape == (2, 40, 50)
-    with pytest.raises(ValueError, match="a window is float.*; expected uint8"):
+    with pytest.raises(ValueError, match="a window is a ndarray of float.*; expected an array of uint8"):
         patches.stitch(segment.forward, change(image), segment.halo, 2)
