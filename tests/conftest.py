@@ -45,6 +45,7 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as `pytest &` has it in
 
 def pytest_addoption(parser):
     parser.addoption("--mutations", type=int, default=200, help="damaged files that tests/test_properties.py reads")
+    parser.addoption("--monkey", type=float, default=0.2, help="minutes that tests/test_paint.py paints at random")
 
 
 def command(*words, cwd, **options):

@@ -1549,9 +1549,9 @@ def test_images_of_any_kind_and_size_are_painted_on_and_learned_from(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_monkey_loses_no_stroke_takes_no_memory_and_sees_no_traceback(tmp_path):
+def test_a_monkey_loses_no_stroke_takes_no_memory_and_sees_no_traceback(tmp_path, pytestconfig):
     silent = lambda *words, **options: None
-    rows = strokes.monkey(12 / 60, tmp_path, every=3, tell=silent)
+    rows = strokes.monkey(pytestconfig.getoption("monkey"), tmp_path, every=3, tell=silent)
     assert rows[-1][1] > 30 and rows[-1][2] < rows[0][2] + 50  # MB of the server
     strokes.monkey(1 / 60, tmp_path, tell=silent)  # called again, it finds what it left
     (tmp_path / "painted" / "strokes.jsonl").unlink()
