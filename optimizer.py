@@ -79,10 +79,9 @@ class AdamW:
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Go on from what state_dict has returned, or torch.optim.AdamW's. Raises LookupError or RuntimeError."""
-        if not saved["state"]:                   # it was saved before the first step
-            torch._foreach_zero_(self.means + self.squares)
-            self.steps = 0
+        other = AdamW(self.weights, self.lr)     # begins at 0, as do weights of which nothing was saved
         for number, state in saved["state"].items():
-            self.means[number].copy_(state["exp_avg"])
-            self.squares[number].copy_(state["exp_avg_sq"])
-            self.steps = int(state["step"])
+            other.means[number].copy_(state["exp_avg"])
+            other.squares[number].copy_(state["exp_avg_sq"])
+            other.steps = int(state["step"])
+        self.means, self.squares, self.steps = other.means, other.squares, other.steps
