@@ -43,7 +43,7 @@ def whole(network, device="cpu"):
 
 
 def monai(network, device="cpu", together=1, **settings):
-    """Predict in MONAI's windows, so many of them together."""
+    """Return a function that predicts in MONAI's windows, so many of them together."""
     from monai.inferers import sliding_window_inference
 
     @torch.inference_mode()

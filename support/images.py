@@ -36,6 +36,7 @@ from support.tiff import (
     Bands,
     Block,
     Source,
+    check_pixels,
     colour_bands,
     list_bands,
     most_pixels,
@@ -184,12 +185,6 @@ def crop(opened: Image.Image | Bands, inside: tuple[slice, slice]) -> Image.Imag
     if isinstance(opened, Image.Image):
         return opened.crop((columns.start, rows.start, columns.stop, rows.stop))
     return opened._replace(values=opened.values[inside], known=opened.known[inside])
-
-
-def check_pixels(path: Source, width: int, height: int) -> None:
-    """Raise BadInput for an image of more pixels than are decoded at once."""
-    if width * height > most_pixels():
-        raise BadInput(f"{path} is too large; expected at most {most_pixels()} pixels{LARGER}")
 
 
 def decode(path: Source, image: Any) -> Image.Image:

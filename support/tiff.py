@@ -65,6 +65,12 @@ def most_pixels() -> float:
     return Image.MAX_IMAGE_PIXELS or math.inf
 
 
+def check_pixels(path: Source, width: int, height: int) -> None:
+    """Raise BadInput for an image of more pixels than are decoded at once."""
+    if width * height > most_pixels():
+        raise BadInput(f"{path} is too large; expected at most {most_pixels()} pixels{LARGER}")
+
+
 def starts_as_tiff(path: Source) -> bool:
     """Return whether a file's first bytes are those of a TIFF file."""
     if isinstance(path, Block):
@@ -143,8 +149,7 @@ def first_page(path: Source) -> Iterator[Any]:
         if page.photometric not in (1, 2):
             raise BadInput(f"{path} has the colours {page.photometric.name}, of a kind that tifffile has to read; "
                            "expected grey or RGB")
-        if page.imagewidth * page.imagelength > most_pixels():
-            raise BadInput(f"{path} is too large; expected at most {most_pixels()} pixels{LARGER}")
+        check_pixels(path, page.imagewidth, page.imagelength)
         if page.nbytes > MOST_BYTES:
             raise BadInput(f"{path} is too large; expected at most 4 GB of pixels{LARGER}")
         yield page

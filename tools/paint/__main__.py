@@ -26,20 +26,13 @@ from PIL import ImageColor
 
 from support.classes import read_rendering
 from support.files import BadInput, begin_folder, check_writable, lies_in, take, write_image
-from support.images import (
-    AS_FOUND,
-    Rendering,
-    check_pixels,
-    find_rendering,
-    head_and_length,
-    image_size,
-    parse_rendering,
-)
+from support.images import AS_FOUND, Rendering, find_rendering, head_and_length, image_size, parse_rendering
 from support.masks import are_coloured, class_colours
 from support.mistakes import Unreadable
 from support.names import READABLE, images_by_name, is_passed_over
 from support.notes import print_notes
 from support.sample import sample
+from support.tiff import check_pixels
 from tools.paint.process import Process
 from tools.paint.server import open_server
 from tools.paint.session import COLOURS, Session
