@@ -3,12 +3,14 @@
     python -m benchmarks.one_image                             on the bundled sample
     python -m benchmarks.one_image --pairs DIR DIR --out RUN   and on kinds of images; --out keeps what is finished
     python -m benchmarks.one_image --pairs DIR --methods network --learn-from 3 -- --batchnorm
+    python -m benchmarks.one_image --pairs DIR --methods network --tta -- --zoom 0.5
 
 A kind is a folder of NNN_rgb.png and NNN_gt.png. Each of its images in turn, or N of them, is learned from; all
 others are tested on. Of the sample, the left part is learned from and the right part, a halo apart, tested on.
 The methods are train.py as it is (network), with --model unet (unet), and a random forest (Breiman, 2001) on
 scikit-image's multi-scale features, which learns from the same pixels: those left when the validation strip is
-cut out. After -- come other settings of train.py, for both networks.
+cut out. With --tta, networks predict as predict.py does with it. After -- come other settings of train.py, for both
+networks.
 
 IoU and boundary F (see metrics.py) are those of the foreground, or the mean of more than two classes, as means over
 the test images; "relit" is the IoU on four changed copies of them: 15 % brighter, 15 % darker, redder, and veiled.
@@ -27,6 +29,7 @@ if __name__ == "__main__":       # before the imports that take seconds
     parser.add_argument("--seeds", type=int, default=3, help="how many (3)")
     every = ["network", "unet", "forest"]
     parser.add_argument("--methods", nargs="+", choices=every, default=every, help="some of these (all)")
+    parser.add_argument("--tta", action="store_true", help="networks average over flips and turns")
     parser.add_argument("--out", metavar="DIR", help="where results.jsonl and one_image.png go (nowhere)")
     parser.add_argument("--quick", action="store_true", help="a few steps and trees: does it run?")
     parser.add_argument("flags", nargs="*", help="after --: flags of train.py")
@@ -127,7 +130,7 @@ def relight(image, change):
 # Methods: they return {"classify": function from an image to class indices, "classes": whose indices, "seconds": …}
 
 
-def network(image_path, mask_path, seed, flags):
+def network(image_path, mask_path, seed, flags, tta):
     """Train with train.py's own function; "best" is the row of history.csv of the epoch that was kept."""
     silent = io.StringIO()
     with tempfile.TemporaryDirectory() as out, contextlib.redirect_stdout(silent), contextlib.redirect_stderr(silent):
@@ -135,7 +138,7 @@ def network(image_path, mask_path, seed, flags):
         words = [str(image_path), str(mask_path), "--out", out, "--seed", str(seed), *flags]
         best = train.train(train_arguments(words))
         seconds = time.perf_counter() - began
-        segment = Segmenter(*load_network(Path(out) / "model.pt"))
+        segment = Segmenter(*load_network(Path(out) / "model.pt"), tta=tta)
     return {"classify": segment, "classes": segment.classes, "seconds": seconds, "best": best}
 
 
@@ -207,15 +210,17 @@ def without_remarks(path):
 
 
 def settings_of(method, args):
-    """Return (what a method is given beside image and seed, a digest of all that decides what it learns)."""
+    """Return (what a method is given beside image and seed, a digest of all that decides its figures)."""
     if method == "forest":
         trees, shares = {**TREES, **QUICK[1]} if args.quick else TREES, vars(train_arguments([]))
-        return trees, digest([trees, SCALES, [shares[name] for name in ("threshold", "val_share", "patch", "zoom")]])
+        used = [shares[name] for name in ("threshold", "val_share", "patch", "zoom")]
+        return {"trees": trees}, digest([trees, SCALES, used])
     flags = [*["--model", "unet"] * (method == "unet"), *args.flags, *QUICK[0] * args.quick]
     settings = vars(train_arguments(flags))
     apart = *NOT_SETTINGS, "image", "mask", "seed"
-    return flags, digest([{name: settings[name] for name in settings if name not in apart},
-                          [without_remarks(ROOT / name) for name in CODE]])
+    return {"flags": flags, "tta": args.tta}, digest(
+        [{name: settings[name] for name in settings if name not in apart},
+         [without_remarks(ROOT / name) for name in CODE], *["tta"] * args.tta])
 
 
 def key(row):
@@ -255,7 +260,7 @@ def find_cases(args, kinds):
 
 def measure(row, kind, place, given):
     """Return the row of a case, with its figures."""
-    learned = (forest if row["method"] == "forest" else network)(*kind.files[place], row["seed"], given)
+    learned = (forest if row["method"] == "forest" else network)(*kind.files[place], row["seed"], **given)
     return {**row, **score(learned, kind, place), "seconds": round(learned["seconds"], 2),
             "best": learned.get("best"), "given": given, "machine": machine()}
 
@@ -337,7 +342,8 @@ def show(rows, picture):
 
 
 def main(args):
-    print(f"{machine()}; train.py {' '.join(args.flags) or 'as it is'}; seeds 0 to {args.seeds - 1}")
+    print(f"{machine()}; train.py {' '.join(args.flags) or 'as it is'}{', --tta' * args.tta}; "
+          f"seeds 0 to {args.seeds - 1}")
     lines = Path(args.out) / "results.jsonl" if args.out else None
     picture = check_writable(lines.with_name("one_image.png")) if lines else None
     with tempfile.TemporaryDirectory() as temporary:

@@ -52,7 +52,13 @@ def ways(network, regions):
             segmenter.REGION = region
             return Segmenter(network, METADATA).logits(image)
 
+        def squares(image, region=region):
+            segment = Segmenter(network, METADATA)
+            segment.limits = lambda height, width: (region, region)
+            return segment.logits(image)
+
         found[f"by stages, regions of {region}"] = staged
+        found[f"by stages, square ones of {region}"] = squares
     return found
 
 

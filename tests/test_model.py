@@ -1,6 +1,7 @@
 """The prescribed network, what it sees, what it costs, and the file that keeps it."""
 
 import copy
+import itertools
 import math
 import pickle
 import subprocess
@@ -17,6 +18,7 @@ from conftest import ROOT
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks import variants
 from model import FCN, NETWORKS, BatchNorm, MaxPool, UNet, build, convolution, load_network, normalize, reach
 from patches import choose_halo, stitch
 from segmenter import torch_forward
@@ -76,6 +78,14 @@ def test_the_prescribed_network_does_not_upsample_when_it_need_not(monkeypatch):
     model = FCN()
     monkeypatch.setattr(model.layers.upsample, "forward", None)
     assert model(torch.zeros(1, 3, 8, 8)).shape == (1, 2, 8, 8)
+
+
+@torch.inference_mode()
+def test_every_step_that_the_benchmark_times_gives_the_prescribed_result():
+    network, image = FCN(), torch.randn(2, 3, 20, 24)
+    for taken in itertools.product([False, True], repeat=4):
+        logits = variants.fcn(network.layers, image, *taken)
+        assert torch.allclose(logits, network.as_prescribed(image), atol=1e-5), taken
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])

@@ -87,6 +87,11 @@ def test_an_interrupted_run_goes_on_and_mixes_no_settings(kinds, tmp_path, monke
     other = inside(*words, *every, "--learn-from", 1, "--pairs", kinds[0], "--", "--lr", "0.007", cwd=tmp_path)
     assert other.returncode == 0 and len(trained) == 6 + 4  # the networks of both kinds, and no forest again
     assert len(file.read_text().splitlines()) == len(rows) + 1 + 4
+    assert inside(*words, "--tta", cwd=tmp_path).returncode == 0 and len(trained) == 10 + 1
+    plain, *_, views = one_image.read_rows(file).values()
+    assert views["settings"] != plain["settings"] and (plain["given"]["tta"], views["given"]["tta"]) == (False, True)
+    [pair, _] = one_image.pairs_in(kinds[0])
+    assert one_image.network(*pair, seed=0, **views["given"])["classify"].options["tta"]
 
 
 def test_figures_are_those_of_the_other_images_by_scikit_learn(kinds):
