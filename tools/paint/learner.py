@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch.nn.functional import max_pool2d
 from tqdm import tqdm
 
 import train
@@ -292,15 +291,17 @@ class NetworkLearner:
         There, the truth is what the network said that was given (Li & Hoiem, "Learning without forgetting", 2016), in
         some of the pixels that are not near a stroke: what made a person paint may be wrong around it, too.
         """
+        from scipy.ndimage import maximum_filter         # here, as it takes longer than the first prediction may
+
         sampling, half = self.run.sampling, self.run.args.batch // 2
         images, truth = self.cut(dataset, sampling, range(half))
         others, strokes = self.cut(dataset, sampling._replace(balance=0.0), range(half, 2 * half))
         painted = truth != IGNORE
         self.right.append(np.mean(classify(self.segment.in_one, images)[painted] == truth[painted]))
-        near = max_pool2d(torch.from_numpy(strokes != IGNORE).float(), 2 * MARGIN + 1, 1, MARGIN) > 0
-        share = REMINDERS[self.name] * painted.sum() / near.numel()
+        near = maximum_filter(strokes != IGNORE, (1, 2 * MARGIN + 1, 2 * MARGIN + 1))
+        share = REMINDERS[self.name] * painted.sum() / near.size
         drawn = np.random.default_rng(self.batches_cut).random(near.shape) < share
-        reminders = np.where(drawn & ~near.numpy(), classify(self.given, others), IGNORE)
+        reminders = np.where(drawn & ~near, classify(self.given, others), IGNORE)
         return np.concatenate([images, others]), np.concatenate([truth, reminders])
 
     def logits(self, pixels: np.ndarray) -> np.ndarray:
