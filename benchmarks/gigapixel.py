@@ -39,7 +39,7 @@ from benchmarks.machine import machine
 from predict import SHIPPED, predict
 from support.files import PICTURES, BadInput, check_writable, write_image
 from support.plots import BLUE, ORANGE, save
-from support.sample import sample
+from support.sample import photograph, sample
 from tools.speed import peak_memory
 
 SIDES = 1024, 2048, 4096, 8192, 16384, 32768
@@ -64,7 +64,7 @@ def measure(checkpoint, folder):
             predict(predict_arguments([str(folder / image), "--out", str(folder / out), "--checkpoint", checkpoint]))
         return peak_memory()
 
-    write_image(folder / "small.png", sample()[0])
+    write_image(folder / "small.png", photograph())
     before, began = run("small.png", "small_mask.png"), time.perf_counter()
     after = run("big.tif", "mask.tif")
     print(json.dumps([time.perf_counter() - began, after - before]))

@@ -19,14 +19,29 @@ def sample() -> tuple[np.ndarray, np.ndarray]:
     and specks below 300 pixels are removed. So a blue nucleus inside a gland counts as gland and one outside
     does not: colour alone cannot tell them apart.
     """
-    from skimage import color, data, filters, morphology
+    from skimage import color, filters, morphology
 
-    image = data.immunohistochemistry()
+    image = photograph()
     brown = filters.gaussian(color.rgb2hed(image)[:, :, 2], sigma=2)
     bare = filters.gaussian(image.min(axis=2) / 255, sigma=2) > 0.72     # bright in all channels: no stain
-    mask = morphology.closing(brown > filters.threshold_otsu(brown), morphology.disk(10)) & ~bare
-    mask = morphology.area_closing(morphology.area_opening(mask, 300), 300)
+    mask = morphology.isotropic_closing(brown > filters.threshold_otsu(brown), 10) & ~bare
+    mask = ~without_specks(~without_specks(mask))
     return image, np.where(mask, 255, 0).astype(np.uint8)
+
+
+def photograph() -> np.ndarray:
+    """Return the photograph alone, uint8 (512, 512, 3): that takes no time."""
+    from skimage import data
+
+    return data.immunohistochemistry()
+
+
+def without_specks(mask: np.ndarray) -> np.ndarray:
+    """Return a mask (H, W) without its regions below 300 pixels."""
+    from scipy import ndimage
+
+    regions, _ = ndimage.label(mask)
+    return mask & (np.bincount(regions.ravel()) >= 300)[regions]
 
 
 def ensure_sample() -> None:

@@ -43,7 +43,7 @@ from support.machine import cores
 from support.metadata import rendering_metadata
 from support.names import evenly_spaced, named_images
 from support.onnx_file import FORMAT, normalize_window
-from support.sample import sample
+from support.sample import photograph
 from tools.scoring import Examples, find_examples
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -255,7 +255,7 @@ def export(args):
         paths = list(named_images(args.int8, args.int8_only).values())
         windows = choose_windows(lambda place: trained.read(paths[place]), len(paths), trained, args.windows)
     else:
-        windows = choose_windows(lambda place: sample()[0], 1, trained, args.windows)
+        windows = choose_windows(lambda place: photograph(), 1, trained, args.windows)
     write_networks(trained, windows, out, small)
     if args.benchmark:
         kinds = [("PyTorch fp32", args.checkpoint, [])]
@@ -276,7 +276,7 @@ def write_in_16_bits(args):
     network, metadata = load_network(args.checkpoint)
     kept = {name: value for name, value in metadata.items()
             if name not in ("format", "network", "arguments", "weights", "resume")}
-    windows = choose_windows(lambda place: sample()[0], 1, Segmenter(network, metadata), args.windows)
+    windows = choose_windows(lambda place: photograph(), 1, Segmenter(network, metadata), args.windows)
     for name, kernel in network.named_parameters():
         if kernel.ndim > 1:
             kernel.data = kernel.data.half()

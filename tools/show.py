@@ -24,7 +24,7 @@ from support.arguments import network_settings, train_arguments
 from support.files import PICTURES, check_writable
 from support.images import read_image
 from support.plots import BLUE, ORANGE, SKY, save
-from support.sample import sample
+from support.sample import photograph, sample
 
 # ---------------------------------------------------------------------------------------------------
 # A network as a table
@@ -146,7 +146,7 @@ def show_patches(args):
 
 def show_windows(args):
     """Draw the windows over an image, or over the bundled sample."""
-    image = read_image(args.image) if args.image else sample()[0]
+    image = read_image(args.image) if args.image else photograph()
     out = check_writable(args.out, *filter(None, [args.image]), endings=PICTURES)
     draw_windows(image, args.halo, args.stride, args.window, out)
     print(f"{out} shows the windows over {image.shape[1]}x{image.shape[0]} pixels")

@@ -31,7 +31,7 @@ from support.masks import are_coloured, class_colours
 from support.mistakes import Unreadable
 from support.names import READABLE, images_by_name, is_passed_over
 from support.notes import print_notes
-from support.sample import sample
+from support.sample import photograph
 from support.tiff import check_pixels
 from tools.paint.process import Process
 from tools.paint.server import open_server
@@ -80,7 +80,7 @@ def place_images(sources: dict[str, Path], folder: Path) -> None:
         take(path, target)
     if not sources and not folder.is_dir():
         folder.mkdir(parents=True)
-        write_image(folder / "sample.png", sample()[0])
+        write_image(folder / "sample.png", photograph())
 
 
 def begin_classes(checkpoint: str | None) -> tuple[list[dict], object, Rendering]:
