@@ -1131,7 +1131,10 @@ def test_a_correction_counts_wherever_it_looks_alike(rig, trained):
     assert rig.learner.current.finished and right[one].mean() < 0.4 and right[another].mean() < 0.4
 
 
-def test_corrections_that_contradict_what_was_learned_do_not_undo_it(rig, trained):
+def test_corrections_that_contradict_what_was_learned_do_not_undo_it(rig, trained, monkeypatch):
+    from tools.paint.learner import CORRECTING
+
+    monkeypatch.setitem(CORRECTING, "fcn", [*CORRECTING["fcn"], "--batch", 4])  # a quarter of the work
     image, mask = blobs()
     ground = np.argwhere(~ndimage.binary_dilation(mask, iterations=12))[[0, -1], ::-1]
     rig = rig(image, network=trained)
@@ -1143,7 +1146,7 @@ def test_corrections_that_contradict_what_was_learned_do_not_undo_it(rig, traine
     disc = np.argwhere(ndimage.binary_erosion(mask, iterations=6))[0, ::-1].tolist()
     rig.paint(stroke(label=0, points=[disc, disc]))
     rig.work(200)
-    assert rig.learner.current.finished and foreground_iou(rig.map("prediction"), mask) > 0.85
+    assert rig.learner.current.finished and foreground_iou(rig.map("prediction"), mask) > 0.9
 
 
 # ---------------------------------------------------------------------------------------------------

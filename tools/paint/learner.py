@@ -291,7 +291,7 @@ class NetworkLearner:
         There, the truth is what the network said that was given (Li & Hoiem, "Learning without forgetting", 2016), in
         some of the pixels that are not near a stroke: what made a person paint may be wrong around it, too.
         """
-        from scipy.ndimage import maximum_filter         # here, as it takes longer than the first prediction may
+        from scipy.ndimage import maximum_filter  # here, as it takes longer than the first prediction may
 
         sampling, half = self.run.sampling, self.run.args.batch // 2
         images, truth = self.cut(dataset, sampling, range(half))
