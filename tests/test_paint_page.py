@@ -144,7 +144,7 @@ def test_the_keyboard_alone_paints_learns_and_accepts(serve, show):
     truth = sample()[1] > 0
     page.press(Keys.ESCAPE)  # from wherever the focus is to the image
     page.press("]", "[", *"[[")
-    for kind, strokes in rows_inside(truth, count=6, margin=10, length=80).items():
+    for kind, strokes in rows_inside(truth, count=4, margin=10, length=60).items():
         page.press(str(kind + 1))
         for stroke in strokes:
             page.walk(*stroke[0])
