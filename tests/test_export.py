@@ -72,7 +72,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def unet(made):
-    return made(UNet, width=4, depth=2)
+    return made(UNet, width=4, depth=1, dropout=0.3)
 
 
 @pytest.fixture

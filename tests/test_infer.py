@@ -303,7 +303,7 @@ def test_two_processes_share_the_work(images, tmp_path):
     for name in names[-2:]:  # one for each process: both have a remark
         page = Image.new("RGB", (30, 20), (90, 40, 10))
         page.save(images / name, save_all=True, append_images=[page])
-    done = command("infer.py", "images", "one", cwd=tmp_path)
+    done = inside("infer.py", "images", "one", cwd=tmp_path)
     remark = f"z1.tif and 1 more: {SEVERAL_PAGES}"
     assert done.returncode == 0 and remark in done.stdout
     (images / "broken.png").touch()
