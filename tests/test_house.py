@@ -71,10 +71,10 @@ def test_support_imports_nothing_from_above(name):
 def test_no_library_module_parses_arguments():
     allowed = {"support.script", "support.arguments", "tools.arguments"}
     for name, tree in MODULES.items():
+        parses = any(word in ast.dump(tree) for word in ("add_argument", "parse_args"))
         for node in ast.walk(tree):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module] if isinstance(node, ast.ImportFrom) else []
-            parses = any(word in ast.dump(node) for word in ("add_argument", "parse_args"))
             imports_it = "argparse" in names and [alias.name for alias in node.names] != ["Namespace"]
             assert name in allowed or not (parses or imports_it), name
 

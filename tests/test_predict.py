@@ -313,7 +313,7 @@ def test_demonstrations_write_their_pictures(tmp_path):
         (["--width", 8], "--model fcn has nothing to set by --width: left out"),
         (["--separable", "--depth", 4], "--model fcn has nothing to set by --depth and --separable"),
         (["--model", "unet", "--batchnorm"], "--model unet has nothing to set by --batchnorm"),
-        (textbook, ""),
+        (["--model", "unet", "--width", 8, "--depth", 2], ""),
         (["--batchnorm"], ""),
     ]:
         lines = inside(*show, "network", *words, cwd=tmp_path).stdout.splitlines()
