@@ -39,7 +39,7 @@ from support import ood
 from support.arguments import SCORES, with_former_settings
 from support.files import BadInput
 from support.images import note_other_range, read_image
-from support.light import GREY, NOTED, Light, lacks_colour, other_light, relight, some_pixels
+from support.light import GREY, NOTED, Light, count_values, lacks_colour, other_light, relight
 from support.machine import keep_freed_memory
 from support.masks import read_pair
 from support.metadata import rendering_in
@@ -49,6 +49,7 @@ from support.onnx_file import OnnxNetwork, load_onnx, normalize_window
 REGION = 1536                    # as many pixels as this squared are run stage by stage: more take more memory
 ON_GPU = 4                       # windows at once there: one waits for its kernels to start, more take more memory
 COMPARED = 512                   # pixels a side that are predicted in 16 and 32 bits, to say what changes
+MOST_LIGHTS = 256                # of images seen before, which are remembered, as a training validates on them again
 
 
 class Segmenter:
@@ -76,7 +77,7 @@ class Segmenter:
         self.zoom, self.threshold = settings["zoom"], settings["threshold"]
         self.rendering = rendering_in(metadata)                       # of images: what is white, and which bands
         self.usual_light = metadata.get("light")                      # see data.usual_light; older files have none
-        self.found_light: tuple[np.ndarray, Light | None] = np.empty(0), None        # some pixels of the last image
+        self.found_lights: dict[bytes, Light | None] = {}             # by the counts of values that tell it
         scaling = metadata["mean"], metadata["std"]
         self.in_16_bits = self.uncompared = False
         self.options: dict[str, Any] = {"halo": halo, "tta": tta, "adapt": adapt, "opening": opening}
@@ -184,12 +185,12 @@ class Segmenter:
         """Return the Light of an image; None where it is the one learned from, or where the network takes any light."""
         if self.usual_light is None:
             return None
-        pixels = some_pixels(image)
-        known, light = self.found_light          # it is asked for twice: where an image is read, to note it, and here
-        if not np.array_equal(known, pixels):
-            light = other_light(image, self.usual_light)
-            self.found_light = pixels, light
-        return light
+        counts, found = count_values(image).tobytes(), self.found_lights
+        if counts not in found:      # an image is asked for where it is read, to note it, and here; in each validation
+            if len(found) == MOST_LIGHTS:
+                self.found_lights = found = {}
+            found[counts] = other_light(image, self.usual_light)
+        return found[counts]
 
     def relit(self, image: Any) -> Any:
         """Return an image, or LargeTiff, as it would be in the light that the network learned from."""

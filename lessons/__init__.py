@@ -52,7 +52,7 @@ def learn(image, mask, options=""):
     from segmenter import Segmenter
     from support.arguments import train_arguments
     from support.files import write_image
-    from train import train
+    from train import begin_files, prepare, take_epochs
 
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()), \
             contextlib.redirect_stderr(io.StringIO()):
@@ -61,7 +61,9 @@ def learn(image, mask, options=""):
             write_image(path, array)
         shortened = ["--epochs", "1", "--steps", "4"] if quick else []
         plain = ["--loss", "ce", "--light", "keep", "--device", "cpu"]
-        train(train_arguments([*map(str, paths), "--out", folder, *plain, *options.split(), *shortened]))
+        run = prepare(train_arguments([*map(str, paths), "--out", folder, *plain, *options.split(), *shortened]))
+        begin_files(run)
+        take_epochs(run)         # as train.train, but for the curves, which would take most of a short training's time
         with open(Path(folder) / "history.csv", newline="") as file:
             history = [{name: float(value or "nan") for name, value in row.items()} for row in csv.DictReader(file)]
         return Segmenter.load(Path(folder) / "model.pt"), history

@@ -348,6 +348,7 @@ def test_it_is_found_once_an_image(monkeypatch):
         segment(image)
     image[:] = 5  # as a camera's loop fills its array anew
     segment(image)
+    segment(np.full((20, 30, 3), 9, np.uint8))  # seen before, as a training's images to validate on
     assert searched == [3, 9, 5]
 
 
