@@ -17,7 +17,8 @@ from unittest import mock
 ROOT = Path(__file__).parent.parent
 CONTEXT = multiprocessing.get_context("spawn" if os.name == "nt" else "forkserver")
 if os.name != "nt":
-    CONTEXT.set_forkserver_preload(["torch", "torch.distributed", "skimage.transform", "scipy.ndimage", "onnxruntime"])
+    preloaded = ["torch", "torch.distributed", "skimage.transform", "scipy.ndimage", "onnxruntime"]
+    CONTEXT.set_forkserver_preload([*preloaded, "matplotlib.figure", "matplotlib.backends.backend_agg"])
 
 
 def run_as_main(words):

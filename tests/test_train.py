@@ -58,9 +58,9 @@ def test_from_nothing_it_writes_the_sample_trains_and_resumes(tmp_path):
     assert [row["epoch"] for row in history(tmp_path)] == ["1", "2", "3", "4"]
 
 
-def test_it_learns(pair):
+def test_it_learns(pair, no_curves):
     folder, image, mask = pair
-    done = inside("train.py", image, mask, "--epochs", 6, "--steps", 20, cwd=folder)
+    done = inside("train.py", image, mask, "--epochs", 6, "--steps", 20, "--batch", 8, "--patch", 32, cwd=folder)
     assert done.returncode == 0, done.stderr
     rows = history(folder)
     assert float(rows[-1]["train_loss"]) < 0.3 * float(rows[0]["train_loss"])
@@ -73,7 +73,7 @@ def test_it_learns(pair):
 
 
 @pytest.mark.slow
-def test_same_seed_same_weights_another_seed_others(pair):
+def test_same_seed_same_weights_another_seed_others(pair, no_curves):
     folder, image, mask = pair
     for out, seed, run in [("a", 1, command), ("b", 1, inside), ("c", 2, inside)]:
         words = [image, mask, "--out", out, "--seed", seed, "--device", "cpu", *QUICK]
@@ -106,7 +106,7 @@ def test_a_zoomed_training_predicts_masks_of_the_images_own_size(pair, no_curves
     assert (predicted == coarse).mean() > 0.95
 
 
-def test_a_unet_learns_a_folder(folder, tmp_path):
+def test_a_unet_learns_a_folder(folder, tmp_path, no_curves):
     done = inside("train.py", "--data", folder, *UNET, "--epochs", 8, "--steps", 25, "--out", "run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "8 pairs" in done.stdout and "9 ignored" in done.stdout
@@ -120,13 +120,28 @@ def test_a_unet_learns_a_folder(folder, tmp_path):
 @pytest.mark.parametrize("loss", ["bce", "focal", "dice", "ce+dice"])
 def test_every_loss_learns(pair, no_curves, loss):
     folder, image, mask = pair
-    words = [image, mask, "--loss", loss, "--class-weights", 0.5, "--clip", 1, "--epochs", 4, "--steps", 20]
+    words = [
+        image,
+        mask,
+        "--loss",
+        loss,
+        "--class-weights",
+        0.5,
+        "--clip",
+        1,
+        "--epochs",
+        4,
+        "--steps",
+        20,
+        "--patch",
+        32,
+    ]
     assert inside("train.py", *words, cwd=folder).returncode == 0
     rows = history(folder)
     assert float(rows[-1]["train_loss"]) < 0.7 * float(rows[0]["train_loss"]) and float(rows[-1]["val_iou"]) > 0.85
 
 
-def test_noise_reaches_the_network_in_its_units(folder, tmp_path, monkeypatch):
+def test_noise_reaches_the_network_in_its_units(folder, tmp_path, monkeypatch, no_curves):
     seen = []
     monkeypatch.setattr(train, "within_budget", lambda images, budget: seen.append(images) or images)
     for noise in (0, 0.3):
@@ -143,7 +158,7 @@ def test_bce_is_for_two_classes(folder, tmp_path):
     fails_in_one_line(process, "bce is for two classes, there are 3")
 
 
-def test_pasting_needs_a_background(folder, tmp_path):
+def test_pasting_needs_a_background(folder, tmp_path, no_curves):
     words = ["train.py", "--data", folder, "--patch", 32, "--batch", 2, "--steps", 2, "--epochs", 1, "--paste", 0.5]
     fails_in_one_line(inside(*words, cwd=tmp_path), "none of the classes ground, disc, bar is called background")
     (folder / "classes.json").write_text((folder / "classes.json").read_text().replace("ground", "background"))
@@ -167,7 +182,7 @@ def test_a_batch_in_parts_makes_one_step(pair, no_curves):
         torch.testing.assert_close(weight, second[name], rtol=1e-3, atol=1e-5)
 
 
-def test_knobs_that_are_gone_are_read_where_they_change_nothing(pair):
+def test_knobs_that_are_gone_are_read_where_they_change_nothing(pair, no_curves):
     """Settings files of earlier versions hold them."""
     folder, image, mask = pair
     (folder / "old.args").write_text("--gamma 2.0 --workers 3 --accumulate 2\n")
@@ -195,7 +210,7 @@ def test_a_settings_file_that_names_itself_is_refused(tmp_path):
     fails_in_one_line(inside("train.py", "@a.args", cwd=tmp_path), "a.args names itself")
 
 
-def test_a_settings_file_repeats_a_training(folder, tmp_path):
+def test_a_settings_file_repeats_a_training(folder, tmp_path, no_curves):
     words = ["--data", folder, *UNET, "--epochs", 2, "--steps", 5, "--scale", 0.8, 1.3, "--dropout", 0.1]
     assert inside("train.py", *words, "--out", "first", cwd=tmp_path).returncode == 0
     text = (tmp_path / "first" / "settings.args").read_text()
@@ -209,7 +224,7 @@ def test_a_settings_file_repeats_a_training(folder, tmp_path):
 
 
 @pytest.mark.parametrize("mark", "-@")
-def test_a_settings_file_repeats_a_training_of_paths_that_look_like_options(folder, mark):
+def test_a_settings_file_repeats_a_training_of_paths_that_look_like_options(folder, mark, no_curves):
     place, data, out = folder.parent, f"{mark}d", f"{mark}o"
     folder.rename(place / data)
     words = [f"--data={data}", f"--classes={data}/classes.json", *QUICK, "--epochs", 1]
@@ -269,7 +284,7 @@ def test_a_history_that_a_spreadsheet_has_open_does_not_end_the_training(pair, m
 
 
 @pytest.mark.slow
-def test_the_time_limit_anneals_and_ends(pair, monkeypatch):
+def test_the_time_limit_anneals_and_ends(pair, monkeypatch, no_curves):
     """By a clock that moves on a little whenever somebody looks at it: so it tells the same on all machines."""
     folder, image, mask = pair
     clock = itertools.count()
@@ -285,7 +300,7 @@ def test_the_time_limit_anneals_and_ends(pair, monkeypatch):
     assert len(history(folder)) == len(rows)
 
 
-def test_memory_does_not_change_the_weights(folder, tmp_path):
+def test_memory_does_not_change_the_weights(folder, tmp_path, no_curves):
     for out, words in [("held", []), ("decoded", ["--memory", 0])]:
         done = inside(
             "train.py", "--data", folder, *UNET, "--epochs", 1, "--steps", 6, *words, "--out", out, cwd=tmp_path
@@ -294,7 +309,7 @@ def test_memory_does_not_change_the_weights(folder, tmp_path):
     assert same_weights(tmp_path / "held" / "last.pt", tmp_path / "decoded" / "last.pt")
 
 
-def test_what_it_did_not_learn_from_can_be_scored(folder, tmp_path):
+def test_what_it_did_not_learn_from_can_be_scored(folder, tmp_path, no_curves):
     assert inside("train.py", "--data", folder, *UNET, "--epochs", 1, "--steps", 2, cwd=tmp_path).returncode == 0
     listed = ["--only", "val.txt"]
     assert inside("infer.py", folder / "images", "out", *listed, cwd=tmp_path).returncode == 0
@@ -316,14 +331,14 @@ def test_patience_ends_a_training_that_no_longer_improves(pair, no_curves):
 
 def test_sixteen_bits_learn_as_well(pair, no_curves):
     folder, image, mask = pair
-    words = ["--amp", "on", "--epochs", 2, "--steps", 20, "--patch", 32, "--device", "cpu"]
+    words = ["--amp", "on", "--epochs", 2, "--steps", 20, "--batch", 8, "--patch", 32, "--device", "cpu"]
     done = inside("train.py", image, mask, *words, cwd=folder)
     assert done.returncode == 0, done.stderr
     assert max(float(row["val_iou"]) for row in history(folder)) > 0.85
 
 
 @pytest.mark.slow
-def test_auto_precision_is_told_and_kept_for_resuming(pair):
+def test_auto_precision_is_told_and_kept_for_resuming(pair, no_curves):
     folder, image, mask = pair
     done = inside("train.py", image, mask, "--amp", "auto", *QUICK, "--device", "cpu", cwd=folder)
     assert "--amp auto: a step in 16 bits is" in done.stdout
@@ -333,7 +348,7 @@ def test_auto_precision_is_told_and_kept_for_resuming(pair):
 
 
 @pytest.mark.slow
-def test_tensorboard(folder, tmp_path):
+def test_tensorboard(folder, tmp_path, no_curves):
     event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     words = ["--data", folder, *UNET, "--epochs", 2, "--steps", 2, "--tensorboard", "board"]
     assert inside("train.py", *words, cwd=tmp_path).returncode == 0
@@ -357,7 +372,7 @@ def test_without_tensorboard_it_says_what_to_install(folder, tmp_path):
 
 
 @pytest.mark.slow
-def test_resuming_on_other_classes_names_both(folder, tmp_path):
+def test_resuming_on_other_classes_names_both(folder, tmp_path, no_curves):
     words = ["--data", folder, *UNET, "--epochs", 1, "--steps", 2]
     assert inside("train.py", *words, cwd=tmp_path).returncode == 0
     (folder / "classes.json").unlink()  # now 9 is a class
@@ -458,7 +473,7 @@ def test_killed_in_mid_epoch_and_resumed_it_ends_with_the_same_weights(pair):
 
 
 @pytest.mark.slow
-def test_settings_given_on_resuming_hold_for_the_next_resume_too(pair):
+def test_settings_given_on_resuming_hold_for_the_next_resume_too(pair, no_curves):
     folder, image, mask = pair
     assert inside("train.py", image, mask, *QUICK, cwd=folder).returncode == 0
     before = (folder / "last.pt").stat().st_mtime_ns
@@ -574,7 +589,7 @@ def test_files_of_the_user_are_never_overwritten(pair):
         (folder / name).unlink()
 
 
-def test_weights_may_start_from_those_of_other_classes(folder, tmp_path):
+def test_weights_may_start_from_those_of_other_classes(folder, tmp_path, no_curves):
     """All layers are taken but the last, of which a class takes what one of the same name had."""
     small = ["--data", folder, "--model", "unet", "--width", 4, "--depth", 2, *QUICK, "--device", "cpu"]
     parse = lambda *words: train_arguments([str(word) for word in (*small, *words)])
@@ -598,7 +613,7 @@ def test_weights_may_start_from_those_of_other_classes(folder, tmp_path):
     assert run.metadata["start"] == {"file": file, "classes": ["bar", "ground"], "new_classes": ["water"]}
 
 
-def test_resumed_it_needs_the_first_weights_no_more(folder, tmp_path):
+def test_resumed_it_needs_the_first_weights_no_more(folder, tmp_path, no_curves):
     words = ["--data", folder, *QUICK, "--out", tmp_path / "run", "--start-from", tmp_path / "start.pt"]
     train.train(train_arguments(["--data", str(folder), *map(str, QUICK), "--out", str(tmp_path)]))
     shutil.copy(tmp_path / "model.pt", tmp_path / "start.pt")
@@ -619,7 +634,7 @@ def test_resumed_it_needs_the_first_weights_no_more(folder, tmp_path):
     )
 
 
-def test_resuming_needs_a_run_of_the_same_data(pair):
+def test_resuming_needs_a_run_of_the_same_data(pair, no_curves):
     folder, image, mask = pair
     fails_in_one_line(inside("train.py", "--resume", cwd=folder), "last.pt does not exist")
     assert inside("train.py", image, mask, *QUICK, cwd=folder).returncode == 0
@@ -784,7 +799,7 @@ def test_after_sixty_steps_the_averaged_weights_are_about_as_good_as_the_last_on
 
 
 def test_a_training_that_ends_before_its_first_epoch_leaves_the_former_network_with_its_settings(
-    folder, tmp_path, monkeypatch
+    folder, tmp_path, monkeypatch, no_curves
 ):
     monkeypatch.chdir(tmp_path)
     for name in "first", "second":
@@ -803,7 +818,7 @@ def test_a_training_that_ends_before_its_first_epoch_leaves_the_former_network_w
     assert "--lists second" in (tmp_path / "run" / "settings.args").read_text()
 
 
-def test_going_on_without_an_epoch_left_says_so(pair):
+def test_going_on_without_an_epoch_left_says_so(pair, no_curves):
     folder, image, mask = pair
     done = inside("train.py", image, mask, *QUICK, "--device", "cpu", cwd=folder)
     assert done.returncode == 0 and "no epoch" not in done.stdout
@@ -828,7 +843,7 @@ def test_a_name_that_is_no_utf8_can_be_learned_from_resumed_and_repeated(pair):
 # What must not go wrong quietly
 
 
-def test_a_validation_image_without_any_truth_has_no_say(folder):
+def test_a_validation_image_without_any_truth_has_no_say(folder, no_curves):
     """It has no loss; counted as 0, it would make every network look better."""
     (folder / "val.txt").write_text("n0\nn1\n")
     words = ["--data", folder, *QUICK, "--device", "cpu", "--epochs", 1]
@@ -886,7 +901,7 @@ def test_an_interrupted_training_is_not_begun_anew_by_mistake(pair):
 
 
 @pytest.mark.slow
-def test_nothing_of_a_former_training_stays_beside_the_new_one_and_a_mistake_takes_nothing(folder, pair):
+def test_nothing_of_a_former_training_stays_beside_the_new_one_and_a_mistake_takes_nothing(folder, pair, no_curves):
     where, image, mask = pair
     assert inside("train.py", "--data", folder, *QUICK, "--out", "run", cwd=where).returncode == 0
     assert (where / "run" / "val.txt").exists()
@@ -906,7 +921,7 @@ def test_nothing_of_a_former_training_stays_beside_the_new_one_and_a_mistake_tak
 
 
 @pytest.mark.slow
-def test_the_best_weights_belong_to_a_row_of_the_history_whenever_it_is_killed(pair, monkeypatch):
+def test_the_best_weights_belong_to_a_row_of_the_history_whenever_it_is_killed(pair, monkeypatch, no_curves):
     """Killed between last.pt and model.pt, then resumed with another learning rate."""
     folder, image, mask = pair
     words = [str(image), str(mask), *map(str, QUICK), "--epochs", "8", "--ema", "0", "--out", str(folder / "run")]
@@ -949,7 +964,7 @@ def test_results_do_not_go_into_the_data_set_itself(folder):
 
 
 @pytest.mark.slow
-def test_where_stitching_is_not_exact_it_is_said(folder):
+def test_where_stitching_is_not_exact_it_is_said(folder, no_curves):
     words = ["--data", folder, *QUICK, "--model", "unet", "--width", 2, "--patch", 64, "--epochs", 1, "--depth", 5]
     done = inside("train.py", *words, "--halo", 32, cwd=folder.parent)
     assert done.returncode == 0 and "but not equal" in done.stdout, done.stderr
@@ -960,7 +975,7 @@ def test_where_stitching_is_not_exact_it_is_said(folder):
 
 
 @pytest.mark.slow
-def test_two_trainings_do_not_mix_in_one_folder(pair):
+def test_two_trainings_do_not_mix_in_one_folder(pair, no_curves):
     """The lock dies with its process."""
     folder, image, mask = pair
     words = [image, mask, *QUICK, "--epochs", 1000, "--device", "cpu", "--out", "run"]
