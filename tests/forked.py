@@ -1,7 +1,8 @@
 """Processes that are forked from one that has PyTorch imported already: else that takes each of them two seconds.
 
 They are processes like others, that can be killed. What they share is the seed of Python's hashes, so what is compared
-with them comes from a process of its own. (Windows forks none: there, each imports what it needs.)
+with them comes from elsewhere: the process of the tests has another. (Windows forks none: there, each imports what it
+needs.)
 """
 
 import contextlib

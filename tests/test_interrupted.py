@@ -10,7 +10,7 @@ import time
 
 import pytest
 import torch
-from conftest import command, fails_in_one_line, inside, visible, write_pair
+from conftest import fails_in_one_line, inside, visible, write_pair
 from forked import Forked
 
 from model import FCN
@@ -129,7 +129,7 @@ def killed_and_watched(line, folder, times):
     Nobody may ever see a file in "out" that is not whole.
     """
     reference, out = folder / "reference", folder / "out"
-    assert command(*line.replace("OUT", "reference").split(), cwd=folder).returncode == 0
+    assert inside(*line.replace("OUT", "reference").split(), cwd=folder).returncode == 0
     watcher = subprocess.Popen(
         [sys.executable, "-c", WATCHER, out, reference], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )

@@ -2,14 +2,13 @@
 
 import itertools
 import pickle
-import subprocess
-import sys
 import zlib
 
 import numpy as np
 import pytest
 import tifffile
-from conftest import ROOT, inside, write_pair
+from conftest import inside, write_pair
+from forked import Forked
 from PIL import Image
 from test_large_tiff import WRITERS, geotiff, palette
 
@@ -213,20 +212,19 @@ def test_a_training_holds_neither_a_large_image_nor_its_mask(tmp_path):
         tile = zlib.compress(array[:256, :256].tobytes())  # once, as all 1,440 are the same
         tifffile.imwrite(tmp_path / name, itertools.repeat(tile, 36 * 40), shape=(9000, 10000, *array.shape[2:]),
                          dtype=np.uint8, tile=(256, 256), compression="zlib", photometric=kind)  # fmt: skip
-    code = f"""
-import resource, sys
-sys.path.insert(0, {str(ROOT)!r})
-sys.argv[0] = "train.py"
+    (tmp_path / "script.py").write_text("""
+import resource
 import train
 from support.arguments import train_arguments
 def peak():
     return max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) // 1024
-common = ["--epochs", "1", "--steps", "4", "--val-images", "2", "--memory", "0.1"]
+common = ["--epochs", "1", "--steps", "4", "--batch", "2", "--val-images", "2", "--memory", "0.1"]
 train.train(train_arguments(["--out", "small", *common]))
 small = peak()
 train.train(train_arguments(["big.tif", "mask.tif", "--out", "large", *common]))
 print("MB more:", peak() - small)
-"""
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=570)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert int(done.stdout.rpartition("MB more:")[2]) < 300, done.stdout
+""")
+    process = Forked(tmp_path / "script.py", cwd=tmp_path)
+    told, errors = process.communicate()
+    assert process.returncode == 0, errors[-2000:]
+    assert int(told.rpartition("MB more:")[2]) < 300, told

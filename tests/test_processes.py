@@ -188,7 +188,7 @@ while gloo() and time.monotonic() < deadline:
 sys.exit(f"left: {gloo()}" if gloo() else 0)
 """
     )
-    done = torchrun(script, cwd=tmp_path)
+    done = together(script, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     if "no names here" in done.stdout:
         pytest.skip("without their names, threads cannot be told apart")

@@ -36,7 +36,7 @@ def pages(path):
 def test_of_one_pair_it_tests_on_the_strip_held_out(pair):
     folder, image, mask = pair
     out = folder / "run"
-    trained(image, mask, "--epochs", 3, "--steps", 15, "--out", out)
+    trained(image, mask, "--epochs", 3, "--steps", 15, "--batch", 4, "--patch", 32, "--out", out)
     reported(out, "--title", "Discs")
     text = (out / "report.md").read_text(encoding="utf-8")
     model, metadata = load_network(out / "model.pt")
@@ -83,7 +83,7 @@ def test_of_a_folder_its_figures_are_evaluates(folder, tmp_path):
 
 def test_images_without_the_foreground_are_counted(pair, capsys):
     folder, image, mask = pair
-    trained(image, mask, "--epochs", 1, "--steps", 20, "--out", folder / "run")
+    trained(image, mask, "--epochs", 1, "--steps", 20, "--batch", 8, "--patch", 32, "--out", folder / "run")
     for number, (pixels, truth) in enumerate([(image, mask), (Image.new("RGB", (60, 60), (120, 100, 90)), None)]):
         for part, what in ("images", pixels), ("masks", truth):
             (folder / "set" / part).mkdir(parents=True, exist_ok=True)

@@ -75,9 +75,10 @@ def test_it_learns(pair, no_curves):
 @pytest.mark.slow
 def test_same_seed_same_weights_another_seed_others(pair, no_curves):
     folder, image, mask = pair
-    for out, seed, run in [("a", 1, command), ("b", 1, inside), ("c", 2, inside)]:
-        words = [image, mask, "--out", out, "--seed", seed, "--device", "cpu", *QUICK]
-        assert run("train.py", *words, cwd=folder).returncode == 0
+    words = [image, mask, "--device", "cpu", *QUICK]
+    assert start(folder, *words, "--out", "a", "--seed", 1).wait() == 0  # a process with other hashes
+    for out, seed in ("b", 1), ("c", 2):
+        assert inside("train.py", *words, "--out", out, "--seed", seed, cwd=folder).returncode == 0
     assert same_weights(folder / "a" / "model.pt", folder / "b" / "model.pt")
     assert same_weights(folder / "a" / "last.pt", folder / "b" / "last.pt")
     assert not same_weights(folder / "a" / "model.pt", folder / "c" / "model.pt")
@@ -215,8 +216,8 @@ def test_a_settings_file_repeats_a_training(folder, tmp_path, no_curves):
     assert inside("train.py", *words, "--out", "first", cwd=tmp_path).returncode == 0
     text = (tmp_path / "first" / "settings.args").read_text()
     assert text.startswith("# segmentation-from-scratch") and "torch" in text and "--scale 0.8 1.3" in text
-    again = command("train.py", "@first/settings.args", "--out", "second", "--device", "cpu", cwd=tmp_path)
-    assert again.returncode == 0, again.stderr
+    again = start(tmp_path, "@first/settings.args", "--out", "second", "--device", "cpu")
+    assert again.wait() == 0, again.communicate()
     assert same_weights(tmp_path / "first" / "last.pt", tmp_path / "second" / "last.pt")
     assert text.splitlines()[2:] == (tmp_path / "second" / "settings.args").read_text().splitlines()[2:]
     (tmp_path / "kö.args").write_text("--data 'nowhere at all'  # a remark\n--epochs 3\n", encoding="utf-8")
@@ -393,7 +394,7 @@ def test_killed_at_twenty_random_moments_it_ends_with_the_same_weights(folder, t
     """With loader workers, images decoded when needed, dropout, BatchNorm; while starting, training and writing."""
     settings = ["--data", folder, *UNET, "--dropout", 0.2, "--noise", 0.1, "--steps", 5, "--epochs", 30]
     settings += ["--memory", 0, "--val-images", 1]
-    assert command("train.py", *settings, "--out", "whole", cwd=tmp_path).returncode == 0
+    assert inside("train.py", *settings, "--out", "whole", cwd=tmp_path).returncode == 0
     seconds = float(history(tmp_path / "whole")[-1]["seconds"])
     random, last, kills, epochs = np.random.default_rng(0), tmp_path / "killed" / "last.pt", 0, []
     for number in range(20):
@@ -407,7 +408,7 @@ def test_killed_at_twenty_random_moments_it_ends_with_the_same_weights(folder, t
                     before = last.stat().st_mtime_ns
                 time.sleep(random.uniform(0, seconds / 10))
             else:
-                time.sleep(random.uniform(0, 2))
+                time.sleep(random.uniform(0, 1))
         finally:
             process.kill()
             _, errors = process.communicate()
@@ -447,7 +448,7 @@ def wait_until(condition, process):
 def test_killed_in_mid_epoch_and_resumed_it_ends_with_the_same_weights(pair):
     folder, image, mask = pair
     settings = [image, mask, *QUICK, "--epochs", 6, "--steps", 40, "--dropout", 0.1, "--batchnorm"]
-    assert command("train.py", *settings, "--out", "whole", "--device", "cpu", cwd=folder).returncode == 0
+    assert inside("train.py", *settings, "--out", "whole", "--device", "cpu", cwd=folder).returncode == 0
     rows, last = [], folder / "killed" / "last.pt"
     for number in range(3):  # kill it in its first epoch and, twice, a little after another
         words = ["--resume"] if number else settings
