@@ -11,6 +11,8 @@ from conftest import inside, write_pair
 from forked import Forked
 from PIL import Image
 from test_large_tiff import WRITERS, geotiff, palette
+from test_train import same_weights
+from tqdm import tqdm
 
 import data
 from support import large_tiff
@@ -162,14 +164,31 @@ def test_parts_of_an_image_are_never_on_both_sides_and_lists_name_the_image(tmp_
     assert len(data.load(tmp_path, memory=0.0001).training) == 4 * 6 + 1
 
 
-def test_a_network_learns_from_a_large_image_and_goes_on_to_the_same_weights(tmp_path, no_curves):
+def test_a_network_learns_from_a_large_image_and_goes_on_to_the_same_weights(tmp_path, no_curves, monkeypatch):
     write_large(tmp_path)
     knobs = ("images/big.tif", "masks/big.tif", "--memory", "0.0001", "--epochs", "2", "--steps", "30", "--batch", "4")
     whole = inside("train.py", *knobs, "--out", "whole", cwd=tmp_path)
     assert whole.returncode == 0 and "6 parts of large images" in whole.stdout, whole.stderr
     assert float((tmp_path / "whole" / "history.csv").read_text().splitlines()[-1].split(",")[3]) > 0.8
-    part = inside("train.py", *knobs, "--out", "part", "--time-limit", "0.01", cwd=tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(tqdm, "update", interrupted_at(45))  # in the second epoch
+        assert inside("train.py", *knobs, "--out", "part", cwd=tmp_path).returncode == 130
+    assert not same_weights(tmp_path / "whole" / "last.pt", tmp_path / "part" / "last.pt")
+    part = inside("train.py", "--resume", "--out", "part", cwd=tmp_path)
     assert part.returncode == 0, part.stderr
+    assert same_weights(tmp_path / "whole" / "last.pt", tmp_path / "part" / "last.pt")
+
+
+def interrupted_at(step):
+    """A progress bar's update, in place of which Ctrl-C comes when it is called for this step."""
+    left = [step]
+
+    def update(bar, count=1):
+        left[0] -= 1
+        if not left[0]:
+            raise KeyboardInterrupt
+
+    return update
 
 
 def test_a_damaged_tile_costs_its_part_only(tmp_path, capsys):
