@@ -14,11 +14,14 @@ def note(path: object, remark: str) -> None:
 
 
 def print_notes() -> None:
-    """Print each remark, with its file and how many more there are like it, and forget it."""
+    """Print each remark, with a file and how many more there are like it, and forget it.
+
+    The file is the first by name: threads read images in any order.
+    """
     with LOCK:
         for remark, paths in FOUND.items():
             more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
-            print(f"{printable(next(iter(paths)))}{more}: {remark}")
+            print(f"{printable(min(paths))}{more}: {remark}")
         FOUND.clear()
 
 

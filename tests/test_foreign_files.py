@@ -28,7 +28,7 @@ from support.files import BadInput, check_writable
 from support.images import Rendering, find_rendering, head_and_length, image_size, is_lossy, read_image
 from support.masks import IGNORE, read_mask, read_pair, to_indices, to_values
 from support.names import READABLE, find_images
-from support.notes import FOUND
+from support.notes import FOUND, note, print_notes
 from support.onnx_file import load_onnx
 
 pytestmark = pytest.mark.filterwarnings("ignore:Corrupt EXIF data:UserWarning")  # of Pillow, in a big-endian BigTIFF
@@ -893,6 +893,13 @@ def test_several_pages_are_said_once(tmp_path, capsys, kind):
     load(str(tmp_path))
     told = capsys.readouterr().out
     assert told.count(" and 2 more: holds several pages: the first is read; save others as files of their own") == 1
+
+
+def test_a_remark_names_the_first_of_its_files_whichever_is_read_first(capsys):
+    for name in "cab":
+        note(f"{name}.png", "is odd")
+    print_notes()
+    assert capsys.readouterr().out == "a.png and 2 more: is odd\n"
 
 
 def test_pages_of_masks_and_a_small_page_before_a_large_one_are_said(tmp_path):
