@@ -72,7 +72,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def unet(made):
-    return made(UNet, width=4, depth=1, dropout=0.3)
+    return made(UNet, width=4, depth=2, dropout=0.3)
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def images(tmp_path):
     [
         (FCN, {}),
         (FCN, {"upsample": "bilinear", "batchnorm": True, "dropout": 0.3}),
-        (UNet, {"width": 4, "depth": 1, "dropout": 0.3}),
+        (UNet, {"width": 4, "depth": 2, "dropout": 0.3}),
         (UNet, {"width": 2, "depth": 2, "upsample": "bilinear"}),
         (UNet, {"width": 2, "depth": 6, "upsample": "nearest"}),
     ],

@@ -63,6 +63,7 @@ class Process:
         network = model if model.exists() else self.checkpoint and Path(self.checkpoint)
         with session.lock:
             setup = setup_of(session, network)
+            # Before no_interrupt: the first queue starts Python's resource tracker, which lets Ctrl-C through again.
             self.inbox, self.outbox = self.context.Queue(), self.context.Queue()
             self.inbox.cancel_join_thread()      # or what a dead process has not read would keep this one from ending
             self.process = self.context.Process(target=begin, args=(setup, self.inbox, self.outbox), daemon=True)
