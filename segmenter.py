@@ -185,12 +185,13 @@ class Segmenter:
         """Return the Light of an image; None where it is the one learned from, or where the network takes any light."""
         if self.usual_light is None:
             return None
-        counts, found = count_values(image).tobytes(), self.found_lights
-        if counts not in found:      # an image is asked for where it is read, to note it, and here; in each validation
+        counts, found = count_values(image), self.found_lights
+        key = counts.tobytes()
+        if key not in found:         # an image is asked for where it is read, to note it, and here; in each validation
             if len(found) == MOST_LIGHTS:
                 self.found_lights = found = {}
-            found[counts] = other_light(image, self.usual_light)
-        return found[counts]
+            found[key] = other_light(counts, self.usual_light)
+        return found[key]
 
     def relit(self, image: Any) -> Any:
         """Return an image, or LargeTiff, as it would be in the light that the network learned from."""

@@ -79,11 +79,12 @@ def find_light(values: np.ndarray, colours: np.ndarray) -> Light:
     return Light(gain, offset, after - before)
 
 
-def other_light(image: Any, usual: dict | None) -> Light | None:
-    """Return the Light of an image; None where it is the `usual` one, see data.usual_light, or that is None."""
-    if usual is None:
-        return None
-    light = find_light(count_values(image), np.array(usual["colours"]))
+def other_light(counts: np.ndarray, usual: dict) -> Light | None:
+    """Return the Light of an image whose values count_values has counted; None where it is the `usual` one.
+
+    See data.usual_light for that.
+    """
+    light = find_light(counts, np.array(usual["colours"]))
     return light if light.evidence > usual["evidence"] else None
 
 

@@ -3,6 +3,7 @@
 import itertools
 import pickle
 import zlib
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -171,24 +172,13 @@ def test_a_network_learns_from_a_large_image_and_goes_on_to_the_same_weights(tmp
     assert whole.returncode == 0 and "6 parts of large images" in whole.stdout, whole.stderr
     assert float((tmp_path / "whole" / "history.csv").read_text().splitlines()[-1].split(",")[3]) > 0.8
     with monkeypatch.context() as patched:
-        patched.setattr(tqdm, "update", interrupted_at(45))  # in the second epoch
+        # In the second epoch.
+        patched.setattr(tqdm, "update", mock.Mock(side_effect=[*[None] * 44, KeyboardInterrupt]))
         assert inside("train.py", *knobs, "--out", "part", cwd=tmp_path).returncode == 130
     assert not same_weights(tmp_path / "whole" / "last.pt", tmp_path / "part" / "last.pt")
     part = inside("train.py", "--resume", "--out", "part", cwd=tmp_path)
     assert part.returncode == 0, part.stderr
     assert same_weights(tmp_path / "whole" / "last.pt", tmp_path / "part" / "last.pt")
-
-
-def interrupted_at(step):
-    """A progress bar's update, in place of which Ctrl-C comes when it is called for this step."""
-    left = [step]
-
-    def update(bar, count=1):
-        left[0] -= 1
-        if not left[0]:
-            raise KeyboardInterrupt
-
-    return update
 
 
 def test_a_damaged_tile_costs_its_part_only(tmp_path, capsys):

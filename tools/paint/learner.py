@@ -41,7 +41,7 @@ from support.checkpoint import save_checkpoint
 from support.devices import pick_device
 from support.files import BadInput
 from support.images import Rendering, read_image
-from support.light import NOTED, other_light, relight
+from support.light import NOTED, count_values, other_light, relight
 from support.masks import IGNORE
 from tools.paint.pictures import CORRECTION, PUT_ASIDE, map_path, most_painted, scaled
 
@@ -86,7 +86,7 @@ class Canvas:
         image = read_image(path, rendering=rendering)
         if image.shape[:2] != size:
             raise BadInput(f"{path} has changed; expected {size[1]}x{size[0]} pixels")
-        light = other_light(image, usual_light)
+        light = other_light(count_values(image), usual_light) if usual_light else None
         self.note = f"{path.name} {NOTED}" if light else ""
         image = relight(image, light) if light else image
         self.image = np.require(zoom_image(image, zoom), requirements="W")       # (h, w, 3), for PyTorch
