@@ -86,7 +86,7 @@ def needs_whole(args: Namespace, segment: Segmenter, out: Path) -> str:
         if given.get(name):
             return f"--{name}"
     if segment.zoom != 1:
-        return f"the network's --zoom of {segment.zoom:g}"
+        return f"the network's --zoom of {segment.zoom:g}, not 1,"
     return "" if out.suffix.lower() in TIFFS else f"a mask that ends in {out.suffix}, not .tif,"
 
 

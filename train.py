@@ -19,6 +19,7 @@ if __name__ == "__main__":
 import contextlib
 import copy
 import functools
+import io
 import math
 import multiprocessing
 import time
@@ -84,6 +85,10 @@ from support.sample import SAMPLE, ensure_sample
 # to compare early epochs with late ones: the network learns first what the strip shows most of.
 LATE = 0.75
 
+# After this part of the epochs, --try-zoom is tried for as many. It is gone on with where it promises an IoU that is
+# more by CLEARLY: less may be chance so early, and borders are sharper at the image's own size.
+TRIAL, CLEARLY = 1 / 6, 0.03
+
 
 @dataclass
 class Run:
@@ -104,6 +109,7 @@ class Run:
     history: list = field(default_factory=list)  # rows of history.csv
     best: dict = field(default_factory=dict)     # the row whose weights are kept; empty before the first
     best_is_late: bool = False               # whether that epoch comes after LATE, of a single image
+    on_trial: bool = False                   # whether another zoom is tried, of which no file is written yet
     progress: float = 0.0                    # from 0 to 1: the share of the steps or, if that is more, of the time
     validation_seconds: float = 0.0          # that the last validation took
     copies: dict = field(default_factory=dict)   # {how it is changed: (image, mask)} of the strip of a single image
@@ -136,26 +142,95 @@ def train(args: Namespace, last: dict | None = None) -> dict:
         if last:
             restore(run, last)
         begin_files(run)
-        take_epochs(run)
+        run = take_epochs(run)
         finish(run)
     return run.best
 
 
-def take_epochs(run: Run) -> None:
-    """Train and validate, epoch by epoch, until all are done or time or patience has run out."""
-    batches, args, before = open_batches(run), run.args, len(run.history)
-    with tqdm(total=args.epochs * args.steps, initial=before * args.steps, unit="step", mininterval=0.5,
+def take_epochs(run: Run) -> Run:
+    """Train and validate, epoch by epoch, until all are done or time or patience has run out.
+
+    After some of them --try-zoom is tried. Returns the Run that was gone on with.
+    """
+    args, before = run.args, len(run.history)
+    trial = int(TRIAL * args.epochs) if args.try_zoom else 0          # epochs
+    if before > trial:
+        trial = 0                                # it was tried before the interruption
+    with tqdm(total=(args.epochs + trial) * args.steps, initial=before * args.steps, unit="step", mininterval=0.5,
               disable=RANK > 0) as run.bar:
-        for epoch in range(before, args.epochs):
-            if is_over(run, epoch):
-                break
-            train_loss = train_epoch(run, epoch, batches)
-            if train_loss is None:               # time was up before its first step
-                break
-            finish_epoch(run, epoch, train_loss, validate(run))
+        if trial:
+            take_epochs_until(run, trial)
+            run = try_zoom(run) if len(run.history) == trial else run
+        take_epochs_until(run, args.epochs)
     if len(run.history) == before:
         print(f"no epoch is left after {before}: expected more --epochs, or more of what else ended the training, "
               "--time-limit or --patience")
+    return run
+
+
+def take_epochs_until(run: Run, end: int) -> None:
+    """Train and validate until so many epochs are done, or time or patience has run out."""
+    batches = open_batches(run, end)
+    for epoch in range(len(run.history), end):
+        if is_over(run, epoch):
+            break
+        train_loss = train_epoch(run, epoch, batches)
+        if train_loss is None:                   # time was up before its first step
+            break
+        finish_epoch(run, epoch, train_loss, validate(run))
+
+
+def try_zoom(run: Run) -> Run:
+    """Return the Run to go on with: this one, or a new one at --try-zoom, where that promises clearly more.
+
+    The new one takes the same epochs first, and is then compared with this one (successive halving, Jamieson &
+    Talwalkar, 2016). It has no file before it is chosen: interrupted, it is tried again, to the same end.
+    """
+    zooms = run.args.zoom, run.args.try_zoom
+    other = another_zoom(run)
+    if run.data.validation[0][1].shape != other.data.validation[0][1].shape:
+        return run                               # of other strips, what they promise cannot be compared
+    run.bar.set_description(f"zoom {zooms[1]:g}")
+    take_epochs_until(other, len(run.history))
+    run.bar.set_description("")
+    if len(other.history) < len(run.history):                         # time is up
+        return run
+    promised = [quality(each.history[-1])[0] for each in (run, other)]
+    better = bool(broadcast(promised[1] - promised[0] > CLEARLY))
+    chosen = other if better else run
+    chosen.metadata["zoom_choice"] = (
+        f"goes on at zoom {zooms[better]:g}: after {len(run.history)} epochs the validation promises an IoU of "
+        f"{promised[0]:.4f} at {zooms[0]:g}, of {promised[1]:.4f} at {zooms[1]:g}")
+    run.bar.write(chosen.metadata["zoom_choice"])
+    chosen.on_trial = False
+    if better:
+        keep_latest(chosen)
+    elif RANK == 0:
+        write_settings(chosen)                   # once more, with the choice
+    return chosen
+
+
+def another_zoom(run: Run) -> Run:
+    """Return a new Run at --try-zoom, of the same data and settings and by the same clock."""
+    args = Namespace(**{**vars(run.args), "zoom": run.args.try_zoom, "try_zoom": None})
+    with contextlib.redirect_stdout(io.StringIO()):                   # all this has been said
+        found = load_data(args, reach(args.model, **network_settings(args))[0])
+        other = build_run(args, run.device, found)
+    if run.copies:
+        other.copies = changed_copies(*other.data.validation[0][:2])
+    other.began, other.progress, other.validation_seconds = run.began, run.progress, run.validation_seconds
+    other.bar, other.board, other.on_trial = run.bar, run.board, True
+    return other
+
+
+def keep_latest(run: Run) -> None:
+    """Keep the latest epoch as the best one, with all files, before the next one begins."""
+    run.best = run.history[-1]
+    if RANK == 0:
+        save_last(run)                           # first: what a kill leaves undone after it, --resume does
+        write_settings(run)
+        write_history(run)
+        save_best(run)
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -184,6 +259,8 @@ def prepare(args: Namespace, last: dict | None = None) -> Run:
     found = load_data(args, halo)
     check_settings(args, found.classes, stride)
     check_outputs(args)
+    if not args.data and len(found.training) > 2:        # an image read by parts, as predict.py does at its own size
+        args.try_zoom = None
     if replaced:
         print(replaced)
     run = build_run(args, device, found, last)
@@ -220,7 +297,8 @@ def build_run(args: Namespace, device: torch.device, found: data.TrainingData, l
     metadata = {"classes": found.classes, "ignore": found.ignore, "mean": mean, "std": std,
                 "settings": {name: value for name, value in vars(args).items() if name not in NOT_SETTINGS},
                 "data": found.fingerprint, **rendering_metadata(found.rendering), "versions": versions(device),
-                "start": start, "light": data.usual_light(found.training) if args.light == "match" else None}
+                "start": start, "light": data.usual_light(found.training) if args.light == "match" else None,
+                "zoom_choice": last.get("zoom_choice") if last else None}
     return Run(args=args, device=device, precision=precision, data=found, sampling=sampling, network=network,
                ema_model=ema_model, optimizer=optimizer, scaler=scaler, criterion=loss_function(args.loss, weights),
                metadata=metadata)
@@ -310,15 +388,15 @@ def check_former_knobs(args: Namespace, settings: dict) -> None:
         print(f"resumed with parts of {micro_batch_size(args)} patches instead of {before}: weights may differ")
 
 
-def open_batches(run: Run) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Return the generator of all batches that are still to come, see data.training_batches."""
+def open_batches(run: Run, end: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Return the generator of the batches that are still to come until so many epochs, see data.training_batches."""
     args, training = run.args, run.data.training
     # Beside a GPU, other processes cut patches even of images held in memory, if these need not be copied to them.
     shared = bool(args.data) and run.device.type == "cuda" and multiprocessing.get_start_method() == "fork"
     ahead = training.decode is not None or shared
     workers = math.ceil(cores() / 2) if ahead else 0                  # they leave half of the cores to the network
-    return data.training_batches(training, run.sampling, args.steps, range(len(run.history), args.epochs),
-                                 slots(args), workers)
+    return data.training_batches(training, run.sampling, args.steps, range(len(run.history), end), slots(args),
+                                 workers)
 
 
 def slots(args: Namespace) -> range:
@@ -500,7 +578,7 @@ def finish_epoch(run: Run, epoch: int, train_loss: float, validation: Validation
     better = not run.best or (late, quality(row)) > (run.best_is_late, quality(run.best))
     if better:
         run.best, run.best_is_late = row, late
-    if RANK > 0:
+    if RANK > 0 or run.on_trial:
         return
     try:
         write_history(run)

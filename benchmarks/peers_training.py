@@ -32,7 +32,8 @@ def prepared(folder, *words):
     pair = [str(Path(folder, name)) for name in ("rgb.png", "gt.png")]
     for path, array in zip(pair, sample()):
         write_image(path, array)
-    return train_arguments([*pair, "--loss", "ce", "--out", str(folder), "--epochs", str(STEPS // 50), *words])
+    plain = ["--loss", "ce", "--zoom", "1", "--out", str(folder), "--epochs", str(STEPS // 50)]
+    return train_arguments([*pair, *plain, *words])
 
 
 def this_project(*words):

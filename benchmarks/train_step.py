@@ -116,7 +116,7 @@ def main(args):
         for path, array in zip(pair, sample()):
             write_image(path, array)
         write_folder(folder / "data")
-        fcn = [*pair, "--loss", "ce"]
+        fcn = [*pair, "--loss", "ce", "--zoom", "1"]
         unet = ["--data", str(folder / "data"), "--model", "unet", "--scale", "0.7", "1.5"]
         keep_freed_memory()
         for name, words in {

@@ -75,8 +75,8 @@ measured("IoU, U-Net", unet, stated=0.98, within=0.03)
 
 # %% [markdown]
 # *Zoom* is cheap: at half the size, 14 pixels are 28 of the original, for a quarter of the work. But borders become
-# coarse. Now the U-Net without its skips. `ascend` is its stage on the way up; we let it have nothing (zeros) in place
-# of a skip, in training and after.
+# coarse. (Of one image, `train.py` tries both, and goes on with what promises more.) Now the U-Net without its skips.
+# `ascend` is its stage on the way up; we let it have nothing (zeros) in place of a skip, in training and after.
 
 
 # %%

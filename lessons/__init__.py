@@ -60,7 +60,7 @@ def learn(image, mask, options=""):
         for path, array in zip(paths, (image, mask)):
             write_image(path, array)
         shortened = ["--epochs", "1", "--steps", "4"] if quick else []
-        plain = ["--loss", "ce", "--light", "keep", "--device", "cpu"]
+        plain = ["--loss", "ce", "--light", "keep", "--zoom", "1", "--device", "cpu"]
         run = prepare(train_arguments([*map(str, paths), "--out", folder, *plain, *options.split(), *shortened]))
         begin_files(run)
         take_epochs(run)         # as train.train, but for the curves, which would take most of a short training's time

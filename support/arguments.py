@@ -153,8 +153,11 @@ def train_arguments(argv: list[str] | None = None, description: str | None = Non
     add("--start-from", metavar="FILE",
         help="begin with the weights of this checkpoint; in the last layer, classes take those of their name (off: "
              "random ones)")
-    add("--zoom", type=number(float, 0.1, 4), default=1.0, metavar="Z",
+    add("--zoom", type=number(float, 0.1, 4), metavar="Z",
         help="see images at this scale, masks keep their size (1: sharp; 0.5: sees twice as far, predicts faster)")
+    add("--try-zoom", type=number(float, 0.1, 4), metavar="Z",
+        help="after a sixth of the epochs, begin anew at this scale, and stay there if the validation promises clearly "
+             "more (0.5 for the FCN and a pair with no other scale, time limit or first weights; else off)")
 
     add = parser.add_argument_group("the patches").add_argument
     add("--patch", type=number(int, 8, 2**16), default=64, metavar="PIXELS",
@@ -241,7 +244,9 @@ def check_train_arguments(parser: Parser, args: Namespace) -> Namespace:
     if not args.data and args.image is None:
         args.image, args.mask = "rgb.png", "gt.png"
     folder, fcn = bool(args.data), args.model == "fcn"
-    usual = {"reuse": 4 if folder else 1, "loss": "ce" if folder else "ce+dice", "light": "keep" if folder else "match",
+    plain = fcn and not folder and not (args.zoom or args.time_limit or args.start_from)
+    usual = {"zoom": 1.0, "try_zoom": 0.5 if plain else None,
+             "reuse": 4 if folder else 1, "loss": "ce" if folder else "ce+dice", "light": "keep" if folder else "match",
              "epochs": 20 if fcn and not folder else 40, "lr": 0.02 if fcn else 0.003, "clip": 1.0 if fcn else 0.0}
     for name, value in usual.items():
         if getattr(args, name) is None:

@@ -62,6 +62,8 @@ def write_settings(run: Any) -> None:
     remove(out / "loss_vs_epochs.png")           # of a former training; this one draws its own at its end
     machine = ", ".join(f"{name} {value}" for name, value in run.metadata["versions"].items())
     remarks = [f'{STAMP}: python train.py "@settings.args" --out DIR repeats this training', machine]
+    if run.metadata["zoom_choice"]:
+        remarks.append(run.metadata["zoom_choice"])
     write_text(out / "settings.args", as_settings_file(args, remarks, (*NOT_SETTINGS, "device", "tensorboard")))
     if run.data.held_out:
         write_names(out / "val.txt", run.data.held_out, "the images to validate on")

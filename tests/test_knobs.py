@@ -48,11 +48,11 @@ def prepare(*words):
 
 
 def take_epoch(run, epoch=0):
-    return train.train_epoch(run, epoch, train.open_batches(run))
+    return train.train_epoch(run, epoch, train.open_batches(run, run.args.epochs))
 
 
 def first_batch(run):
-    return next(train.open_batches(run))
+    return next(train.open_batches(run, run.args.epochs))
 
 
 def save(folder, image, mask):
@@ -183,7 +183,7 @@ def test_an_image_is_used_for_some_steps_in_a_row(folder, tmp_path, monkeypatch,
     words = ["--data", folder, "--steps", 7, "--out", tmp_path / "run", *(["--reuse", reuse] if reuse else [])]
     run, numbers, get = prepare(*words), [], data.Dataset.__getitem__
     monkeypatch.setattr(data.Dataset, "__getitem__", lambda self, number: numbers.append(number) or get(self, number))
-    assert len(list(train.open_batches(run))) == 7 and len(numbers) == opened * run.args.batch
+    assert len(list(train.open_batches(run, run.args.epochs))) == 7 and len(numbers) == opened * run.args.batch
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -770,6 +770,7 @@ TRAIN = {
     "dropout": test_dropout_drops_its_share_and_other_channels_each_epoch,
     "start_from": "tests/test_train.py::test_weights_may_start_from_those_of_other_classes",
     "zoom": test_zoomed_the_network_sees_more_of_the_image,
+    "try_zoom": "tests/test_train.py::test_of_two_zooms_one_is_gone_on_with_as_if_it_were_the_only_one",
     "patch": test_patches_are_as_large_and_as_many_as_asked_for,
     "batch": test_patches_are_as_large_and_as_many_as_asked_for,
     "budget": test_the_budget_decides_the_parts,

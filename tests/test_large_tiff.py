@@ -383,7 +383,7 @@ def test_a_network_with_a_zoom_needs_the_whole_image(tmp_path, monkeypatch):
     words = ["predict.py", "a.tif", "--out", "mask.tif"]
     assert "by parts" not in inside(*words, cwd=tmp_path).stdout
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 400 * 400)
-    fails_in_one_line(inside(*words, cwd=tmp_path), "the network's --zoom of 0.5 needs")
+    fails_in_one_line(inside(*words, cwd=tmp_path), "the network's --zoom of 0.5, not 1, needs")
 
 
 def test_a_folder_of_large_images_names_those_that_cannot_be(tmp_path, monkeypatch):

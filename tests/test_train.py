@@ -107,6 +107,83 @@ def test_a_zoomed_training_predicts_masks_of_the_images_own_size(pair, no_curves
     assert (predicted == coarse).mean() > 0.95
 
 
+TRIED = ["--epochs", 6, "--steps", 5, "--batch", 4, "--patch", 32, "--device", "cpu", "--out"]
+
+
+def train_tried(*words, last=None, **settings):
+    return train.train(train_arguments([str(word) for word in words], **settings), last)
+
+
+@pytest.mark.parametrize("clearly, zoom", [(-1, 0.5), (1, 1)])
+def test_of_two_zooms_one_is_gone_on_with_as_if_it_were_the_only_one(
+    pair, monkeypatch, capsys, no_curves, clearly, zoom
+):
+    monkeypatch.setattr(train, "CLEARLY", clearly)
+    folder, *paths = pair
+    first = train_tried(*paths, *TRIED, folder / "tried")
+    told = capsys.readouterr().out
+    alone = train_tried(*paths, "--zoom", zoom, *TRIED, folder / "alone")
+    again = train_tried(f"@{folder / 'tried' / 'settings.args'}", "--out", folder / "again")
+    for name in ("model.pt", "last.pt"):
+        assert same_weights(*(folder / run / name for run in ("tried", "alone", "again")))
+    assert all({**row, "seconds": 0} == {**first, "seconds": 0} for row in (alone, again))
+    assert [row["epoch"] for row in history(folder / "tried")] == [str(number) for number in range(1, 7)]
+    model, metadata = load_network(folder / "tried" / "model.pt")
+    assert Segmenter(model, metadata).zoom == zoom
+    [line] = [line for line in told.splitlines() if "goes on at zoom" in line]
+    assert line == metadata["zoom_choice"] and f"# {line}\n" in (folder / "tried" / "settings.args").read_text()
+    ious = [float(row["val_iou"]) + float(row["val_copies_iou"]) for row in (history(folder / "tried")[:1])]
+    assert f"zoom {zoom:g}: after 1 epochs" in line and f"{ious[0] / 2:.4f}" in line
+
+
+def interrupted_at(call, function):
+    """Return a function that is Ctrl-C when called for the so manyth time."""
+    effects = [mock.DEFAULT] * (call - 1) + [KeyboardInterrupt]
+    return mock.Mock(wraps=function, side_effect=effects)
+
+
+@pytest.mark.slow
+def test_interrupted_while_a_zoom_is_tried_it_ends_with_the_same_weights(pair, monkeypatch, no_curves):
+    monkeypatch.setattr(train, "CLEARLY", -1)
+    folder, *paths = pair
+    best = train_tried(*paths, *TRIED, folder / "whole")
+    # On trial, before the choice is on the disk, after it, and in the epoch that follows.
+    moments = [("validate", 2, 1), ("save_last", 2, 1), ("write_settings", 2, 0.5), ("train_epoch", 3, 0.5)]
+    for name, call, zoom in moments:
+        run = folder / name
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(train, name, interrupted_at(call, getattr(train, name)))
+            train_tried(*paths, *TRIED, run)
+        _, last = load_network(run / "last.pt")
+        assert len(last["resume"]["history"]) == 1 and last["settings"]["zoom"] == zoom
+        again = train_tried("--out", run, last=last, **last["settings"])
+        assert {**again, "seconds": 0} == {**best, "seconds": 0}
+        for file in ("model.pt", "last.pt"):
+            assert same_weights(folder / "whole" / file, run / file)
+        choices = [(each / "settings.args").read_text().splitlines()[2] for each in (folder / "whole", run)]
+        assert choices[0] == choices[1] and choices[0].startswith("# goes on at zoom 0.5")
+
+
+def test_no_other_zoom_is_tried_where_one_is_given_or_time_is_short_or_weights_are(pair):
+    parse = lambda *words: train_arguments([str(word) for word in words])
+    assert parse(*pair[1:]).try_zoom == 0.5 and parse(*pair[1:]).zoom == 1
+    for words in (["--zoom", 1], ["--time-limit", 5], ["--start-from", "a.pt"], ["--model", "unet"]):
+        assert parse(*pair[1:], *words).try_zoom is None
+        assert parse(*pair[1:], *words, "--try-zoom", 0.7).try_zoom == 0.7
+    assert parse("--data", pair[0]).try_zoom is None
+
+
+def test_zooms_whose_strips_differ_are_not_compared(pair, tmp_path, monkeypatch, capsys, no_curves):
+    """Of 40 pixels, a strip with a gap for half the size cannot be held out: it would be validated where it learned."""
+    monkeypatch.setattr(train, "CLEARLY", -1)
+    for path in pair[1:]:
+        Image.open(path).crop((0, 0, 40, 40)).save(tmp_path / path.name)
+    train_tried(*(tmp_path / path.name for path in pair[1:]), *TRIED, tmp_path / "run")
+    told = capsys.readouterr().out
+    assert "a strip of it held out" in told and "goes on at zoom" not in told
+    assert load_network(tmp_path / "run" / "model.pt")[1]["settings"]["zoom"] == 1
+
+
 def test_a_unet_learns_a_folder(folder, tmp_path, no_curves):
     done = inside("train.py", "--data", folder, *UNET, "--epochs", 8, "--steps", 25, "--out", "run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -737,7 +814,7 @@ def test_other_processes_cut_patches_where_that_pays(monkeypatch, device, folder
     args = train_arguments(["--data", folder] if folder else [])
     training = SimpleNamespace(training=SimpleNamespace(decode=decode))
     run = SimpleNamespace(args=args, data=training, sampling=None, history=[], device=torch.device(device))
-    train.open_batches(run)
+    train.open_batches(run, run.args.epochs)
     assert (found[0] > 0) == ahead
 
 
