@@ -237,7 +237,8 @@ def evaluate(args: Namespace) -> dict:
     """Score the folders that `args` name; returns all figures, as --json writes them. Raises BadInput."""
     pairs, missing, surplus = find_pairs(args)
     images = images_by_name(args.images) if args.images else {}
-    inputs = [path for _, *both in pairs for path in both] + [path for path in (args.only, args.classes) if path]
+    inputs = [path for _, *both in pairs for path in both]
+    inputs += [Path(path) for path in (args.only, table_of_masks(args)) if path]
     report = check_writable(args.json, *inputs, endings=[".json"]) if args.json else None
     drawn = args.worst or args.gallery
     out = check_writable(args.out, *inputs, *images.values(), endings=PICTURES) if drawn else None

@@ -29,7 +29,7 @@ from PIL import Image
 from model import UNet
 from support.arguments import predict_arguments
 from support.checkpoint import save_checkpoint
-from support.files import MARK
+from support.files import MARK, write_json
 from support.script import PACKAGES, run_script
 
 # ---------------------------------------------------------------------------------------------------
@@ -129,6 +129,11 @@ def picture(name, values, size=(90, 70)):
         Image.fromarray(np.resize(array, (height, width, *array.shape[1:]))).save(folder / name)
 
     return make
+
+
+def table_of_a_tool(folder):
+    """Write the class table of data/ as tools.convert does: with our mark, so that only its use protects it."""
+    write_json(folder / "data" / "classes.json", TABLE)
 
 
 def changed(name, change):
@@ -477,6 +482,7 @@ CASES = [
     case("scores below a file", f"{EVALUATE} --json a.png/x.json", "a.png/x.json cannot be written"),
     case("scores on a full disk", f"{EVALUATE} --json /dev/full", "/dev/full ends in nothing; expected .json"),
     case("scores of another kind", f"{EVALUATE} --json x.txt", "x.txt ends in .txt; expected .json"),
+    case("scores over the table", f"{EVALUATE} --json data/classes.json", "classes.json is an input", table_of_a_tool),
     case("no list to score", f"{EVALUATE} --only nowhere.txt", "nowhere.txt cannot be read"),
     case("no table of classes", f"{EVALUATE} --classes nowhere.json", "nowhere.json does not exist"),
     case("a damaged table", EVALUATE, "data/classes.json: it cannot be read", cut("data/classes.json")),
@@ -521,6 +527,12 @@ CASES = [
     case("crossvalidate: another folder", f"{FOLDS} --out photos", "photos is there and holds other things"),
     case("crossvalidate: an unknown knob", f"{FOLDS} --nonsense", "--nonsense"),
     case("crossvalidate: other test data", f"{FOLDS} --test-data faces", "faces lacks n2", gone("faces/masks/n2.png")),
+    case(
+        "convert: outlines over the table",
+        "-m tools.convert to-coco data/masks --images photos --out data/classes.json",
+        "data/classes.json is an input",
+        table_of_a_tool,
+    ),
     case("report: no run", f"{REPORT} nowhere", "nowhere/model.pt does not exist"),
     case("report: a file as run", f"{REPORT} a.png", "a.png/model.pt is no checkpoint of ours"),
     case("report: no image any more", f"{REPORT} run", "a.png and a_mask.png are not here", gone("a.png")),

@@ -8,7 +8,7 @@ from scipy.spatial import KDTree
 from skimage.measure import approximate_polygon, find_contours, label, regionprops
 from tqdm import tqdm
 
-from evaluate import decide_classes, read_as
+from evaluate import decide_classes, read_as, table_of_masks
 from support import coco
 from support.files import BadInput, check_writable, keep_apart, one_writer, write_json
 from support.images import decoding, image_size
@@ -103,7 +103,7 @@ def to_coco(args):
     if args.tolerance:
         needs("pycocotools")
     masks, classes, read = read_masks(args)
-    out = check_writable(args.out, endings=[".json"])
+    out = check_writable(args.out, *filter(None, [table_of_masks(args)]), endings=[".json"])
     images, problems, shared = images_by_name(args.images), [], np.zeros(2)
     categories = [{"id": number, "name": entry["name"], "supercategory": ""} for number, entry in enumerate(classes)
                   if entry["name"] != "background"]
