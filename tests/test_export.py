@@ -4,8 +4,10 @@ import functools
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -297,6 +299,17 @@ def test_eight_bits_and_the_benchmark(tmp_path):
     ]:
         fails_in_one_line(inside(*words, *more, cwd=tmp_path), told)  # before anything is written
     assert not (tmp_path / "again.onnx").exists()
+
+
+@pytest.mark.slow
+def test_what_is_timed_may_look_like_options(exported, images, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(export, "faster_in_16_bits", lambda model: False)
+    monkeypatch.chdir(tmp_path)
+    images.rename("-images")
+    Path("-only.txt").write_text("odd\n")
+    shutil.copyfile(exported / "model.pt", "-model.pt")
+    run("./-model.pt", "--out=-x.onnx", "--benchmark=-images", "--only=-only.txt", "--rounds", 1)
+    assert "1 images of -images, 1 processes of each kind" in capsys.readouterr().out
 
 
 def test_windows_for_the_scales_come_from_all_images_and_all_places(images):

@@ -11,7 +11,7 @@ infer.py --onnx runs such a file on images of any size, through the same windows
 of any height and width up to 256 that are multiples of the network's stride; classes, normalization, halo and stride
 stand in its metadata. Before it is written, its logits are compared with PyTorch's.
 """
-from support.script import needs, run_script
+from support.script import as_path, needs, run_script
 from tools.arguments import export_arguments
 
 if __name__ == "__main__":
@@ -186,13 +186,14 @@ def time_kinds(args, kinds, folder):
     """Return {name: [what tools.speed --json wrote, of each round]}; masks go to the folder's sub-folders."""
     words = ["--threads", str(cores())]
     words += [word for name in ("only", "halo") if getattr(args, name) is not None
-              for word in (f"--{name}", str(getattr(args, name)))]
+              for word in (f"--{name}", as_path(str(getattr(args, name))))]
     search = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     timed = {name: [] for name, *_ in kinds}
     for turn in range(args.rounds):
         for name, file, more in kinds:
             indices = ["--indices", folder / name] if turn == 0 else []
-            done = subprocess.run([sys.executable, "-m", "tools.speed", file, args.benchmark, *words, *more, *indices,
+            paths = [as_path(str(file)), as_path(args.benchmark)]
+            done = subprocess.run([sys.executable, "-m", "tools.speed", *paths, *words, *more, *indices,
                                    "--json", folder / "speed.json"], capture_output=True, text=True,
                                   env={**os.environ, "PYTHONPATH": search})
             if done.returncode:
