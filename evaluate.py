@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 import metrics
 from support.classes import name_two_classes, palettes_differ, read_rendering, scan_classes, table_classes, void_hint
-from support.files import PICTURES, BadInput, check_writable, is_jpeg, is_ours, write_json
+from support.files import PICTURES, BadInput, check_writable, is_jpeg, is_ours, keep_apart, write_json
 from support.images import find_rendering, is_lossy, read_image
 from support.machine import in_threads
 from support.masks import (
@@ -239,8 +239,10 @@ def evaluate(args: Namespace) -> dict:
     images = images_by_name(args.images) if args.images else {}
     inputs = [path for _, *both in pairs for path in both]
     inputs += [Path(path) for path in (args.only, table_of_masks(args)) if path]
-    report = check_writable(args.json, *inputs, endings=[".json"]) if args.json else None
     drawn = args.worst or args.gallery
+    for folder in filter(None, [args.predictions, args.masks, args.images]) if drawn else []:
+        keep_apart(args.out, folder)
+    report = check_writable(args.json, *inputs, endings=[".json"]) if args.json else None
     out = check_writable(args.out, *inputs, *images.values(), endings=PICTURES) if drawn else None
     classes, ignore, any_encoding = decide_classes(args, [true for _, _, true in pairs])
     load = lambda pair: read_both(pair[1], pair[2], classes, ignore, args.threshold, any_encoding)

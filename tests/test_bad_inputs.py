@@ -483,6 +483,13 @@ CASES = [
     case("scores on a full disk", f"{EVALUATE} --json /dev/full", "/dev/full ends in nothing; expected .json"),
     case("scores of another kind", f"{EVALUATE} --json x.txt", "x.txt ends in .txt; expected .json"),
     case("scores over the table", f"{EVALUATE} --json data/classes.json", "classes.json is an input", table_of_a_tool),
+    case("a picture among the masks", f"{EVALUATE} --worst 1 --out data/masks/x.png", "x.png is inside data/masks"),
+    case("a picture among predictions", f"{EVALUATE} --worst 1 --out predicted/x.png", "x.png is inside predicted"),
+    case(
+        "a picture among the images",
+        f"{EVALUATE} --worst 1 --images photos --out photos/x/y.png",
+        "photos/x/y.png is inside photos",
+    ),
     case("no list to score", f"{EVALUATE} --only nowhere.txt", "nowhere.txt cannot be read"),
     case("no table of classes", f"{EVALUATE} --classes nowhere.json", "nowhere.json does not exist"),
     case("a damaged table", EVALUATE, "data/classes.json: it cannot be read", cut("data/classes.json")),
@@ -525,6 +532,12 @@ CASES = [
     case("crossvalidate: no data", "-m tools.crossvalidate --data nowhere --out out", "nowhere is no folder"),
     case("crossvalidate: too few", f"{FOLDS} --folds 5", "data holds 4 pairs; expected at least 10"),
     case("crossvalidate: another folder", f"{FOLDS} --out photos", "photos is there and holds other things"),
+    case("crossvalidate: out among the images", f"{FOLDS} --out data/images/x", "data/images/x is inside data/images"),
+    case(
+        "crossvalidate: out among the test data",
+        f"{FOLDS} --test-data faces --out faces/masks/x",
+        "faces/masks/x is inside faces/masks",
+    ),
     case("crossvalidate: an unknown knob", f"{FOLDS} --nonsense", "--nonsense"),
     case("crossvalidate: other test data", f"{FOLDS} --test-data faces", "faces lacks n2", gone("faces/masks/n2.png")),
     case(
@@ -537,6 +550,16 @@ CASES = [
     case("report: a file as run", f"{REPORT} a.png", "a.png/model.pt is no checkpoint of ours"),
     case("report: no image any more", f"{REPORT} run", "a.png and a_mask.png are not here", gone("a.png")),
     case("report: out below a file", f"{REPORT} run --out a.png/x", "a.png/x cannot be written to"),
+    case(
+        "report: out among the images",
+        f"{REPORT} run --images photos --masks predicted --out photos",
+        "photos is inside photos",
+    ),
+    case(
+        "report: out among the masks",
+        f"{REPORT} run --images photos --masks predicted --out predicted/x",
+        "predicted/x is inside predicted",
+    ),
     case("report: images without masks", f"{REPORT} run --images photos", "--images, --masks and --only"),
     case("report: masks of other classes", f"{REPORT} run --images photos --masks predicted", "n0.png holds 9"),
     # The challenges

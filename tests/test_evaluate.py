@@ -371,7 +371,7 @@ def test_bad_inputs_are_one_line_and_leave_nothing(tmp_path):
         (["good", "good", "--only", "latin.txt"], ["latin.txt cannot be read"]),
         (["good", "good", "--json", "theirs.json"], ["theirs.json exists and was not written"]),
         (["good", "good", "--worst", "1", "--out", "x.gif"], ["x.gif", ".png or .jpg"]),
-        (["good", "good", "--worst", "1", "--out", "good/a.png"], ["a.png is an input"]),
+        (["good", "good", "--worst", "1", "--out", "good/a.png"], ["good/a.png is inside"]),
         (["good", "good", "--missing", "maybe"], ["--missing"]),
         (["good"], ["MASK_DIR"]),
     ]:

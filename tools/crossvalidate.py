@@ -28,7 +28,15 @@ from data import find_pairs, find_table
 from model import load_network
 from segmenter import Segmenter
 from support.classes import read_rendering
-from support.files import BadInput, begin_folder, check_writable, set_of_files, write_image, write_json
+from support.files import (
+    BadInput,
+    begin_folder,
+    check_writable,
+    keep_apart,
+    set_of_files,
+    write_image,
+    write_json,
+)
 from support.machine import WORLD
 from support.masks import to_values
 from support.names import hash_to_unit, write_names
@@ -88,6 +96,9 @@ def crossvalidate(args, words):
     """Train and test all folds that `args` ask for; `words` are the arguments for train.py."""
     if WORLD > 1:
         raise BadInput("folds are trained one after the other; expected no torchrun")
+    for folder in filter(None, [args.data, args.test_data]):
+        for part in ("images", "masks"):
+            keep_apart(args.out, Path(folder) / part)
     pairs = find_pairs(args.data)
     check_enough(args, pairs)
     tested = find_pairs(args.test_data) if args.test_data else []

@@ -33,7 +33,7 @@ import train
 from evaluate import without_iou
 from patches import MAX_SIDE, tiles, zoomed_size
 from segmenter import Segmenter
-from support.files import MARK, STAMP, BadInput, check_writable, one_writer, seal, write_text, write_whole
+from support.files import MARK, STAMP, BadInput, check_writable, keep_apart, one_writer, seal, write_text, write_whole
 from support.machine import WORLD
 from support.masks import foreground_index
 from support.plots import best_median_worst, draw_curves, draw_gallery, gallery_title
@@ -269,6 +269,8 @@ def report(args):
     """Make the report that `args` ask for. Raises BadInput."""
     if WORLD > 1:
         raise BadInput("a report is made by one process; expected no torchrun")
+    for folder in filter(None, [args.images, args.masks]):
+        keep_apart(args.out or args.run, folder)
     segment = Segmenter.load(Path(args.run) / "model.pt", args.device, args.halo, args.tta, amp=args.amp)
     with one_writer(args.out or args.run, "report"):            # the training itself may still go on
         make_report(args, segment)
