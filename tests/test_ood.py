@@ -1,6 +1,7 @@
 """Images out of distribution: scores against independent ones, thresholds, and infer.py --reject."""
 
 import csv
+import os
 
 import numpy as np
 import pytest
@@ -15,10 +16,13 @@ import patches
 from model import FCN, UNet
 from segmenter import Segmenter
 from support import ood
+from support.arguments import infer_arguments
 from support.checkpoint import save_checkpoint
 from support.files import BadInput
 from support.images import read_image
-from support.script import needs
+from support.script import needs, split_words
+from tools import thresholds
+from tools.arguments import thresholds_arguments
 
 METADATA = {
     "classes": TABLE["classes"],
@@ -136,6 +140,15 @@ def folders(network, tmp_path):
                 path.parent.mkdir(exist_ok=True)
                 Image.fromarray(picture((48, 60), number, level)).save(path)
     return tmp_path
+
+
+def test_the_line_that_is_printed_can_be_typed(folders, monkeypatch, capsys):
+    monkeypatch.chdir(folders)
+    os.rename("model.pt", "-a.pt")
+    thresholds.measure(thresholds_arguments(["known", "--checkpoint=-a.pt"]))
+    line = capsys.readouterr().out.splitlines()[-1].partition("infer.py ")[2].replace("THRESHOLD", "1.5")
+    args = infer_arguments(split_words(line.replace("NAME", "energy")))
+    assert os.path.samefile(args.checkpoint, "-a.pt") and (args.score, args.reject) == ("energy", 1.5)
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@
     python -m tools.thresholds IMAGE_DIR --checkpoint model.pt --against OTHER_DIR  and tell the others apart
     python infer.py IMAGE_DIR OUTPUT_DIR --score energy --reject 4.2   no masks for images below it
 """
-from support.script import as_typed, run_script
+from support.script import as_path, as_typed, run_script
 from tools.arguments import thresholds_arguments
 
 if __name__ == "__main__":
@@ -49,7 +49,7 @@ def measure(args):
     looking = ([] if args.halo is None else ["--halo", str(args.halo)]) + ["--tta"] * args.tta
     looking += ["--amp", "on"] if segment.in_16_bits else []          # these change scores
     print("to reject what is below: python infer.py IMAGE_DIR OUTPUT_DIR " +
-          as_typed("--checkpoint", args.checkpoint, *looking) + " --score NAME --reject=THRESHOLD")
+          as_typed("--checkpoint", as_path(args.checkpoint), *looking) + " --score NAME --reject=THRESHOLD")
 
 
 if __name__ == "__main__":
