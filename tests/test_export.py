@@ -287,6 +287,9 @@ def test_eight_bits_and_the_benchmark(tmp_path):
     assert not rows["ONNX", "fp32"][1] >= rows["PyTorch", "fp32"][1]  # PyTorch was not loaded
     assert rows["PyTorch", "fp32"][3] > 0.5
     assert re.search(r"^ONNX fp32 .* 0 of 72000 pixels, in 0 images$", process.stdout, re.M), process.stdout
+    told = re.search(r"^ONNX fp32 is ([\d.]+) times as fast as PyTorch fp32$", process.stdout, re.M)
+    slow, fast = rows["PyTorch", "fp32"][0], rows["ONNX", "fp32"][0]  # rounded, as is their ratio
+    assert (slow - 0.05) / (fast + 0.05) - 0.006 < float(told[1]) < (slow + 0.05) / (fast - 0.05) + 0.006, told
     assert re.search(r"^ONNX int8 is [\d.]+ times as fast as ONNX fp32$", process.stdout, re.M)
 
     process = inside("infer.py", "images", "out", "--onnx", "model.int8.onnx", cwd=tmp_path)

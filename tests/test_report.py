@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import fails_in_one_line, inside
+from conftest import ROOT, fails_in_one_line, inside
 from PIL import Image
 
 import evaluate
@@ -18,6 +18,8 @@ from segmenter import Segmenter
 from support.arguments import evaluate_arguments, infer_arguments, train_arguments
 from tools import report
 from tools.arguments import report_arguments
+from tools.scoring import Scores
+from tools.show import summary
 
 
 def trained(*words):
@@ -47,6 +49,8 @@ def test_of_one_pair_it_tests_on_the_strip_held_out(pair):
     assert f"IoU of foreground: {metrics.iou(confusion)[1]:.4f}" in " ".join(text.split())
     for told in ("10,514 parameters", "0.92 GFLOPs", "steps=15", "3 epochs", "a strip held out of"):
         assert told in " ".join(text.split()), told
+    pixels = 0.9165e9 / 256**2  # FLOPs of a pixel, by the table in README.md
+    assert f"at most {3 * 3 * 15 * 4 * 32**2 * pixels / 1e12:.3g} TFLOPs" in " ".join(text.split())
     pictures = re.findall(r"\]\((.*)\)", text)
     assert pictures == ["report_curves.png", "report_gallery.png"]
     assert "![Loss and IoU against epochs](report_curves.png)" in text  # of one image, no accuracy is drawn
@@ -56,6 +60,15 @@ def test_of_one_pair_it_tests_on_the_strip_held_out(pair):
     reported(out)  # again: its own files may be replaced
     (out / "report.md").write_text("my own")
     fails_in_one_line(inside("-m", "tools.report", "run", cwd=folder), "report.md", "not written by this program")
+
+
+def test_the_speed_is_that_of_all_images_but_the_first():
+    segment = Segmenter.load(ROOT / "checkpoints" / "fcn.pt", "cpu")
+    scores = Scores(None, [], [9.0, 0.1, 0.3, 0.2], (240, 250))
+    [_, (_, text)] = report.about_speed(scores, segment, summary(segment.network), views=8)
+    assert "200 ms (median of 3, from 100 to 300)" in text
+    assert "windows of 250x240 with a halo of 8, 1 in all, in 8 views" in text
+    assert f"about {8 * 240 * 250 * 0.9165e9 / 256**2 / 1e9:.1f} GFLOPs." in text  # by the table in README.md
 
 
 @pytest.mark.slow
