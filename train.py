@@ -1,4 +1,4 @@
-"""Train a small network from scratch: on one image and its mask, in under a minute on two cores, or on a folder.
+"""Train a small network from scratch: on one image and its mask, in about a minute on two cores, or on a folder.
 
     python train.py                    on rgb.png and gt.png, or the bundled sample where neither is here
     python train.py photo.png photo_mask.png --out runs/photo
