@@ -240,8 +240,8 @@ def evaluate(args: Namespace) -> dict:
     inputs = [path for _, *both in pairs for path in both]
     inputs += [Path(path) for path in (args.only, table_of_masks(args)) if path]
     drawn = args.worst or args.gallery
-    for folder in filter(None, [args.predictions, args.masks, args.images]) if drawn else []:
-        keep_apart(args.out, folder)
+    if drawn:
+        keep_apart(args.out, args.predictions, args.masks, args.images)
     report = check_writable(args.json, *inputs, endings=[".json"]) if args.json else None
     out = check_writable(args.out, *inputs, *images.values(), endings=PICTURES) if drawn else None
     classes, ignore, any_encoding = decide_classes(args, [true for _, _, true in pairs])

@@ -85,9 +85,9 @@ from support.sample import SAMPLE, ensure_sample
 # to compare early epochs with late ones: the network learns first what the strip shows most of.
 LATE = 0.75
 
-# After this part of the epochs, --try-zoom is tried for as many. It is gone on with where it promises an IoU that is
-# more by CLEARLY: less may be chance so early, and borders are sharper at the image's own size.
-TRIAL, CLEARLY = 1 / 6, 0.03
+# --try-zoom is gone on with where it promises an IoU that is more by this: less may be chance so early, and borders are
+# sharper at the image's own size.
+CLEARLY = 0.03
 
 
 @dataclass
@@ -150,10 +150,10 @@ def train(args: Namespace, last: dict | None = None) -> dict:
 def take_epochs(run: Run) -> Run:
     """Train and validate, epoch by epoch, until all are done or time or patience has run out.
 
-    After some of them --try-zoom is tried. Returns the Run that was gone on with.
+    After a sixth of them --try-zoom is tried for as many. Returns the Run that was gone on with.
     """
     args, before = run.args, len(run.history)
-    trial = int(TRIAL * args.epochs) if args.try_zoom else 0          # epochs
+    trial = args.epochs // 6 if args.try_zoom else 0                  # epochs
     if before > trial:
         trial = 0                                # it was tried before the interruption
     with tqdm(total=(args.epochs + trial) * args.steps, initial=before * args.steps, unit="step", mininterval=0.5,
@@ -202,10 +202,11 @@ def try_zoom(run: Run) -> Run:
         f"goes on at zoom {zooms[better]:g}: after {len(run.history)} epochs the validation promises an IoU of "
         f"{promised[0]:.4f} at {zooms[0]:g}, of {promised[1]:.4f} at {zooms[1]:g}")
     run.bar.write(chosen.metadata["zoom_choice"])
-    chosen.on_trial = False
     if better:
-        keep_latest(chosen)
-    elif RANK == 0:
+        chosen.best, chosen.board, chosen.on_trial = chosen.history[-1], run.board, False
+    if RANK == 0:
+        if better:
+            write_epoch(chosen, better)
         write_settings(chosen)                   # once more, with the choice
     return chosen
 
@@ -219,18 +220,8 @@ def another_zoom(run: Run) -> Run:
     if run.copies:
         other.copies = changed_copies(*other.data.validation[0][:2])
     other.began, other.progress, other.validation_seconds = run.began, run.progress, run.validation_seconds
-    other.bar, other.board, other.on_trial = run.bar, run.board, True
+    other.bar, other.on_trial = run.bar, True
     return other
-
-
-def keep_latest(run: Run) -> None:
-    """Keep the latest epoch as the best one, with all files, before the next one begins."""
-    run.best = run.history[-1]
-    if RANK == 0:
-        save_last(run)                           # first: what a kill leaves undone after it, --resume does
-        write_settings(run)
-        write_history(run)
-        save_best(run)
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -578,16 +569,20 @@ def finish_epoch(run: Run, epoch: int, train_loss: float, validation: Validation
     better = not run.best or (late, quality(row)) > (run.best_is_late, quality(run.best))
     if better:
         run.best, run.best_is_late = row, late
-    if RANK > 0 or run.on_trial:
-        return
+    if RANK == 0 and not run.on_trial:
+        if run.board:
+            run.board(row, ious, validation.shown)
+        write_epoch(run, better)
+
+
+def write_epoch(run: Run, better: bool) -> None:
+    """Write the files of the latest epoch, and those of the network that is kept, where it is `better`."""
     try:
         write_history(run)
     except BadInput as error:                    # Windows keeps what a spreadsheet has open from being replaced
         if not isinstance(error.__cause__, PermissionError):
             raise
         run.bar.write(f"{error}; the training goes on")
-    if run.board:
-        run.board(row, ious, validation.shown)
     save_last(run)
     if better:
         if len(run.history) == 1:

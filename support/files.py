@@ -142,10 +142,11 @@ def is_same(path: Path | str, other: Path | str) -> bool:
     return os.path.realpath(path) == os.path.realpath(other)
 
 
-def keep_apart(output: Path | str, folder: Path | str) -> None:
-    """Raise BadInput where `output` lies inside `folder`: what is written there would be taken for input."""
-    if lies_in(output, folder):
-        raise BadInput(f"{output} is inside {folder}; write elsewhere, or the results would be taken for images")
+def keep_apart(output: Path | str, *folders: Path | str | None) -> None:
+    """Raise BadInput where `output` lies inside one of the folders: what is written there would be taken for input."""
+    for folder in folders:
+        if folder and lies_in(output, folder):
+            raise BadInput(f"{output} is inside {folder}; write elsewhere, or the results would be taken for images")
 
 
 def keeps_changes(path: Path) -> bool:

@@ -30,8 +30,8 @@ def check_outputs(args: Namespace) -> None:
         if is_same(args.out, folder):
             raise BadInput(f"--out {args.out} is the data set itself or the folder of its lists, where val.txt would "
                            "be taken for a list of yours; write elsewhere")
-    for part in ("images", "masks") if args.data else ():
-        keep_apart(args.out, Path(args.data) / part)
+    if args.data:
+        keep_apart(args.out, Path(args.data) / "images", Path(args.data) / "masks")
     for name in FILES if RANK == 0 else ():      # of several processes, the first writes
         check_writable(Path(args.out) / name, *inputs, mark=",".join(FORMER_HISTORY) if name == "history.csv" else MARK)
 

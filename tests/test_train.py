@@ -132,8 +132,9 @@ def test_of_two_zooms_one_is_gone_on_with_as_if_it_were_the_only_one(
     assert Segmenter(model, metadata).zoom == zoom
     [line] = [line for line in told.splitlines() if "goes on at zoom" in line]
     assert line == metadata["zoom_choice"] and f"# {line}\n" in (folder / "tried" / "settings.args").read_text()
-    ious = [float(row["val_iou"]) + float(row["val_copies_iou"]) for row in (history(folder / "tried")[:1])]
-    assert f"zoom {zoom:g}: after 1 epochs" in line and f"{ious[0] / 2:.4f}" in line
+    row = history(folder / "tried")[0]
+    promised = (float(row["val_iou"]) + float(row["val_copies_iou"])) / 2
+    assert f"zoom {zoom:g}: after 1 epochs" in line and f"{promised:.4f}" in line
 
 
 def interrupted_at(call, function):
@@ -174,7 +175,7 @@ def test_no_other_zoom_is_tried_where_one_is_given_or_time_is_short_or_weights_a
 
 
 def test_zooms_whose_strips_differ_are_not_compared(pair, tmp_path, monkeypatch, capsys, no_curves):
-    """Of 40 pixels, a strip with a gap for half the size cannot be held out: it would be validated where it learned."""
+    """No strip with a gap for half the size fits into 40 pixels: it would be validated where it learned."""
     monkeypatch.setattr(train, "CLEARLY", -1)
     for path in pair[1:]:
         Image.open(path).crop((0, 0, 40, 40)).save(tmp_path / path.name)

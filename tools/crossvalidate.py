@@ -97,8 +97,7 @@ def crossvalidate(args, words):
     if WORLD > 1:
         raise BadInput("folds are trained one after the other; expected no torchrun")
     for folder in filter(None, [args.data, args.test_data]):
-        for part in ("images", "masks"):
-            keep_apart(args.out, Path(folder) / part)
+        keep_apart(args.out, Path(folder) / "images", Path(folder) / "masks")
     pairs = find_pairs(args.data)
     check_enough(args, pairs)
     tested = find_pairs(args.test_data) if args.test_data else []

@@ -269,8 +269,7 @@ def report(args):
     """Make the report that `args` ask for. Raises BadInput."""
     if WORLD > 1:
         raise BadInput("a report is made by one process; expected no torchrun")
-    for folder in filter(None, [args.images, args.masks]):
-        keep_apart(args.out or args.run, folder)
+    keep_apart(args.out or args.run, args.images, args.masks)
     segment = Segmenter.load(Path(args.run) / "model.pt", args.device, args.halo, args.tta, amp=args.amp)
     with one_writer(args.out or args.run, "report"):            # the training itself may still go on
         make_report(args, segment)
